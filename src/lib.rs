@@ -1,0 +1,3 @@
+//! `supervisor` keeps the local services of an OpenClaw installation alive and puts every exit on record.
+pub mod error;
+pub mod model;

@@ -1,0 +1,2 @@
+//! The program: see the library for what it is made of.
+fn main() {}

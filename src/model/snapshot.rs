@@ -1,0 +1,229 @@
+//! What readers see: a runner's view of its services, and the report behind `status --json` (CONTRACT).
+
+use serde::{Deserialize, Serialize};
+
+use super::{Exit, ExitClass, Intent, Status, UnitName};
+
+/// What a runner knows of one service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// Which service.
+    pub name: UnitName,
+    /// As the runner sees it (it knows nothing of health).
+    pub status: Status,
+    /// The reason, in words without relative times: `exit code 78`, `port 18789 is taken by ...`. May be empty.
+    pub reason: String,
+    /// What would change it, in words; may be empty.
+    pub remedy: String,
+    /// The main process, while there is one.
+    pub pid: Option<i32>,
+    /// Number of the current or last run; 0 before the first.
+    pub run_id: u64,
+    /// Whether the current run was told to be ready.
+    pub ready: bool,
+    /// Since when `status` holds, milliseconds since 1970 UTC.
+    pub since_ms: i64,
+    /// When the current run was started.
+    pub started_ms: Option<i64>,
+    /// When the next automatic start is due.
+    pub next_start_ms: Option<i64>,
+    /// Automatic starts since the last operator start or 10 minutes of uptime.
+    pub restart_attempt: u32,
+    /// How the last run ended.
+    pub last_exit: Option<LastExit>,
+    /// What the operator wants.
+    pub intent: Intent,
+    /// Whether the current run was taken over from a dead runner.
+    pub adopted: bool,
+    /// Log bytes dropped because they could not be written (disk full, folder gone).
+    pub log_dropped: u64,
+}
+
+/// A runner and what it knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunnerInfo {
+    /// Its id: the service's name, or `_embedded`.
+    pub id: String,
+    /// Its pid.
+    pub pid: i32,
+    /// Its program version.
+    pub version: String,
+    /// Its services.
+    pub views: Vec<RunView>,
+    /// Journal lines it could not write and had to drop.
+    pub journal_lost: u64,
+    /// What is wrong with the runner itself, in words.
+    pub troubles: Vec<String>,
+}
+
+/// How a run ended, for people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// What it counts as.
+    pub class: ExitClass,
+    /// Exit code, if there was one.
+    pub code: Option<i32>,
+    /// Signal name, if one ended it.
+    pub signal: Option<String>,
+    /// When, milliseconds since 1970 UTC.
+    pub at_ms: i64,
+}
+
+impl LastExit {
+    /// Puts an end into words for JSON.
+    pub fn new(class: ExitClass, exit: Exit, at_ms: i64) -> Self {
+        Self { class, code: exit.code(), signal: exit.signal().map(|s| s.to_string()), at_ms }
+    }
+}
+
+/// `status --json` as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Version of this form: 1.
+    pub schema: u32,
+    /// The daemon that answered, or that it is not running.
+    pub daemon: DaemonInfo,
+    /// Services and tasks, in file order.
+    pub services: Vec<ServiceInfo>,
+    /// The ledger's state.
+    pub ledger: LedgerInfo,
+    /// What is wrong beyond single services, in words.
+    pub troubles: Vec<String>,
+}
+
+impl StatusReport {
+    /// The form's version.
+    pub const SCHEMA: u32 = 1;
+}
+
+/// The daemon in `status --json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DaemonInfo {
+    /// Whether one answered.
+    pub running: bool,
+    /// Its pid.
+    pub pid: Option<i32>,
+    /// Its program version.
+    pub version: Option<String>,
+    /// Seconds since it started.
+    pub uptime_s: Option<u64>,
+    /// The services.toml in force.
+    pub config: Option<String>,
+}
+
+/// Whether something is a service or a calendar job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnitKind {
+    /// Long-running.
+    Service,
+    /// Calendar job.
+    Task,
+}
+
+/// One service or task in `status --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceInfo {
+    /// Its name.
+    pub name: UnitName,
+    /// Service or task.
+    pub kind: UnitKind,
+    /// What it is doing.
+    pub status: Status,
+    /// Why, in words.
+    pub why: String,
+    /// Whether services.toml wants it at all.
+    pub enabled: bool,
+    /// Main process.
+    pub pid: Option<i32>,
+    /// The runner's process.
+    pub runner_pid: Option<i32>,
+    /// Number of the current or last run.
+    pub run_id: Option<u64>,
+    /// Since when `status` holds.
+    pub since_ms: Option<i64>,
+    /// Seconds since the current run started.
+    pub uptime_s: Option<u64>,
+    /// Automatic starts since the last operator start or 10 minutes of uptime.
+    pub restart_attempt: Option<u32>,
+    /// Counts over the ledger's lifetime.
+    pub restarts: Option<RestartCounts>,
+    /// How the last run ended.
+    pub last_exit: Option<LastExit>,
+    /// What probes say.
+    pub health: Option<HealthInfo>,
+    /// What samples say.
+    pub memory: Option<MemoryInfo>,
+    /// When the next start (held, waiting) or calendar slot is due.
+    pub next_run_ms: Option<i64>,
+    /// Log bytes dropped because they could not be written.
+    pub log_dropped: Option<u64>,
+}
+
+/// Ends of runs by class, over the ledger's lifetime.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the classes of ExitClass")]
+pub struct RestartCounts {
+    pub crash: u64,
+    pub hung: u64,
+    pub start_timeout: u64,
+    pub over_memory: u64,
+    pub recycled: u64,
+    pub requested: u64,
+    pub lost: u64,
+    pub refused: u64,
+}
+
+impl RestartCounts {
+    /// The count of one class.
+    pub fn of(&mut self, class: ExitClass) -> &mut u64 {
+        match class {
+            ExitClass::Requested => &mut self.requested,
+            ExitClass::Recycled => &mut self.recycled,
+            ExitClass::Refused => &mut self.refused,
+            ExitClass::Crash => &mut self.crash,
+            ExitClass::Hung => &mut self.hung,
+            ExitClass::StartTimeout => &mut self.start_timeout,
+            ExitClass::OverMemory => &mut self.over_memory,
+            ExitClass::Lost => &mut self.lost,
+        }
+    }
+}
+
+/// What probes say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthInfo {
+    /// `starting`, `healthy`, `degraded` or `unknown`.
+    pub verdict: String,
+    /// Of the last good probe.
+    pub latency_ms: Option<f64>,
+    /// When the last probe ended.
+    pub checked_ms: Option<i64>,
+    /// What the last failed probe said, until one is good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// What samples say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemoryInfo {
+    /// Bytes of the tree.
+    pub bytes: u64,
+    /// Which metric: `anon+swap` on Linux, `footprint` on macOS.
+    pub metric: String,
+    /// Trend.
+    pub bytes_per_hour: Option<f64>,
+    /// What the trend means.
+    pub verdict: Option<String>,
+}
+
+/// The ledger's state in `status --json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LedgerInfo {
+    /// Whether rows are being written.
+    pub ok: bool,
+    /// What is wrong, or a note such as which columns of a foreign `events` table are filled.
+    pub note: Option<String>,
+    /// Records that wait in journals or memory for the database to be well again.
+    pub waiting: u64,
+}

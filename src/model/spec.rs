@@ -1,0 +1,333 @@
+//! What services.toml declares, checked and with all defaults filled in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Signal, TaskSpec, UnitName};
+
+/// Everything that services.toml declares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// Where our files and the database are.
+    pub state_dir: PathBuf,
+    /// launchd label = this + "." + name.
+    pub label_prefix: String,
+    /// Who starts the runners.
+    pub manager: ManagerKind,
+    /// Long-running services, in file order, disabled ones too.
+    pub services: Vec<ServiceSpec>,
+    /// Calendar jobs, in file order, disabled ones too.
+    pub tasks: Vec<TaskSpec>,
+    /// Services and tasks whose part of the file has faults: not run, the others are.
+    pub unusable: Vec<Unusable>,
+    /// Alert rules and sinks.
+    pub alerts: AlertSpec,
+}
+
+impl Fleet {
+    /// The service called `name`.
+    pub fn service(&self, name: &UnitName) -> Option<&ServiceSpec> {
+        self.services.iter().find(|s| s.name == *name)
+    }
+}
+
+/// A service or task that cannot be run as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unusable {
+    /// Its name.
+    pub name: UnitName,
+    /// Whether it is a calendar job.
+    pub is_task: bool,
+    /// One line: the first fault with its place.
+    pub why: String,
+}
+
+/// Who starts runners at boot and after their death.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagerKind {
+    /// launchd or systemd once installed there, else embedded.
+    Auto,
+    /// The daemon itself.
+    Embedded,
+    /// macOS.
+    Launchd,
+    /// `systemd --user`.
+    Systemd,
+}
+
+/// A long-running service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// Its name.
+    pub name: UnitName,
+    /// What runs.
+    pub program: Program,
+    /// Working directory, absolute.
+    pub cwd: PathBuf,
+    /// Environment from services.toml (`~` and `${VAR}` expanded).
+    pub env: BTreeMap<String, String>,
+    /// File with KEY=value lines, read at each start.
+    pub env_file: Option<PathBuf>,
+    /// Whether it is to run at all.
+    pub enabled: bool,
+    /// When to start it again.
+    pub restart: RestartMode,
+    /// Exit codes that are a good end.
+    pub success_exit_codes: Vec<i32>,
+    /// Exit codes that say 'restarting will not help'.
+    pub hold_exit_codes: Vec<i32>,
+    /// Least time between two automatic starts; zero switches back-off off too.
+    pub throttle: Duration,
+    /// Longest back-off in a storm.
+    pub backoff_max: Duration,
+    /// A shorter run counts toward the loop windows whatever its exit code.
+    pub min_uptime: Duration,
+    /// How long it may take to become ready.
+    pub start_timeout: Duration,
+    /// First step of the stop ladder.
+    pub stop_signal: Signal,
+    /// From that signal to SIGKILL when the operator stops it or everything goes down.
+    pub stop_timeout: Duration,
+    /// The same for restarts that we order (hung excepted).
+    pub drain_timeout: Duration,
+    /// TCP ports that have to be free before a start.
+    pub ports: Vec<u16>,
+    /// How far a stop reaches.
+    pub sweep: Sweep,
+    /// Offer NOTIFY_SOCKET and wait for READY=1.
+    pub notify: bool,
+    /// Started when these are ready, stopped before them.
+    pub after: Vec<UnitName>,
+    /// A held service is tried again when one of these changes.
+    pub watch_config: Vec<PathBuf>,
+    /// launchd ProcessType.
+    pub process_type: ProcessType,
+    /// Log rotation.
+    pub log: LogSpec,
+    /// How its health is probed, if at all.
+    pub health: Option<HealthSpec>,
+    /// How its memory is judged, if at all.
+    pub memory: Option<MemorySpec>,
+    /// Watched folders (built-in file-watcher only).
+    pub watch: Vec<WatchSpec>,
+    /// Listening address (built-in emit-server only).
+    pub listen: Option<String>,
+}
+
+/// What a service runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    /// argv, no shell; the first is looked up on the service's own PATH.
+    Command(Vec<String>),
+    /// Part of this binary.
+    Builtin(Builtin),
+}
+
+/// Services that are part of this binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Builtin {
+    /// Reacts to new files in watched folders.
+    FileWatcher,
+    /// Takes events over loopback HTTP.
+    EmitServer,
+}
+
+/// When a service is started again after an end that nobody asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartMode {
+    /// Whatever the end.
+    Always,
+    /// Unless it ended with a success code.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// How far a stop and the clean-up after a crash reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sweep {
+    /// Every descendant that can be found.
+    Tree,
+    /// The process group only.
+    Group,
+}
+
+/// launchd's ProcessType.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProcessType {
+    /// As an app: no throttling.
+    Interactive,
+    /// Light limits.
+    Standard,
+    /// By XPC activity.
+    Adaptive,
+    /// Throttled hard.
+    Background,
+}
+
+/// Log rotation of one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSpec {
+    /// Bytes after which a file is rotated (at the next line end).
+    pub max_size: u64,
+    /// Rotated files kept beside the current one.
+    pub keep: u32,
+}
+
+/// How health is probed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthSpec {
+    /// The probe.
+    pub probe: ProbeSpec,
+    /// Start to start.
+    pub interval: Duration,
+    /// For one probe.
+    pub timeout: Duration,
+    /// Consecutive failures for a verdict; H = (failures - 1) * interval + timeout.
+    pub failures: u32,
+    /// Separate "came up" probe.
+    pub startup: Option<ProbeSpec>,
+}
+
+/// One probe with what it expects.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeSpec {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// HTTP status that means well.
+    pub expect_status: u16,
+    /// Members that a JSON answer must have, with these values.
+    pub expect_json: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeKind {
+    /// GET of a loopback URL.
+    Http(String),
+    /// A connection to HOST:PORT.
+    Tcp(String),
+    /// A connection to a Unix socket.
+    Unix(PathBuf),
+    /// The gateway's WebSocket greeting at a loopback URL.
+    Ws(String),
+    /// argv that exits 0.
+    Exec(Vec<String>),
+    /// A file whose modification time may be at most H old.
+    HeartbeatFile(PathBuf),
+    /// sd_notify WATCHDOG=1.
+    Notify,
+}
+
+/// How memory is judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemorySpec {
+    /// Tell about sustained growth above this, bytes per hour.
+    pub growth: Option<u64>,
+    /// Restart above this, bytes.
+    pub limit: Option<u64>,
+    /// Between two samples.
+    pub interval: Duration,
+}
+
+/// One watched set of folders of the built-in file-watcher.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WatchSpec {
+    /// Folders, absolute.
+    pub paths: Vec<PathBuf>,
+    /// What is reacted to.
+    pub on: Vec<WatchOn>,
+    /// Sub-folders too.
+    pub recursive: bool,
+    /// Size and modification time unchanged for that long.
+    pub settle: Duration,
+    /// Globs in gitignore syntax.
+    pub ignore: Vec<String>,
+    /// argv of the handler with `{path}`, `{name}`, `{dir}`.
+    pub run: Vec<String>,
+    /// Handlers at the same time.
+    pub concurrency: u32,
+    /// For one handler.
+    pub timeout: Duration,
+}
+
+/// A kind of change to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchOn {
+    /// A new file.
+    Created,
+    /// New content.
+    Modified,
+    /// Gone.
+    Removed,
+    /// Another name.
+    Renamed,
+}
+
+/// Alert rules and sinks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlertSpec {
+    /// Default 3 in 5 min.
+    pub crash_loop: CrashWindow,
+    /// Default 5 in 10 min.
+    pub storm: CrashWindow,
+    /// Default 4 in 1 h and 6 in 24 h.
+    pub slow_loop: Vec<CrashWindow>,
+    /// Where alerts go; empty means desktop and log.
+    pub sinks: Vec<SinkSpec>,
+}
+
+/// So many within so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashWindow {
+    /// How many.
+    pub count: u32,
+    /// Within how long (awake time).
+    pub within: Duration,
+}
+
+/// One place alerts go to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkSpec {
+    /// Which kind.
+    pub kind: SinkKind,
+    /// argv (kind `command`).
+    pub command: Vec<String>,
+    /// Address (kinds `webhook`, `slack`, `ntfy`, `email`).
+    pub url: Option<String>,
+    /// Extra headers (kind `webhook`).
+    pub headers: BTreeMap<String, String>,
+    /// File with the secret, 0600.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// The kinds of sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// A program that gets the alert as JSON on stdin.
+    Command,
+    /// An HTTP POST.
+    Webhook,
+    /// A Slack webhook.
+    Slack,
+    /// A desktop notification.
+    Desktop,
+    /// The supervisor's own log.
+    Log,
+    /// An ntfy topic.
+    Ntfy,
+    /// Mail by SMTP.
+    Email,
+}

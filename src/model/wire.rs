@@ -1,0 +1,185 @@
+//! What is said on the control sockets: to a runner (one JSON object a line) and to the daemon (JSON bodies over HTTP).
+
+use serde::{Deserialize, Serialize};
+
+use super::{RunView, RunnerInfo, StopCause, UnitName};
+
+/// Version of both protocols. A reader takes what it knows and ignores other members.
+pub const PROTOCOL: u32 = 1;
+
+/// Longest request on a runner's socket, in bytes, newline included.
+pub const MAX_REQUEST: usize = 64 * 1024;
+
+/// A request to a runner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RunnerRequest {
+    /// Everything it knows, now.
+    Snapshot,
+    /// The same, and from then on a `push` for each change. Answered with pushes only.
+    Subscribe,
+    /// Start, stop or restart services.
+    Order {
+        /// What to do.
+        verb: Verb,
+        /// Whom; empty means all.
+        names: Vec<UnitName>,
+        /// Who asks, for the record: `operator`, `daemon`.
+        by: String,
+        /// The cause, for a restart that the daemon orders.
+        #[serde(default)]
+        cause: Option<StopCause>,
+        /// Answer when done instead of at once.
+        wait: bool,
+    },
+    /// The daemon's word that a run is ready.
+    Ready {
+        /// Which service.
+        name: UnitName,
+        /// Which run; another one's word is ignored.
+        run_id: u64,
+    },
+    /// Read services.toml again and take over what changed. The runner then serves exactly `names`.
+    Reload {
+        /// The services this runner is to have.
+        names: Vec<UnitName>,
+    },
+    /// Stop everything in order and end.
+    Shutdown,
+}
+
+/// What can be ordered of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// Intent up.
+    Start,
+    /// Intent down.
+    Stop,
+    /// Down and up again.
+    Restart,
+}
+
+impl Verb {
+    /// The word in URLs and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// A runner's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunnerReply {
+    /// To `snapshot`.
+    Snapshot(RunnerInfo),
+    /// To `order`, `ready`, `reload`, `shutdown`: what became of it, one per service.
+    Done(Vec<Outcome>),
+    /// The request cannot be served.
+    Error(WireError),
+    /// To subscribers: these services changed (all of them the first time).
+    Push(RunnerInfo),
+    /// To subscribers: the journal has lines up to this one.
+    Journal {
+        /// The last line's sequence number.
+        seq: u64,
+    },
+}
+
+/// What became of an order for one service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Which service.
+    pub name: UnitName,
+    /// Whether what was asked for holds (or was accepted, when nobody waits).
+    pub ok: bool,
+    /// In words: `up, pid 4711`, `already up`, `held: ...`.
+    pub text: String,
+    /// The service as it is now.
+    pub view: Option<RunView>,
+}
+
+/// An error on a control socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct WireError {
+    /// The exit code the command line ends with (CONTRACT).
+    pub code: u8,
+    /// What was attempted, on what, what is wrong.
+    pub message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// Body of `POST /v1/order`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderBody {
+    /// What to do.
+    pub verb: Verb,
+    /// Whom; empty means all.
+    #[serde(default)]
+    pub names: Vec<UnitName>,
+    /// Answer when done (the default) instead of at once.
+    #[serde(default = "yes")]
+    pub wait: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Answer to `POST /v1/order`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OrderReply {
+    /// One per service.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Body of `POST /v1/reload`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadBody {
+    /// Only tell what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Answer to `POST /v1/reload`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReloadReply {
+    /// Whether it was done (false for a dry run).
+    pub applied: bool,
+    /// One line per service that changes: what, and what happens to it.
+    pub changes: Vec<ReloadChange>,
+}
+
+/// What a reload means for one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadChange {
+    /// Which service or task.
+    pub name: UnitName,
+    /// What happens to it.
+    pub action: ReloadAction,
+    /// Changed keys (empty for added and removed ones).
+    pub keys: Vec<String>,
+}
+
+/// What happens to a service at reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadAction {
+    /// New: started.
+    Add,
+    /// Gone from the file, or disabled: stopped.
+    Remove,
+    /// Its process is started with things that changed: restarted, drained first.
+    Restart,
+    /// Only policy changed: taken over without touching the process.
+    Live,
+}
