@@ -1,3 +1,5 @@
 //! `supervisor` keeps the local services of an OpenClaw installation alive and puts every exit on record.
 pub mod error;
+pub mod machine;
 pub mod model;
+pub mod policy;

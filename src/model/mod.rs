@@ -23,7 +23,7 @@ pub use snapshot::{
 };
 pub use spec::{
     AlertSpec, Builtin, CrashWindow, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, ProbeKind, ProbeSpec,
-    ProcessType, Program, RestartMode, ServiceSpec, SinkKind, SinkSpec, Sweep, Unusable, WatchOn, WatchSpec,
+    ProcessType, Program, Readiness, RestartMode, ServiceSpec, SinkKind, SinkSpec, Sweep, Unusable, WatchOn, WatchSpec,
 };
 pub use task::{CalendarTable, CatchUp, Schedule, StepAction, StepSpec, TaskSpec};
 pub use time::{Fraction, Moment, Mono};

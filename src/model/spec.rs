@@ -331,3 +331,71 @@ pub enum SinkKind {
     /// Mail by SMTP.
     Email,
 }
+
+/// What makes a run ready (DESIGN section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// The first good startup or health probe; the daemon tells.
+    Probe,
+    /// READY=1 on NOTIFY_SOCKET.
+    Notify,
+    /// That the program could be executed.
+    Exec,
+}
+
+impl ProbeKind {
+    /// Whether this version can ask it. The other kinds are carried and do not gate a start.
+    pub fn is_asked(&self) -> bool {
+        match self {
+            Self::Http(_) | Self::Tcp(_) | Self::Unix(_) => true,
+            Self::Ws(_) | Self::Exec(_) | Self::HeartbeatFile(_) | Self::Notify => false,
+        }
+    }
+}
+
+impl ServiceSpec {
+    /// What makes a run of it ready.
+    pub fn readiness(&self) -> Readiness {
+        let asked =
+            self.health.as_ref().is_some_and(|health| health.startup.as_ref().unwrap_or(&health.probe).kind.is_asked());
+        match (asked, self.notify) {
+            (true, _) => Readiness::Probe,
+            (false, true) => Readiness::Notify,
+            (false, false) => Readiness::Exec,
+        }
+    }
+
+    /// CONTRACT's defaults with `/bin/true` as the command.
+    #[cfg(test)]
+    pub fn for_tests(name: &str) -> Self {
+        Self {
+            name: UnitName::new(name).unwrap(),
+            program: Program::Command(vec!["/bin/true".into()]),
+            cwd: "/".into(),
+            env: BTreeMap::new(),
+            env_file: None,
+            enabled: true,
+            restart: RestartMode::Always,
+            success_exit_codes: vec![0],
+            hold_exit_codes: vec![78],
+            throttle: Duration::from_secs(10),
+            backoff_max: Duration::from_secs(300),
+            min_uptime: Duration::from_secs(10),
+            start_timeout: Duration::from_secs(60),
+            stop_signal: Signal::TERM,
+            stop_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(30),
+            ports: Vec::new(),
+            sweep: Sweep::Tree,
+            notify: false,
+            after: Vec::new(),
+            watch_config: Vec::new(),
+            process_type: ProcessType::Interactive,
+            log: LogSpec { max_size: 10 << 20, keep: 5 },
+            health: None,
+            memory: None,
+            watch: Vec::new(),
+            listen: None,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Decisions put together: `ServiceMachine` (the runner's side of one service), `MonitorMachine` (the daemon's), and the
+//! sentences that explain both.
+//!
+//! `step(at, rng, input) -> effects` and nothing else: no clock, no randomness, no IO. What comes in late about an old run
+//! is dropped here, in one place.
+//!
+//! ```text
+//!              begin / start             deps ready, due                  ready mark
+//!   Idle ───────────────► Blocked ─────► Spawning ─────► Starting ──────────────► Up
+//!     ▲                   Delayed ──┘       │ refused        │ exit                │ exit
+//!     │ shutdown, retire     ▲              ▼                ▼                     ▼
+//!     └── Stopping ──► Down  └──────────── Held ◄──── exit 78 │ crash, recycled, lost: Delayed or Spawning
+//!            ▲                                               └► restart = never, on-failure: Done, Failed
+//!            └── stop, restart, verdict of the daemon (from Starting and Up)
+//! ```
+
+mod begin;
+pub mod explain;
+mod read;
+mod records;
+mod service;
+mod types;
+
+pub use service::ServiceMachine;
+pub use types::{
+    Effect, Fate, Found, Hold, Input, Phase, ProcessRef, Refusal, Run, Saved, SavedPhase, Then, Ticket, TicketState,
+};

@@ -1,0 +1,150 @@
+//! What can be asked of a `ServiceMachine` without changing it.
+
+use super::service::ServiceMachine;
+use super::types::{Phase, Run, Saved, SavedPhase, Then, Ticket, TicketState};
+use crate::model::{Intent, Moment, Mono, RunView, ServiceSpec, Status, wire::Verb};
+
+impl ServiceMachine {
+    /// When the next `Tick` is wanted.
+    pub fn due(&self) -> Option<Mono> {
+        match self.phase {
+            Phase::Blocked { until }
+            | Phase::Delayed { until }
+            | Phase::Stopping { until, .. }
+            | Phase::Held { until, .. } => Some(until),
+            Phase::Idle
+            | Phase::LockedOut { .. }
+            | Phase::Spawning { .. }
+            | Phase::Starting(_)
+            | Phase::Up(_)
+            | Phase::Down
+            | Phase::Done
+            | Phase::Failed => None,
+        }
+    }
+
+    /// Rises with every change that a successor or a reader has to know of.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// What is declared.
+    pub fn spec(&self) -> &ServiceSpec {
+        &self.spec
+    }
+
+    /// What is wanted.
+    pub fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
+    /// What is happening.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The run whose process lives.
+    pub fn run(&self) -> Option<&Run> {
+        match &self.phase {
+            Phase::Starting(run) | Phase::Up(run) | Phase::Stopping { run, .. } => Some(run),
+            _ => None,
+        }
+    }
+
+    /// The record for a successor.
+    pub fn save(&self, boot_id: &str, fifos: [u64; 2]) -> Saved {
+        let phase = match &self.phase {
+            Phase::Idle | Phase::LockedOut { .. } | Phase::Spawning { .. } => SavedPhase::Idle,
+            Phase::Blocked { until } | Phase::Delayed { until } => SavedPhase::Waiting { until: *until },
+            Phase::Starting(run) => SavedPhase::Starting(*run),
+            Phase::Up(run) => SavedPhase::Up(*run),
+            Phase::Stopping { run, cause, then, .. } => SavedPhase::Stopping { run: *run, cause: *cause, then: *then },
+            Phase::Held { hold, until } => SavedPhase::Held { hold: hold.clone(), until: *until },
+            Phase::Down => SavedPhase::Down,
+            Phase::Done => SavedPhase::Done,
+            Phase::Failed => SavedPhase::Failed,
+        };
+        Saved {
+            v: Saved::VERSION,
+            boot_id: boot_id.into(),
+            run_id: self.run_id,
+            phase,
+            backoff: self.backoff.clone(),
+            last_exit: self.last_exit.clone(),
+            fifos,
+        }
+    }
+
+    /// What readers see. `now` turns awake deadlines into wall times.
+    pub fn view(&self, now: Moment, log_dropped: u64) -> RunView {
+        let run = self.run();
+        let (reason, remedy) = super::explain::reason(self);
+        let wall = |until: Mono| now.wall_ms + i64::try_from(until.since(now.mono).as_millis()).unwrap_or(i64::MAX / 2);
+        RunView {
+            name: self.spec.name.clone(),
+            status: self.status(),
+            reason,
+            remedy,
+            pid: run.map(|r| r.process.pid),
+            run_id: self.run_id,
+            ready: matches!(self.phase, Phase::Up(_)),
+            since_ms: self.since_ms,
+            started_ms: run.map(|r| r.started.wall_ms),
+            next_start_ms: match self.phase {
+                Phase::Blocked { until } | Phase::Delayed { until } | Phase::Held { until, .. } => Some(wall(until)),
+                _ => None,
+            },
+            restart_attempt: self.backoff.attempts,
+            last_exit: self.last_exit.clone(),
+            intent: self.intent.clone(),
+            adopted: run.is_some_and(|r| r.adopted),
+            log_dropped,
+        }
+    }
+
+    /// The public word for the phase.
+    pub fn status(&self) -> Status {
+        match &self.phase {
+            Phase::Idle | Phase::Down => Status::Down,
+            Phase::LockedOut { .. } | Phase::Blocked { .. } | Phase::Delayed { .. } => Status::Waiting,
+            Phase::Spawning { .. } | Phase::Starting(_) => Status::Starting,
+            Phase::Up(_) => Status::Up,
+            Phase::Stopping { .. } => Status::Stopping,
+            Phase::Held { .. } => Status::Held,
+            Phase::Done => Status::Done,
+            Phase::Failed => Status::Failed,
+        }
+    }
+
+    /// What somebody who asks for `verb` now will wait for.
+    pub fn ticket(&self, verb: Verb) -> Ticket {
+        // A restart that is joined is the one under way: it has not had its run yet either.
+        Ticket { verb, run_id: self.run_id }
+    }
+
+    /// Whether what a ticket stands for holds.
+    pub fn ticket_state(&self, ticket: Ticket) -> TicketState {
+        let reason = || super::explain::reason(self).0;
+        match (ticket.verb, &self.phase) {
+            (Verb::Stop, Phase::Down | Phase::Idle | Phase::Done | Phase::Failed) => TicketState::Done("down".into()),
+            (Verb::Stop, Phase::Stopping { .. }) => TicketState::Pending,
+            (Verb::Stop, _) if self.intent.up => TicketState::Failed("somebody else started it again".into()),
+            (Verb::Stop, _) => TicketState::Pending,
+            (_, Phase::Stopping { then: Then::Down, .. } | Phase::Down) => {
+                TicketState::Failed("somebody else stopped it".into())
+            }
+            (_, Phase::Stopping { then: Then::Leave, .. } | Phase::Idle) => {
+                TicketState::Failed("its runner is going down".into())
+            }
+            (Verb::Restart, _) if self.run_id == ticket.run_id && self.run().is_some() => TicketState::Pending,
+            (_, Phase::Up(run)) => TicketState::Done(format!("up, pid {}", run.process.pid)),
+            (_, Phase::Starting(_) | Phase::Spawning { .. } | Phase::Stopping { .. } | Phase::Blocked { .. }) => {
+                TicketState::Pending
+            }
+            (_, Phase::LockedOut { .. } | Phase::Delayed { .. } | Phase::Held { .. } | Phase::Failed) => {
+                TicketState::Failed(format!("{}: {}", self.status(), reason()))
+            }
+            (_, Phase::Done) => TicketState::Done("done: it ended with a success code".into()),
+        }
+    }
+}

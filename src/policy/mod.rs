@@ -1,0 +1,19 @@
+//! Pure decisions, each a plain function or a small value of (state, time, input).
+//!
+//! Nothing here reads a clock, does IO, or knows of processes; it uses `model` only. That is what property tests and
+//! simulations live on.
+
+mod oom;
+mod restart;
+mod stop;
+mod window;
+
+pub use oom::recognise_oom;
+pub use restart::{Backoff, Next, STABLE_UPTIME, classify, next_after};
+pub use stop::{KILL_AGAIN, StopPlan, stop_plan};
+pub use window::Recent;
+
+use std::time::Duration;
+
+/// How often a held service is tried again without anything having changed.
+pub const HOLD_RETRY: Duration = Duration::from_secs(15 * 60);
