@@ -3,3 +3,4 @@ pub mod error;
 pub mod machine;
 pub mod model;
 pub mod policy;
+pub mod process;

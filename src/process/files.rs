@@ -1,0 +1,97 @@
+//! Files of ours: whole or not at all, and for nobody else's eyes.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Puts `bytes` at `path` so that a reader, and we after any kind of death, find either what was there before or all of
+/// it: a new file (0600) in the same folder, renamed. With `fsync`, it also is on the disk when this returns.
+pub fn write_atomic(path: &Path, bytes: &[u8], fsync: bool) -> io::Result<()> {
+    let scratch = scratch_name(path)?;
+    let result = fill(&scratch, bytes, fsync).and_then(|()| fs::rename(&scratch, path));
+    if result.is_err() {
+        fs::remove_file(&scratch).ok();
+        return result;
+    }
+    if fsync && let Some(folder) = path.parent() {
+        // Only the folder's own sync makes the new name last.
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Makes the folder and what is missing above it, 0700. One that is there stays as it is.
+pub fn ensure_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A name of this process's own, so that two writers never share a scratch file. One of the same name is left from an
+/// earlier process with our pid, and dead.
+fn scratch_name(path: &Path) -> io::Result<PathBuf> {
+    let name =
+        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
+    let mut scratch = std::ffi::OsString::from(".");
+    scratch.push(name);
+    scratch.push(format!(".{}.tmp", std::process::id()));
+    Ok(path.with_file_name(scratch))
+}
+
+fn fill(scratch: &Path, bytes: &[u8], fsync: bool) -> io::Result<()> {
+    match fs::remove_file(scratch) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(scratch)?;
+    file.write_all(bytes)?;
+    if fsync { file.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_private_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("intent");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        for (fsync, text) in [(false, "one"), (true, "two")] {
+            fs::write(scratch_name(&path).unwrap(), "left by somebody who died").unwrap();
+            write_atomic(&path, text.as_bytes(), fsync).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(mode(&path), 0o600);
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_failure_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("folder");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("x"), "").unwrap();
+        write_atomic(&path, b"text", false).unwrap_err();
+        assert!(path.join("x").exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        write_atomic(&folder.path().join("no/such"), b"text", false).unwrap_err();
+    }
+
+    #[test]
+    fn folders_are_made_private_all_the_way() {
+        let root = tempfile::tempdir().unwrap();
+        let deep = root.path().join("a/b");
+        ensure_dir(&deep).unwrap();
+        assert_eq!((mode(&deep), mode(&root.path().join("a"))), (0o700, 0o700));
+        ensure_dir(&deep).unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        ensure_dir(&root.path().join("file")).unwrap_err();
+    }
+}

@@ -1,0 +1,59 @@
+//! Who a pid is: a pid alone is reused, a pid with its exact start time is one process for ever (within a boot).
+
+use super::sys;
+
+/// What the kernel says about a pid. The number is the start token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It runs.
+    Running(u64),
+    /// It has ended, and its parent has not reaped it yet.
+    Zombie(u64),
+    /// There is no such process.
+    Gone,
+}
+
+/// What has become of `pid`.
+pub fn state(pid: i32) -> State {
+    match sys::entry(pid) {
+        Some(entry) if entry.zombie => State::Zombie(entry.start),
+        Some(entry) => State::Running(entry.start),
+        None => State::Gone,
+    }
+}
+
+/// The exact start time as the kernel keeps it (Linux: clock ticks since boot, macOS: microseconds since 1970), to be
+/// compared only. `None` when there is no such process or only its zombie.
+pub fn start_token(pid: i32) -> Option<u64> {
+    match state(pid) {
+        State::Running(token) => Some(token),
+        State::Zombie(_) | State::Gone => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::testing::{Guard, sh, wait_for};
+
+    #[test]
+    fn the_token_is_the_same_each_time_and_gone_with_the_process() {
+        let mut child = Guard(sh("read _").stdin(std::process::Stdio::piped()).spawn().unwrap());
+        let pid = child.pid();
+        let token = start_token(pid).unwrap();
+        assert_eq!(start_token(pid), Some(token));
+        assert_eq!(state(pid), State::Running(token));
+        drop(child.0.stdin.take());
+        wait_for("zombie", || (state(pid) == State::Zombie(token)).then_some(()));
+        assert_eq!(start_token(pid), None);
+        child.0.wait().unwrap();
+        assert_eq!(state(pid), State::Gone);
+    }
+
+    #[test]
+    fn no_process_has_these_pids() {
+        for pid in [0, -1, i32::MAX] {
+            assert_eq!(state(pid), State::Gone);
+        }
+    }
+}

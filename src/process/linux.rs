@@ -1,0 +1,170 @@
+//! The Linux half: /proc, pidfd, prctl. `macos.rs` has the same names.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::time::ClockId;
+
+use super::table::Entry;
+use super::watch::Ended;
+use crate::model::{Exit, Signal};
+
+/// Stands still while the machine sleeps.
+pub(super) const AWAKE_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
+/// Counts sleep.
+pub(super) const BOOT_CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
+/// No more descriptors than this are asked for; the kernel's own bound is `fs.nr_open`, about a million.
+pub(super) const MOST_DESCRIPTORS: u64 = 65_536;
+
+/// proc(5), /proc/sys/kernel/random/boot_id: a UUID made anew at each boot.
+pub(super) fn boot_id() -> Option<String> {
+    Some(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+}
+
+/// What /proc/PID/stat says.
+pub(super) fn entry(pid: i32) -> Option<Entry> {
+    parse_stat(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// All pids.
+pub(super) fn pids() -> io::Result<Vec<i32>> {
+    Ok(std::fs::read_dir("/proc")?.filter_map(|item| item.ok()?.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// NUL-separated `KEY=value` entries of the environment that `pid` was started with.
+pub(super) fn environment(pid: i32) -> Option<Vec<u8>> {
+    std::fs::read(format!("/proc/{pid}/environ")).ok()
+}
+
+/// proc(5): `pid (name) state ppid pgrp session ...`, start time is field 22. The name may hold spaces and parentheses,
+/// so the fields are counted from the last `)`.
+fn parse_stat(pid: i32, stat: &[u8]) -> Option<Entry> {
+    let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = std::str::from_utf8(stat.get(end_of_name + 1..)?).ok()?.split_ascii_whitespace();
+    let state = fields.next()?;
+    let ppid = fields.next()?.parse().ok()?;
+    let pgid = fields.next()?.parse().ok()?;
+    let sid = fields.next()?.parse().ok()?;
+    let threads: i64 = fields.nth(13)?.parse().ok()?; // field 20
+    let start = fields.nth(1)?.parse().ok()?; // field 22
+    // A process whose first thread has ended shows as `Z` while its other threads run on.
+    let zombie = matches!(state, "Z" | "X" | "x") && threads <= 1;
+    Some(Entry { pid, ppid, pgid, sid, start, zombie })
+}
+
+/// wait(2)'s status word.
+pub(super) fn exit_of_wait_status(status: i32) -> Exit {
+    if libc::WIFEXITED(status) {
+        Exit::Code(libc::WEXITSTATUS(status))
+    } else if libc::WIFSIGNALED(status) {
+        Exit::Signal { signal: Signal(libc::WTERMSIG(status)), core: libc::WCOREDUMP(status) }
+    } else {
+        Exit::Unknown
+    }
+}
+
+/// A pidfd.
+#[derive(Debug)]
+pub(super) struct ExitWatch(OwnedFd);
+
+impl ExitWatch {
+    #[expect(unsafe_code, reason = "pidfd_open has no wrapper in nix or std")]
+    pub(super) fn open(pid: i32) -> io::Result<Self> {
+        // SAFETY: the call takes two integers and touches no memory of ours.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = i32::try_from(fd).unwrap_or(-1);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just given us this descriptor (close-on-exec is set), and nobody else knows it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub(super) fn poll_end(&self) -> Ended {
+        if !self.readable() {
+            return Ended::NotYet;
+        }
+        match self.info() {
+            Ok(info) if info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0 => {
+                Ended::Exited(exit_of_wait_status(info.exit_code))
+            }
+            Ok(_) => Ended::AwaitReap,
+            // Before 6.13 there is no such request; before 6.15 it fails once the process has been reaped.
+            Err(_) => Ended::Exited(Exit::Unknown),
+        }
+    }
+
+    #[expect(unsafe_code, reason = "poll; nix has it under a feature that nothing else here needs")]
+    fn readable(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: the pointer is to one pollfd that outlives the call.
+        unsafe { libc::poll(&mut poll, 1, 0) > 0 }
+    }
+
+    /// linux/pidfd.h: PIDFD_GET_INFO, `_IOWR(0xFF, 11, struct pidfd_info)`; the mask says what is asked for and, after
+    /// it, what was filled in.
+    #[expect(unsafe_code, reason = "an ioctl that has no wrapper")]
+    fn info(&self) -> io::Result<libc::pidfd_info> {
+        // SAFETY: the structure is made of integers only, so all zeros are a valid value.
+        let mut info: libc::pidfd_info = unsafe { std::mem::zeroed() };
+        info.mask = u64::from(libc::PIDFD_INFO_EXIT);
+        // SAFETY: the request number carries the size of exactly this structure, and the pointer outlives the call.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::PIDFD_GET_INFO, &mut info) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info) }
+    }
+}
+
+impl AsFd for ExitWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The user at the other end of a Unix socket.
+pub(super) fn peer_uid(socket: BorrowedFd<'_>) -> Option<u32> {
+    getsockopt(&socket, sockopt::PeerCredentials).ok().map(|peer| peer.uid())
+}
+
+/// Whether sockets of `port` are there that are more than remains of closed connections. /proc/net/tcp: the second
+/// column ends in the local port, the fourth is the state, 06 is TIME_WAIT.
+pub(super) fn port_is_only_lingering(port: u16) -> bool {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    let suffix = format!(":{port:04X}");
+    let mut states = tables
+        .iter()
+        .flat_map(|table| table.lines())
+        .filter_map(|line| {
+            let mut columns = line.split_ascii_whitespace().skip(1);
+            let local = columns.next()?;
+            local.ends_with(&suffix).then(|| columns.nth(1)).flatten()
+        })
+        .peekable();
+    states.peek().is_some() && states.all(|state| state == "06")
+}
+
+/// Orphaned grandchildren become our children instead of init's.
+pub(super) fn become_subreaper() -> bool {
+    nix::sys::prctl::set_child_subreaper(true).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_newlines_is_no_trouble() {
+        let line = b"7 (a) R 1 (\n) S 3 4 5 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1\n";
+        let entry = parse_stat(7, line).unwrap();
+        assert_eq!(entry, Entry { pid: 7, ppid: 3, pgid: 4, sid: 5, start: 987_654, zombie: false });
+    }
+
+    #[test]
+    fn a_dead_first_thread_with_others_alive_is_no_zombie() {
+        let stat = |threads| format!("7 (x) Z 3 4 5 0 -1 0 1 0 0 0 0 0 0 0 20 0 {threads} 0 9 1 1").into_bytes();
+        assert!(parse_stat(7, &stat(1)).unwrap().zombie);
+        assert!(!parse_stat(7, &stat(2)).unwrap().zombie);
+        assert_eq!(parse_stat(7, b"7 (x) Z 3"), None);
+        assert_eq!(parse_stat(7, b""), None);
+    }
+}

@@ -1,0 +1,32 @@
+//! Facts about the operating system and the few acts on it: clocks, processes, signals, locks, sockets, files.
+//!
+//! Everything here is small and says or does one thing. No decision is made in this room, nothing is retried or waited
+//! for, and what differs between Linux and macOS stands in `linux.rs` and `macos.rs` with the same names in both.
+
+pub mod clock;
+pub mod describe;
+pub mod files;
+pub mod identity;
+pub mod lock;
+pub mod ports;
+#[cfg(any(target_os = "macos", test))]
+mod procargs;
+pub mod reap;
+pub mod signal;
+pub mod socket;
+pub mod spawn;
+pub mod table;
+pub mod tune;
+pub mod watch;
+
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod sys;
+#[cfg(target_os = "macos")]
+#[path = "macos.rs"]
+mod sys;
+
+pub use describe::describe;
+
+#[cfg(test)]
+pub(crate) mod testing;

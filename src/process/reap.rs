@@ -1,0 +1,98 @@
+//! Reaping children, one at a time, with a moment before each pid becomes free.
+
+use super::sys;
+use crate::model::Exit;
+
+/// The next child that has ended, reaped; `None` when there is none. Never blocks.
+///
+/// `before_reap` is called with its pid while it is still a zombie: as long as it is, neither the pid nor the process
+/// group of that number can be given to anybody else, so that a signal to the group reaches only what the child left.
+pub fn next(before_reap: impl FnOnce(i32)) -> Option<(i32, Exit)> {
+    let pid = peek()?;
+    before_reap(pid);
+    Some((pid, reap(pid)))
+}
+
+/// The pid of a child that has ended, which stays a zombie.
+#[expect(unsafe_code, reason = "waitid with WNOWAIT; nix has it on Linux only and fails on real-time signals")]
+fn peek() -> Option<i32> {
+    loop {
+        // SAFETY: a siginfo_t of zeros is valid, it is what the kernel leaves when no child has ended.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointer is to a siginfo_t that outlives the call.
+        let result = unsafe { libc::waitid(libc::P_ALL, 0, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) };
+        if result == 0 {
+            // SAFETY: after waitid the structure is of the SIGCHLD kind, or all zero.
+            let pid = unsafe { info.si_pid() };
+            return (pid > 0).then_some(pid);
+        }
+        if nix::errno::Errno::last() != nix::errno::Errno::EINTR {
+            return None;
+        }
+    }
+}
+
+/// Reaps exactly `pid`. The status is taken from waitpid, not from the siginfo: macOS leaves `si_status` zero for
+/// children that a signal ended (xnu, `waitid`).
+#[expect(unsafe_code, reason = "nix's waitpid fails on real-time signals, and the child is gone by then")]
+fn reap(pid: i32) -> Exit {
+    let mut status = 0;
+    loop {
+        // SAFETY: the pointer is to an integer that outlives the call.
+        let result = unsafe { libc::waitpid(pid, &mut status, 0) };
+        if result == pid {
+            return sys::exit_of_wait_status(status);
+        }
+        if nix::errno::Errno::last() != nix::errno::Errno::EINTR {
+            return Exit::Unknown;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Signal;
+    use crate::process::identity::{State, state};
+    use crate::process::testing::wait_for;
+
+    /// All children of a process are reaped by whoever asks first, so this is played in a process of its own: the test
+    /// binary, started again for this one test.
+    #[test]
+    fn children_are_seen_as_zombies_and_reaped_with_their_end() {
+        const INNER: &str = "SUPERVISOR_TEST_REAP";
+        if std::env::var_os(INNER).is_some() {
+            return inner();
+        }
+        let output = crate::process::testing::again("process::reap::tests::children_are_seen", INNER).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    }
+
+    #[expect(clippy::zombie_processes, reason = "they are reaped by what is tested")]
+    fn inner() {
+        use crate::process::testing::sh;
+        assert_eq!(next(|_| panic!("no child has ended")), None);
+        let mut expected = std::collections::HashMap::new();
+        for (script, exit) in [
+            ("exit 0", Exit::Code(0)),
+            ("exit 255", Exit::Code(255)),
+            ("kill -KILL $$", Exit::Signal { signal: Signal::KILL, core: false }),
+            ("kill -TERM $$", Exit::Signal { signal: Signal::TERM, core: false }),
+            #[cfg(target_os = "linux")]
+            ("kill -35 $$", Exit::Signal { signal: Signal(35), core: false }),
+        ] {
+            let child = sh(script).spawn().unwrap();
+            expected.insert(i32::try_from(child.id()).unwrap(), exit);
+        }
+        while !expected.is_empty() {
+            let mut zombie = None;
+            let (pid, exit) =
+                wait_for("a child's end", || next(|pid| zombie = Some((pid, matches!(state(pid), State::Zombie(_))))));
+            assert_eq!(zombie, Some((pid, true)));
+            assert_eq!(state(pid), State::Gone);
+            assert_eq!(expected.remove(&pid), Some(exit));
+        }
+        assert_eq!(next(|_| panic!("all are reaped")), None);
+    }
+}
