@@ -16,11 +16,13 @@
 
 mod begin;
 pub mod explain;
+mod monitor;
 mod read;
 mod records;
 mod service;
 mod types;
 
+pub use monitor::{Act, MonitorMachine, ProbeOutcome, Seen};
 pub use service::ServiceMachine;
 pub use types::{
     Effect, Fate, Found, Hold, Input, Phase, ProcessRef, Refusal, Run, Saved, SavedPhase, Then, Ticket, TicketState,

@@ -8,10 +8,8 @@ impl ServiceMachine {
     /// When the next `Tick` is wanted.
     pub fn due(&self) -> Option<Mono> {
         match self.phase {
-            Phase::Blocked { until }
-            | Phase::Delayed { until }
-            | Phase::Stopping { until, .. }
-            | Phase::Held { until, .. } => Some(until),
+            Phase::Blocked { since, .. } => Some(since.plus(self.deps.1)),
+            Phase::Delayed { until } | Phase::Stopping { until, .. } | Phase::Held { until, .. } => Some(until),
             Phase::Idle
             | Phase::LockedOut { .. }
             | Phase::Spawning { .. }
@@ -31,6 +29,11 @@ impl ServiceMachine {
     /// What is declared.
     pub fn spec(&self) -> &ServiceSpec {
         &self.spec
+    }
+
+    /// Whether all of `after` are ready, and how long those that are not are waited for: the last `Input::Deps`.
+    pub fn deps(&self) -> (bool, std::time::Duration) {
+        self.deps
     }
 
     /// What is wanted.
@@ -55,7 +58,8 @@ impl ServiceMachine {
     pub fn save(&self, boot_id: &str, fifos: [u64; 2]) -> Saved {
         let phase = match &self.phase {
             Phase::Idle | Phase::LockedOut { .. } | Phase::Spawning { .. } => SavedPhase::Idle,
-            Phase::Blocked { until } | Phase::Delayed { until } => SavedPhase::Waiting { until: *until },
+            Phase::Blocked { since, .. } => SavedPhase::Waiting { until: *since },
+            Phase::Delayed { until } => SavedPhase::Waiting { until: *until },
             Phase::Starting(run) => SavedPhase::Starting(*run),
             Phase::Up(run) => SavedPhase::Up(*run),
             Phase::Stopping { run, cause, then, .. } => SavedPhase::Stopping { run: *run, cause: *cause, then: *then },
@@ -91,7 +95,7 @@ impl ServiceMachine {
             since_ms: self.since_ms,
             started_ms: run.map(|r| r.started.wall_ms),
             next_start_ms: match self.phase {
-                Phase::Blocked { until } | Phase::Delayed { until } | Phase::Held { until, .. } => Some(wall(until)),
+                Phase::Blocked { .. } | Phase::Delayed { .. } | Phase::Held { .. } => self.due().map(wall),
                 _ => None,
             },
             restart_attempt: self.backoff.attempts,

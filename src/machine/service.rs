@@ -26,7 +26,7 @@ pub struct ServiceMachine {
     pub(super) told_hold: Option<String>,
     /// Why the last start did not come about although it may the next time.
     pub(super) short_of: Option<String>,
-    deps: (bool, std::time::Duration),
+    pub(super) deps: (bool, std::time::Duration),
     /// Whether the adopted run had been ready.
     pub(super) was_ready: bool,
     pub(super) epoch: u64,
@@ -48,7 +48,8 @@ impl Step {
 impl ServiceMachine {
     /// A machine that has not begun.
     pub fn new(spec: ServiceSpec, intent: Intent) -> Self {
-        let deps = (spec.after.is_empty(), std::time::Duration::ZERO);
+        // Until the runner has looked at them, they are waited for as long as the service itself may take.
+        let deps = (spec.after.is_empty(), spec.start_timeout);
         Self {
             spec,
             intent,
@@ -78,8 +79,12 @@ impl ServiceMachine {
             Input::Order { verb, by, cause } => self.order(verb, by, cause, &mut step),
             Input::Deps { ready, patience } => {
                 self.deps = (ready, patience);
-                if ready && matches!(self.phase, Phase::Blocked { .. }) {
-                    self.spawn(false, &mut step);
+                if let Phase::Blocked { automatic, .. } = self.phase {
+                    // The deadline may have moved.
+                    self.epoch += 1;
+                    if ready {
+                        self.spawn(automatic, false, &mut step);
+                    }
                 }
             }
             Input::Spawned { process } => self.spawned(process, &mut step),
@@ -188,26 +193,34 @@ impl ServiceMachine {
                 return self.enter(Phase::Delayed { until }, step);
             }
         }
-        if !self.deps.0 {
-            let until = step.at.mono.plus(self.deps.1);
-            return self.enter(Phase::Blocked { until }, step);
-        }
-        self.spawn(automatic, step);
+        self.start_after_deps(automatic, step);
     }
 
-    fn spawn(&mut self, automatic: bool, step: &mut Step) {
+    fn start_after_deps(&mut self, automatic: bool, step: &mut Step) {
+        if self.deps.0 {
+            self.spawn(automatic, false, step);
+        } else {
+            self.enter(Phase::Blocked { since: step.at.mono, automatic }, step);
+        }
+    }
+
+    fn spawn(&mut self, automatic: bool, impatient: bool, step: &mut Step) {
         let attempt = self.backoff.attempts + u32::from(automatic);
         step.effects.push(Effect::Spawn { run_id: self.run_id + 1, attempt });
-        self.enter(Phase::Spawning { automatic }, step);
+        self.enter(Phase::Spawning { automatic, impatient }, step);
     }
 
     fn spawned(&mut self, process: super::ProcessRef, step: &mut Step) {
-        let Phase::Spawning { automatic } = self.phase else { return };
+        let Phase::Spawning { automatic, impatient } = self.phase else { return };
         self.run_id += 1;
         self.short_of = None;
         self.backoff.started(step.at.mono, automatic);
         let run = Run { id: self.run_id, process, started: step.at, attempt: self.backoff.attempts, adopted: false };
-        step.record(EventType::ServiceStart, records::start(&run));
+        let mut data = records::start(&run);
+        if impatient {
+            data.insert("without_waiting_longer_for".into(), self.spec.after.iter().map(ToString::to_string).collect());
+        }
+        step.record(EventType::ServiceStart, data);
         self.enter_started(run, step);
     }
 
@@ -219,7 +232,7 @@ impl ServiceMachine {
     }
 
     fn not_spawned(&mut self, refusal: Refusal, step: &mut Step) {
-        let Phase::Spawning { automatic } = self.phase else { return };
+        let Phase::Spawning { automatic, .. } = self.phase else { return };
         self.backoff.started(step.at.mono, automatic);
         match refusal {
             Refusal::Hold(hold) => self.hold(hold, false, step),
@@ -285,15 +298,10 @@ impl ServiceMachine {
 
     fn tick(&mut self, step: &mut Step) {
         match self.phase {
-            Phase::Delayed { until } if until <= step.at.mono => {
-                if self.deps.0 {
-                    self.spawn(true, step);
-                } else {
-                    let until = step.at.mono.plus(self.deps.1);
-                    self.enter(Phase::Blocked { until }, step);
-                }
+            Phase::Delayed { until } if until <= step.at.mono => self.start_after_deps(true, step),
+            Phase::Blocked { since, automatic } if since.plus(self.deps.1) <= step.at.mono => {
+                self.spawn(automatic, true, step);
             }
-            Phase::Blocked { until } if until <= step.at.mono => self.spawn(false, step),
             Phase::Held { until, .. } if until <= step.at.mono => self.want_start(true, step),
             Phase::Stopping { run, cause, until, then, .. } if until <= step.at.mono => {
                 step.effects.push(Effect::Signal { process: run.process, signal: Signal::KILL });
@@ -306,7 +314,7 @@ impl ServiceMachine {
 
     fn respec(&mut self, spec: ServiceSpec, restart: bool, step: &mut Step) {
         if spec.after.is_empty() {
-            self.deps = (true, std::time::Duration::ZERO);
+            self.deps = (true, spec.start_timeout);
         }
         self.spec = spec;
         self.epoch += 1;
@@ -319,7 +327,7 @@ impl ServiceMachine {
                 self.want_start(true, step);
             }
             Phase::Delayed { .. } => self.want_start(true, step),
-            Phase::Blocked { .. } if self.deps.0 => self.spawn(false, step),
+            Phase::Blocked { automatic, .. } if self.deps.0 => self.spawn(automatic, false, step),
             _ => {}
         }
     }

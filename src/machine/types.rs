@@ -65,8 +65,10 @@ pub enum Phase {
     },
     /// Waits for the services in `after`.
     Blocked {
-        /// Then it starts all the same.
-        until: Mono,
+        /// Since when. It starts all the same when it has been longer than the slowest of them may take.
+        since: Mono,
+        /// Whether nobody asked for this start.
+        automatic: bool,
     },
     /// Waits for throttle or back-off.
     Delayed {
@@ -77,6 +79,8 @@ pub enum Phase {
     Spawning {
         /// Whether nobody asked for this start.
         automatic: bool,
+        /// Whether something in `after` was not ready in time.
+        impatient: bool,
     },
     /// Running, not ready.
     Starting(Run),

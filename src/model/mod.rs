@@ -22,8 +22,9 @@ pub use snapshot::{
     StatusReport, UnitKind,
 };
 pub use spec::{
-    AlertSpec, Builtin, CrashWindow, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, ProbeKind, ProbeSpec,
-    ProcessType, Program, Readiness, RestartMode, ServiceSpec, SinkKind, SinkSpec, Sweep, Unusable, WatchOn, WatchSpec,
+    AlertSpec, Builtin, CrashWindow, DEFAULT_PATH, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, ProbeKind,
+    ProbeSpec, ProcessType, Program, Readiness, RestartMode, ServiceSpec, SinkKind, SinkSpec, Sweep, Unusable, WatchOn,
+    WatchSpec,
 };
 pub use task::{CalendarTable, CatchUp, Schedule, StepAction, StepSpec, TaskSpec};
 pub use time::{Fraction, Moment, Mono};

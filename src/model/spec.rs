@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Signal, TaskSpec, UnitName};
 
+/// The PATH of a service that sets none (DESIGN section 4): Homebrew's folders, then the system's.
+pub const DEFAULT_PATH: &str = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
+
 /// Everything that services.toml declares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fleet {

@@ -1,6 +1,9 @@
 //! Who a pid is: a pid alone is reused, a pid with its exact start time is one process for ever (within a boot).
 
+use std::time::Duration;
+
 use super::sys;
+use crate::model::Moment;
 
 /// What the kernel says about a pid. The number is the start token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,11 @@ pub fn start_token(pid: i32) -> Option<u64> {
         State::Running(token) => Some(token),
         State::Zombie(_) | State::Gone => None,
     }
+}
+
+/// How long ago the process with this start token was started, sleep included.
+pub fn age(start_token: u64, now: Moment) -> Duration {
+    sys::age(start_token, now)
 }
 
 #[cfg(test)]

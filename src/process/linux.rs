@@ -2,13 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::time::ClockId;
 
 use super::table::Entry;
 use super::watch::Ended;
-use crate::model::{Exit, Signal};
+use crate::model::{Exit, Moment, Signal};
 
 /// Stands still while the machine sleeps.
 pub(super) const AWAKE_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
@@ -62,6 +63,24 @@ pub(super) fn exit_of_wait_status(status: i32) -> Exit {
     } else {
         Exit::Unknown
     }
+}
+
+/// `si_code` and `si_status` of a SIGCHLD siginfo.
+pub(super) fn exit_of_siginfo(code: i32, status: i32) -> Option<Exit> {
+    match code {
+        libc::CLD_EXITED => Some(Exit::Code(status)),
+        libc::CLD_KILLED => Some(Exit::Signal { signal: Signal(status), core: false }),
+        libc::CLD_DUMPED => Some(Exit::Signal { signal: Signal(status), core: true }),
+        _ => None,
+    }
+}
+
+/// How long ago a process with this start token was started: the token counts clock ticks since boot, sleep included.
+pub(super) fn age(token: u64, now: Moment) -> Duration {
+    // sysconf cannot fail for a value that every kernel has; 100 is what all Linux systems of today say.
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+    let ticks = u64::try_from(ticks).unwrap_or(100).max(1);
+    Duration::from_nanos(now.boot_ns.saturating_sub(token.saturating_mul(1_000_000_000 / ticks)))
 }
 
 /// A pidfd.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -14,7 +15,7 @@ use nix::unistd::{Pid, getpeereid, getsid};
 use super::procargs;
 use super::table::Entry;
 use super::watch::Ended;
-use crate::model::{Exit, Signal};
+use crate::model::{Exit, Moment, Signal};
 
 /// Stands still while the machine sleeps.
 pub(super) const AWAKE_CLOCK: ClockId = ClockId::from_raw(libc::CLOCK_UPTIME_RAW);
@@ -94,6 +95,17 @@ pub(super) fn exit_of_wait_status(status: i32) -> Exit {
     } else {
         Exit::Unknown
     }
+}
+
+/// Nothing: `si_status` is zero here for children that a signal ended (xnu, `waitid`).
+pub(super) fn exit_of_siginfo(_code: i32, _status: i32) -> Option<Exit> {
+    None
+}
+
+/// How long ago a process with this start token was started: the token is its start in microseconds of wall time.
+pub(super) fn age(token: u64, now: Moment) -> Duration {
+    let now_us = u64::try_from(now.wall_ms).unwrap_or(0).saturating_mul(1000);
+    Duration::from_micros(now_us.saturating_sub(token))
 }
 
 /// A kqueue that waits for one process.

@@ -1,21 +1,19 @@
-//! Reaping children, one at a time, with a moment before each pid becomes free.
+//! Reaping children in two steps, so that something can be done between a child's end and its pid becoming free.
 
 use super::sys;
 use crate::model::Exit;
 
-/// The next child that has ended, reaped; `None` when there is none. Never blocks.
+/// A child that has ended, which stays a zombie until [`reap`] is called with its pid; `None` when there is none. Never
+/// blocks.
 ///
-/// `before_reap` is called with its pid while it is still a zombie: as long as it is, neither the pid nor the process
-/// group of that number can be given to anybody else, so that a signal to the group reaches only what the child left.
-pub fn next(before_reap: impl FnOnce(i32)) -> Option<(i32, Exit)> {
-    let pid = peek()?;
-    before_reap(pid);
-    Some((pid, reap(pid)))
-}
-
-/// The pid of a child that has ended, which stays a zombie.
+/// As long as it is a zombie, neither its pid nor the process group of that number can be given to anybody else, so that a
+/// signal to the group reaches only what the child left. And who writes the end down before reaping loses nothing to a
+/// SIGKILL in between.
+///
+/// How it ended is told on Linux; on macOS not before it is reaped, as `si_status` is zero there for children that a signal
+/// ended (xnu, `waitid`).
 #[expect(unsafe_code, reason = "waitid with WNOWAIT; nix has it on Linux only and fails on real-time signals")]
-fn peek() -> Option<i32> {
+pub fn peek() -> Option<(i32, Option<Exit>)> {
     loop {
         // SAFETY: a siginfo_t of zeros is valid, it is what the kernel leaves when no child has ended.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
@@ -23,8 +21,8 @@ fn peek() -> Option<i32> {
         let result = unsafe { libc::waitid(libc::P_ALL, 0, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) };
         if result == 0 {
             // SAFETY: after waitid the structure is of the SIGCHLD kind, or all zero.
-            let pid = unsafe { info.si_pid() };
-            return (pid > 0).then_some(pid);
+            let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+            return (pid > 0).then(|| (pid, sys::exit_of_siginfo(info.si_code, status)));
         }
         if nix::errno::Errno::last() != nix::errno::Errno::EINTR {
             return None;
@@ -32,10 +30,9 @@ fn peek() -> Option<i32> {
     }
 }
 
-/// Reaps exactly `pid`. The status is taken from waitpid, not from the siginfo: macOS leaves `si_status` zero for
-/// children that a signal ended (xnu, `waitid`).
+/// Reaps exactly `pid`, a child that has ended.
 #[expect(unsafe_code, reason = "nix's waitpid fails on real-time signals, and the child is gone by then")]
-fn reap(pid: i32) -> Exit {
+pub fn reap(pid: i32) -> Exit {
     let mut status = 0;
     loop {
         // SAFETY: the pointer is to an integer that outlives the call.
@@ -72,7 +69,7 @@ mod tests {
     #[expect(clippy::zombie_processes, reason = "they are reaped by what is tested")]
     fn inner() {
         use crate::process::testing::sh;
-        assert_eq!(next(|_| panic!("no child has ended")), None);
+        assert_eq!(peek(), None);
         let mut expected = std::collections::HashMap::new();
         for (script, exit) in [
             ("exit 0", Exit::Code(0)),
@@ -86,13 +83,13 @@ mod tests {
             expected.insert(i32::try_from(child.id()).unwrap(), exit);
         }
         while !expected.is_empty() {
-            let mut zombie = None;
-            let (pid, exit) =
-                wait_for("a child's end", || next(|pid| zombie = Some((pid, matches!(state(pid), State::Zombie(_))))));
-            assert_eq!(zombie, Some((pid, true)));
+            let (pid, told) = wait_for("a child's end", peek);
+            assert!(matches!(state(pid), State::Zombie(_)));
+            let exit = reap(pid);
+            assert_eq!(told, cfg!(target_os = "linux").then_some(exit));
             assert_eq!(state(pid), State::Gone);
             assert_eq!(expected.remove(&pid), Some(exit));
         }
-        assert_eq!(next(|_| panic!("all are reaped")), None);
+        assert_eq!(peek(), None, "all are reaped");
     }
 }
