@@ -1,6 +1,7 @@
 //! `supervisor` keeps the local services of an OpenClaw installation alive and puts every exit on record.
 pub mod error;
 pub mod machine;
+pub mod journal;
 pub mod model;
 pub mod policy;
 pub mod process;
