@@ -5,3 +5,4 @@ pub mod journal;
 pub mod model;
 pub mod policy;
 pub mod process;
+pub mod store;

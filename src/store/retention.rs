@@ -1,0 +1,118 @@
+//! How long rows are kept.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+
+use super::error::StoreError;
+use super::foreign::{Mirror, Told};
+use super::ledger::Ledger;
+
+/// Rows in one transaction: the lock is held for milliseconds, so that other programs never wait long for theirs.
+const BATCH: i64 = 500;
+
+/// Rows that are too old.
+const BY_AGE: &str = "WHERE timestamp_ms < ?1 ORDER BY timestamp_ms LIMIT ?2";
+
+/// The rows that came in first.
+const BY_COUNT: &str = "WHERE id > ?1 ORDER BY id LIMIT ?2";
+
+impl Ledger {
+    /// Deletes our rows that are older than `max_age` or beyond the newest `max_rows`, here and in `events`; gives how
+    /// many records went. Other people's rows, counters and last exits stay.
+    ///
+    /// # Errors
+    /// See [`super::StoreErrorKind`]; batches that were done stay done.
+    pub fn prune(&mut self, now_ms: i64, max_age: Duration, max_rows: u64) -> Result<usize, StoreError> {
+        self.check_place()?;
+        self.prune_all(now_ms, max_age, max_rows).map_err(|error| self.cannot_write(&error))
+    }
+
+    fn prune_all(&mut self, now_ms: i64, max_age: Duration, max_rows: u64) -> rusqlite::Result<usize> {
+        self.refresh_foreign()?;
+        let mirror = self.foreign.mirror.clone();
+        let mirror = mirror.as_ref();
+        let oldest = now_ms.saturating_sub(i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX));
+        let mut deleted = 0;
+        loop {
+            let count = self.prune_batch(mirror, BY_AGE, oldest, BATCH)?;
+            if count == 0 {
+                break;
+            }
+            deleted += count;
+        }
+        let rows: i64 = self.conn.query_row("SELECT count(*) FROM supervisor_events", [], |row| row.get(0))?;
+        let mut beyond = rows.saturating_sub(i64::try_from(max_rows).unwrap_or(i64::MAX));
+        while beyond > 0 {
+            let count = self.prune_batch(mirror, BY_COUNT, i64::MIN, beyond.min(BATCH))?;
+            if count == 0 {
+                break;
+            }
+            deleted += count;
+            beyond -= count as i64;
+        }
+        Ok(deleted)
+    }
+
+    fn prune_batch(&mut self, mirror: Option<&Mirror>, which: &str, bound: i64, limit: i64) -> rusqlite::Result<usize> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let rows = doomed(&tx, which, bound, limit)?;
+        if let Some(mirror) = mirror {
+            delete_mirrored(&tx, mirror, &rows)?;
+        }
+        {
+            let mut delete = tx.prepare("DELETE FROM supervisor_events WHERE id = ?1")?;
+            for row in &rows {
+                delete.execute([row.id])?;
+            }
+        }
+        tx.commit()?;
+        Ok(rows.len())
+    }
+}
+
+struct Doomed {
+    id: i64,
+    timestamp_ms: i64,
+    event_type: String,
+    service: Option<String>,
+    metadata: String,
+    mirror_rowid: Option<i64>,
+}
+
+fn doomed(tx: &Connection, which: &str, bound: i64, limit: i64) -> rusqlite::Result<Vec<Doomed>> {
+    let columns = "id, timestamp_ms, event_type, service_name, metadata, mirror_rowid";
+    let mut statement = tx.prepare(&format!("SELECT {columns} FROM supervisor_events {which}"))?;
+    let rows = statement.query_map(params![bound, limit], |row| {
+        Ok(Doomed {
+            id: row.get(0)?,
+            timestamp_ms: row.get(1)?,
+            event_type: row.get(2)?,
+            service: row.get(3)?,
+            metadata: row.get(4)?,
+            mirror_rowid: row.get(5)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn delete_mirrored(tx: &Connection, mirror: &Mirror, rows: &[Doomed]) -> rusqlite::Result<()> {
+    let Some(sql) = &mirror.delete_sql else { return Ok(()) };
+    let mut statement = tx.prepare(sql)?;
+    for row in rows {
+        let Some(rowid) = row.mirror_rowid else { continue };
+        let told = Told {
+            timestamp_ms: row.timestamp_ms,
+            event_type: &row.event_type,
+            service: row.service.as_deref(),
+            metadata: &row.metadata,
+        };
+        match mirror.delete(&mut statement, rowid, &told) {
+            Ok(_) => {}
+            // Somebody's foreign key or trigger holds on to the row.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

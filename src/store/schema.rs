@@ -1,0 +1,71 @@
+//! Our own tables and their number.
+
+use rusqlite::{Connection, OptionalExtension};
+
+/// The number of the tables below, kept in `supervisor_meta`.
+pub(super) const SCHEMA: i64 = 1;
+
+/// Idempotent, so that a table somebody dropped comes back at the next open.
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS supervisor_meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS supervisor_events (
+  id INTEGER PRIMARY KEY,
+  timestamp_ms INTEGER NOT NULL,
+  event_type TEXT NOT NULL,
+  service_name TEXT,
+  run_id INTEGER,
+  class TEXT,
+  metadata TEXT NOT NULL,
+  runner TEXT NOT NULL,
+  boot_id TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  mirror_rowid INTEGER,
+  UNIQUE (runner, boot_id, seq)
+);
+CREATE INDEX IF NOT EXISTS supervisor_events_by_time ON supervisor_events (timestamp_ms);
+CREATE INDEX IF NOT EXISTS supervisor_events_by_service ON supervisor_events (service_name, timestamp_ms);
+CREATE TABLE IF NOT EXISTS supervisor_journal (
+  runner TEXT NOT NULL, boot_id TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (runner, boot_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS supervisor_counters (
+  service TEXT NOT NULL, class TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (service, class)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS supervisor_last_exits (
+  service TEXT PRIMARY KEY, class TEXT NOT NULL, code INTEGER, signal TEXT, at_ms INTEGER NOT NULL,
+  boot_id TEXT NOT NULL, boot_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+";
+
+/// The schema number found, where it is above ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Newer(pub(super) i64);
+
+/// Whether there is a table (or view) of this name.
+pub(super) fn exists(conn: &Connection, table: &str) -> rusqlite::Result<bool> {
+    conn.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)", [table], |r| r.get(0))
+}
+
+/// Makes our tables what this version needs; to be called inside a transaction.
+pub(super) fn migrate(tx: &Connection) -> rusqlite::Result<Result<(), Newer>> {
+    let user_version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let objects: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if let Some(found) = number(tx)?
+        && found > SCHEMA
+    {
+        return Ok(Err(Newer(found)));
+    }
+    tx.execute_batch(TABLES)?;
+    tx.execute("INSERT OR REPLACE INTO supervisor_meta (key, value) VALUES ('schema', ?1)", [SCHEMA])?;
+    if user_version == 0 && objects == 0 {
+        tx.pragma_update(None, "user_version", SCHEMA)?;
+    }
+    Ok(Ok(()))
+}
+
+/// The schema number in the file; `None` where there are no tables of ours.
+fn number(conn: &Connection) -> rusqlite::Result<Option<i64>> {
+    if !exists(conn, "supervisor_meta")? {
+        return Ok(None);
+    }
+    conn.query_row("SELECT value FROM supervisor_meta WHERE key = 'schema'", [], |row| row.get(0)).optional()
+}
