@@ -141,6 +141,15 @@ pub struct OrderReply {
     pub outcomes: Vec<Outcome>,
 }
 
+/// Answer to `GET /v1/why/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyReply {
+    /// Which service or task.
+    pub name: UnitName,
+    /// One paragraph: what it is doing, why, since when, what would change it.
+    pub text: String,
+}
+
 /// Body of `POST /v1/reload`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,21 @@
+//! How the command line and the daemon talk, and how both talk to runners: one Unix socket each, in the state directory.
+//!
+//! The daemon speaks HTTP/1.1 with JSON bodies on [`routes`]; a runner speaks JSON lines ([`crate::model::wire`]). What
+//! may not enter this room: decisions, the database, services.toml. It carries words, it does not judge them.
+
+pub mod client;
+pub mod http;
+
+/// The daemon's paths; client and server both take them from here.
+pub mod routes {
+    /// GET: a `StatusReport`.
+    pub const STATUS: &str = "/v1/status";
+    /// GET, followed by a name: a `WhyReply`.
+    pub const WHY: &str = "/v1/why/";
+    /// POST `OrderBody`: an `OrderReply`.
+    pub const ORDER: &str = "/v1/order";
+    /// POST `ReloadBody`: a `ReloadReply`.
+    pub const RELOAD: &str = "/v1/reload";
+    /// GET: the daemon's program version.
+    pub const VERSION: &str = "/v1/version";
+}
