@@ -1,4 +1,5 @@
 //! `supervisor` keeps the local services of an OpenClaw installation alive and puts every exit on record.
+pub mod cli;
 pub mod control;
 pub mod error;
 pub mod machine;

@@ -1,0 +1,499 @@
+//! The words of the command line. clap reads them; what it refuses becomes one sentence that says what to type.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind as ClapKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, ErrorKind};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   all is well
+  2   the command line is wrong
+  3   a service is not up
+  4   the daemon does not answer
+  5   services.toml has faults
+  6   refused
+  70  something that should not happen";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  supervisor status
+  supervisor status gateway
+  supervisor --json status | jq '.services[] | select(.status != \"up\")'
+
+RESTARTS counts the automatic restarts of the ledger's lifetime. Exits 3 when an enabled service is in none of up, \
+degraded, scheduled, running, done. --json prints the report as it is, on one line.";
+
+const ORDER_EXAMPLES: &str = "\
+Waits until it is done; Ctrl-C ends the waiting, not the order. Exits 3 when it did not come to that for a service.";
+
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  supervisor events --since 24h --type service_crash
+  supervisor events --service gateway -n 20
+  supervisor --json events --since 2026-11-22 | jq .metadata
+
+Times are local (TZ is honoured); the oldest comes first. --json prints one object a line. Without a database nothing \
+is printed, a note goes to stderr, and the exit code is 0.";
+
+const LOGS_EXAMPLES: &str = "\
+Examples:
+  supervisor logs gateway -n 50
+  supervisor logs gateway --stderr -f
+  supervisor logs gateway --since 10m
+
+The bytes are printed as the service wrote them. Without a log a note goes to stderr, and the exit code is 0; with -f \
+the log is waited for.";
+
+const CHECK_EXAMPLES: &str = "\
+Exits 5 when there are faults. Notes, such as a program that is not on its service's PATH, do not change the exit code.
+
+--json prints {ok, path, services, tasks, faults: [{code, unit, line, column, message, help}], notes}.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  supervisor completions bash > ~/.local/share/bash-completion/completions/supervisor
+  supervisor completions zsh > \"${fpath[1]}/_supervisor\"
+  supervisor completions fish > ~/.config/fish/completions/supervisor.fish";
+
+/// Keeps local services alive, and puts every exit on record.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "supervisor", version, after_long_help = EXIT_CODES, max_term_width = 100, subcommand_required = true)]
+#[command(disable_help_subcommand = true)]
+pub struct Invocation {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Global {
+    /// Read this services.toml [default: $SUPERVISOR_CONFIG, ./services.toml, then the one in your config folder]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub config: Option<PathBuf>,
+    /// Keep state here, whatever services.toml says [default: $OPENCLAW_STATE_DIR, then services.toml]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub state_dir: Option<PathBuf>,
+    /// Print JSON; errors too, on stderr
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// Colour the output: always, never, or auto (on a terminal, and not with NO_COLOR)
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
+    pub color: Color,
+    /// Say more: once for details, twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+}
+
+/// When output is coloured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground
+    #[command(after_help = "SIGTERM and SIGINT stop what it started, in order. SIGHUP is `supervisor reload`.")]
+    Run,
+    /// Run a runner: the parent of the services named (service managers call this)
+    #[command(
+        after_help = "SIGTERM stops its services and ends it; what is wanted of them (`start`, `stop`) stays as it was."
+    )]
+    Exec(Exec),
+    /// Everything that asks, and ends when it has its answer.
+    #[command(flatten)]
+    Ask(Ask),
+}
+
+/// What the command line does itself; the other commands become the daemon or a runner.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Ask {
+    /// Tell what everything is doing
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(Status),
+    /// Start services, and keep them up from now on
+    #[command(after_help = ORDER_EXAMPLES, override_usage = "supervisor start [OPTIONS] <NAME>...|--all")]
+    Start(Order),
+    /// Stop services, and keep them down, also over a reboot
+    #[command(after_help = ORDER_EXAMPLES, override_usage = "supervisor stop [OPTIONS] <NAME>...|--all")]
+    Stop(Order),
+    /// Stop services, let them finish their work first, and start them again
+    #[command(after_help = ORDER_EXAMPLES, override_usage = "supervisor restart [OPTIONS] <NAME>...|--all")]
+    Restart(Order),
+    /// Take over a changed services.toml, touching only what changed
+    #[command(after_help = "A file with faults changes nothing. Needs the daemon.")]
+    Reload(Reload),
+    /// Explain one service: what it is doing, why, since when, what would change it
+    Why(Why),
+    /// Print what a service has written
+    #[command(after_help = LOGS_EXAMPLES)]
+    Logs(Logs),
+    /// Print the ledger: starts, exits, crashes and all else that happened
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events(Events),
+    /// Check services.toml, and tell every fault with its place
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check,
+    /// Print the JSON schema of services.toml
+    Schema,
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+    /// Print the manual page, or write one for each command
+    Man(Man),
+}
+
+/// `exec`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Exec {
+    /// The services this runner owns
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// `status`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Status {
+    /// Only these, with more of what is known
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// `start`, `stop`, `restart`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Order {
+    /// Which services
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    pub names: Vec<String>,
+    /// All services
+    #[arg(long, conflicts_with = "names")]
+    pub all: bool,
+    /// Do not wait until it is done
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `reload`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Reload {
+    /// Only tell what would change
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `why`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Why {
+    /// Which service or task
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// `logs`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Logs {
+    /// Which service
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Go on printing what is written, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How many of the last lines
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub lines: usize,
+    /// Everything from then on: a duration (10m, 24h, 7d) or a time (2026-11-22, 2026-11-22T10:00)
+    #[arg(long, value_name = "WHEN", conflicts_with = "lines")]
+    pub since: Option<String>,
+    /// What was written to stderr instead of stdout
+    #[arg(long)]
+    pub stderr: bool,
+}
+
+/// `events`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Events {
+    /// From then on: a duration (10m, 24h, 7d) or a time (2026-11-22, 2026-11-22T10:00)
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Only of this service or task
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Only of this type, such as service_crash; may be given more than once
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// At most so many, the newest
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub limit: usize,
+}
+
+/// `completions`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Completions {
+    /// Which shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Man {
+    /// Folder to write all pages to; without it the main page is printed
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Why there is nothing to execute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Early {
+    /// Help or version was asked for: print this and exit 0.
+    Text {
+        /// Without colours.
+        plain: String,
+        /// With ANSI colours.
+        coloured: String,
+    },
+    /// The command line is wrong.
+    Wrong {
+        /// What, and what to type.
+        error: Error,
+        /// Whether the error is to be JSON; clap cannot say, as it did not get that far.
+        json: bool,
+    },
+}
+
+/// Reads the command line, program name first.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Early> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let json = args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+    let mut invocation = Invocation::try_parse_from(args).map_err(|error| early(&error, json))?;
+    for path in [&mut invocation.global.config, &mut invocation.global.state_dir].into_iter().flatten() {
+        *path = std::path::absolute(&*path).map_err(|fault| Early::Wrong {
+            error: Error::new(ErrorKind::Usage, format!("the path {:?} cannot be used: {fault}", path.display())),
+            json,
+        })?;
+    }
+    Ok(invocation)
+}
+
+/// The command line's grammar, for manuals and completions.
+pub fn grammar() -> clap::Command {
+    Invocation::command()
+}
+
+fn early(error: &clap::Error, json: bool) -> Early {
+    let rendered = error.render();
+    match error.kind() {
+        ClapKind::DisplayHelp | ClapKind::DisplayVersion => {
+            Early::Text { plain: rendered.to_string(), coloured: rendered.ansi().to_string() }
+        }
+        ClapKind::MissingSubcommand | ClapKind::DisplayHelpOnMissingArgumentOrSubcommand => Early::Wrong {
+            error: Error::new(ErrorKind::Usage, "no command was given")
+                .hint("try `supervisor status`, or `supervisor --help` for all commands"),
+            json,
+        },
+        _ => Early::Wrong { error: usage_error(&rendered.to_string()), json },
+    }
+}
+
+/// clap's text (an `error:` paragraph, `tip:` lines, a `Usage:` line) as our sentence and hint.
+fn usage_error(rendered: &str) -> Error {
+    let mut paragraphs = rendered.split("\n\n");
+    let first = paragraphs.next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(first).lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let lines = || rendered.lines().map(str::trim);
+    // 'to pass ... as a value, use `-- ...`' is true, but never what was meant here.
+    let tips = lines().filter_map(|line| line.strip_prefix("tip: ")).filter(|tip| !tip.starts_with("to pass "));
+    let tips: Vec<&str> = tips.collect();
+    let usage = lines().find_map(|line| line.strip_prefix("Usage: "));
+    let hint = match (tips.is_empty(), usage) {
+        (false, _) => tips.join("; "),
+        (true, Some(usage)) => format!("type `{usage}`, or `--help` with it"),
+        (true, None) => "`supervisor --help` tells what can be typed".to_owned(),
+    };
+    Error::new(ErrorKind::Usage, message).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Invocation, Early> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn command(line: &str) -> Command {
+        read(line).unwrap_or_else(|early| panic!("{line}: {early:?}")).command
+    }
+
+    fn wrong(line: &str) -> Error {
+        match read(line) {
+            Err(Early::Wrong { error, .. }) => error,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn names(of: &[&str]) -> Vec<String> {
+        of.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        grammar().debug_assert();
+    }
+
+    #[test]
+    fn right_lines_are_read() {
+        let logs = Logs { name: "a".into(), follow: false, lines: 100, since: None, stderr: false };
+        let events = Events { since: None, service: None, types: vec![], limit: 100 };
+        let table = [
+            ("supervisor run", Command::Run),
+            ("supervisor exec a b", Command::Exec(Exec { names: names(&["a", "b"]) })),
+            ("supervisor status", Command::Ask(Ask::Status(Status::default()))),
+            ("supervisor status a", Command::Ask(Ask::Status(Status { names: names(&["a"]) }))),
+            ("supervisor start a b", Command::Ask(Ask::Start(Order { names: names(&["a", "b"]), ..Order::default() }))),
+            ("supervisor stop --all", Command::Ask(Ask::Stop(Order { all: true, ..Order::default() }))),
+            (
+                "supervisor restart --no-wait a",
+                Command::Ask(Ask::Restart(Order { names: names(&["a"]), all: false, no_wait: true })),
+            ),
+            ("supervisor reload", Command::Ask(Ask::Reload(Reload::default()))),
+            ("supervisor reload --dry-run", Command::Ask(Ask::Reload(Reload { dry_run: true }))),
+            ("supervisor why a", Command::Ask(Ask::Why(Why { name: "a".into() }))),
+            ("supervisor logs a", Command::Ask(Ask::Logs(logs.clone()))),
+            (
+                "supervisor logs a -f -n 5 --stderr",
+                Command::Ask(Ask::Logs(Logs { follow: true, lines: 5, stderr: true, ..logs.clone() })),
+            ),
+            ("supervisor logs a --since 10m", Command::Ask(Ask::Logs(Logs { since: Some("10m".into()), ..logs }))),
+            ("supervisor events", Command::Ask(Ask::Events(events.clone()))),
+            (
+                "supervisor events --since 24h --service a --type x --type y -n 7",
+                Command::Ask(Ask::Events(Events {
+                    since: Some("24h".into()),
+                    service: Some("a".into()),
+                    types: names(&["x", "y"]),
+                    limit: 7,
+                })),
+            ),
+            ("supervisor check", Command::Ask(Ask::Check)),
+            ("supervisor schema", Command::Ask(Ask::Schema)),
+            (
+                "supervisor completions zsh",
+                Command::Ask(Ask::Completions(Completions { shell: clap_complete::Shell::Zsh })),
+            ),
+            ("supervisor man", Command::Ask(Ask::Man(Man::default()))),
+            ("supervisor man /tmp/m", Command::Ask(Ask::Man(Man { dir: Some("/tmp/m".into()) }))),
+        ];
+        for (line, expected) in table {
+            assert_eq!(command(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in [
+            "supervisor --config /c --state-dir /s --json --color never -vv status",
+            "supervisor status --config /c --state-dir /s --json --color never -vv",
+        ] {
+            let expected = Global {
+                config: Some("/c".into()),
+                state_dir: Some("/s".into()),
+                json: true,
+                color: Color::Never,
+                verbose: 2,
+            };
+            assert_eq!(read(line).unwrap().global, expected, "{line}");
+        }
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(read("supervisor --config x.toml run").unwrap().global.config, Some(here.join("x.toml")));
+    }
+
+    #[test]
+    fn every_wrong_line_ends_with_2_and_says_what_to_type() {
+        for (line, message, hint) in [
+            ("supervisor", "no command was given", "supervisor status"),
+            ("supervisor statsu", "unrecognized subcommand 'statsu'", "'status'"),
+            ("supervisor help", "unrecognized subcommand 'help'", "supervisor [OPTIONS] <COMMAND>"),
+            ("supervisor exec", "<NAME>...", "supervisor exec <NAME>..."),
+            ("supervisor start", "<NAME>...", "supervisor start [OPTIONS] <NAME>...|--all"),
+            ("supervisor stop", "<NAME>...", "supervisor stop"),
+            ("supervisor restart --no-wait", "<NAME>...", "supervisor restart"),
+            ("supervisor start a --all", "cannot be used with", "supervisor start"),
+            ("supervisor start --wait a", "unexpected argument '--wait'", "supervisor start"),
+            ("supervisor reload a", "unexpected argument 'a'", "supervisor reload [OPTIONS]"),
+            ("supervisor why", "<NAME>", "supervisor why <NAME>"),
+            ("supervisor why a b", "unexpected argument 'b'", "supervisor why"),
+            ("supervisor logs", "<NAME>", "supervisor logs <NAME>"),
+            ("supervisor logs a -n x", "invalid value 'x'", "--help"),
+            ("supervisor logs a -n -1", "unexpected argument '-1'", "supervisor logs"),
+            ("supervisor logs a -n 5 --since 1h", "cannot be used with", "supervisor logs"),
+            ("supervisor events a", "unexpected argument 'a'", "supervisor events"),
+            ("supervisor events --type", "a value is required for '--type <TYPE>'", "--help"),
+            ("supervisor check x", "unexpected argument 'x'", "supervisor check"),
+            ("supervisor schema x", "unexpected argument 'x'", "supervisor schema"),
+            ("supervisor completions tcsh", "invalid value 'tcsh'", "'zsh'"),
+            ("supervisor man a b", "unexpected argument 'b'", "supervisor man"),
+            ("supervisor --color blue status", "invalid value 'blue'", "--help"),
+            ("supervisor --config", "a value is required", "--help"),
+        ] {
+            let error = wrong(line);
+            assert_eq!(error.kind.exit_code(), 2, "{line}");
+            assert!(error.message.contains(message), "{line}: {}", error.message);
+            let said = error.hint.unwrap_or_default();
+            assert!(said.contains(hint), "{line}: {said}");
+            assert!(!error.message.contains('\n') && !error.message.starts_with("error"), "{line}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_wrong_line_that_asked_for_json_is_answered_in_json() {
+        assert!(matches!(read("supervisor status --json --nonsense"), Err(Early::Wrong { json: true, .. })));
+        assert!(matches!(read("supervisor statsu -- --json"), Err(Early::Wrong { json: false, .. })));
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for line in ["supervisor --help", "supervisor -h", "supervisor stop --help", "supervisor --version"] {
+            assert!(matches!(read(line), Err(Early::Text { .. })), "{line}");
+        }
+    }
+
+    /// All help texts, at a width of 100, as users see them. Set UPDATE_GOLDEN to write the file anew, then read the
+    /// difference.
+    #[test]
+    fn help_texts_are_the_ones_in_the_golden_file() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/golden/help.txt");
+        let mut text = String::new();
+        let names = grammar().get_subcommands().map(|command| format!("{} ", command.get_name())).collect::<Vec<_>>();
+        for name in std::iter::once(String::new()).chain(names) {
+            let line = format!("supervisor {name}--help");
+            let asked = grammar().term_width(100).try_get_matches_from(line.split_whitespace());
+            text.push_str(&format!("$ {line}\n{}\n", asked.unwrap_err().render()));
+        }
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        assert_eq!(text, std::fs::read_to_string(path).unwrap());
+    }
+}

@@ -1,0 +1,175 @@
+//! `check`: is services.toml fine, and would its programs be found?
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::context::{FaultLine, Loaded};
+use super::{Context, Output, Stop};
+use crate::error::ErrorKind;
+use crate::model::{DEFAULT_PATH, Fleet, Program, StepAction};
+
+/// `check --json`.
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    path: &'a Path,
+    services: Option<usize>,
+    tasks: Option<usize>,
+    faults: &'a [FaultLine],
+    notes: &'a [String],
+}
+
+pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
+    let loaded = context.sources.fleet(context.color)?;
+    let ok = loaded.faults.is_empty() && loaded.fleet.is_some();
+    let notes = loaded.fleet.as_ref().map(|fleet| notes(fleet, context.path_var.as_deref())).unwrap_or_default();
+    if context.json {
+        let report = Report {
+            ok,
+            path: &loaded.path,
+            services: loaded.fleet.as_ref().map(|fleet| fleet.services.len()),
+            tasks: loaded.fleet.as_ref().map(|fleet| fleet.tasks.len()),
+            faults: &loaded.faults,
+            notes: &notes,
+        };
+        writeln!(output.out, "{}", serde_json::to_string(&report).map_err(std::io::Error::other)?)?;
+    } else {
+        output.out.write_all(text(&loaded, &notes).as_bytes())?;
+    }
+    Ok(if ok { 0 } else { ErrorKind::Config.exit_code() })
+}
+
+fn text(loaded: &Loaded, notes: &[String]) -> String {
+    let file = loaded.path.file_name().unwrap_or(loaded.path.as_os_str()).display();
+    let mut text = String::new();
+    match &loaded.fleet {
+        Some(fleet) if loaded.faults.is_empty() => {
+            let (services, tasks) = (fleet.services.len(), fleet.tasks.len());
+            text.push_str(&format!("{file} is fine: {}, {}\n", count(services, "service"), count(tasks, "task")));
+        }
+        _ => {
+            text.push_str(loaded.rendered.trim_end());
+            text.push_str(&format!("\n\n{file} has {}\n", count(loaded.faults.len(), "fault")));
+        }
+    }
+    for note in notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    text
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// What a person should know who is used to their shell's PATH: a service has its own.
+fn notes(fleet: &Fleet, callers: Option<&OsStr>) -> Vec<String> {
+    let mut notes = Vec::new();
+    for service in fleet.services.iter().filter(|service| service.enabled) {
+        if let Program::Command(argv) = &service.program {
+            let path = service.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+            notes.extend(note(service.name.as_str(), argv, &service.cwd, path, callers));
+        }
+    }
+    for task in fleet.tasks.iter().filter(|task| task.enabled) {
+        let path = task.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+        for step in &task.steps {
+            if let StepAction::Run(argv) = &step.action {
+                notes.extend(note(task.name.as_str(), argv, &task.cwd, path, callers));
+            }
+        }
+    }
+    notes
+}
+
+fn note(unit: &str, argv: &[String], cwd: &Path, path: &str, callers: Option<&OsStr>) -> Option<String> {
+    let program = argv.first()?;
+    if program.contains('/') {
+        let file = cwd.join(program);
+        return if is_program(&file) {
+            None
+        } else if file.exists() {
+            Some(format!("{unit}: {} is not an executable file", file.display()))
+        } else {
+            Some(format!("{unit}: {} does not exist", file.display()))
+        };
+    }
+    if find(program, OsStr::new(path), cwd).is_some() {
+        return None;
+    }
+    let start = format!("{unit}: `{program}` is not on the service's PATH ({path})");
+    // The shell's own relative entries mean nothing to a service, which runs elsewhere.
+    let callers = callers.and_then(|callers| find(program, callers, Path::new("/")));
+    Some(match callers.as_deref().and_then(|file| Some((file, file.parent()?))) {
+        Some((file, folder)) => format!(
+            "{start}; your shell has it at {}: write env = {{ PATH = \"{}:{path}\" }} or the absolute path",
+            file.display(),
+            folder.display()
+        ),
+        None => format!("{start}, nor on yours: install it, or write its absolute path"),
+    })
+}
+
+fn find(program: &str, path: &OsStr, cwd: &Path) -> Option<PathBuf> {
+    std::env::split_paths(path).map(|folder| cwd.join(folder).join(program)).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(dir: &Path, name: &str, mode: u32) -> PathBuf {
+        let file = dir.join(name);
+        std::fs::write(&file, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    fn note_for(argv0: &str, cwd: &Path, path: &str, callers: &Path) -> Option<String> {
+        note("gateway", &[argv0.to_owned()], cwd, path, Some(callers.as_os_str()))
+    }
+
+    #[test]
+    fn programs_that_a_service_would_not_find_are_noted() {
+        let (service, shell) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = service.path().to_str().unwrap();
+        let cwd = Path::new("/");
+        program(service.path(), "there", 0o755);
+        program(service.path(), "no-x", 0o644);
+        let mine = program(shell.path(), "openclaw", 0o755);
+        let ask = |argv0: &str| note_for(argv0, cwd, path, shell.path());
+
+        assert_eq!(ask("there"), None);
+        assert_eq!(
+            ask("openclaw").unwrap(),
+            format!(
+                "gateway: `openclaw` is not on the service's PATH ({path}); your shell has it at {}: write env = {{ \
+                 PATH = \"{}:{path}\" }} or the absolute path",
+                mine.display(),
+                shell.path().display()
+            )
+        );
+        for missing in ["nowhere", "no-x"] {
+            assert!(ask(missing).unwrap().ends_with("nor on yours: install it, or write its absolute path"));
+        }
+    }
+
+    #[test]
+    fn programs_with_a_path_are_looked_at_themselves() {
+        let dir = tempfile::tempdir().unwrap();
+        program(dir.path(), "run.sh", 0o755);
+        program(dir.path(), "data", 0o644);
+        let ask = |argv0: &str| note_for(argv0, dir.path(), "/usr/bin", dir.path());
+        assert_eq!(ask("./run.sh"), None);
+        assert_eq!(ask("/bin/sh"), None);
+        assert!(ask("./data").unwrap().ends_with("is not an executable file"));
+        assert!(ask("./gone").unwrap().ends_with("does not exist"));
+    }
+}

@@ -1,0 +1,567 @@
+//! Facts into words: why a service is as it is, in a few words for the table and in a paragraph for `why`.
+//!
+//! Pure: the time and the zone are arguments, and only the model is used.
+
+use jiff::tz::TimeZone;
+
+use crate::model::{
+    ExitClass, HealthInfo, LastExit, RestartCounts, RunView, ServiceInfo, ServiceSpec, Status, TaskSpec, UnitKind,
+    UnitName, Unusable,
+};
+
+/// When and where the words are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    /// Milliseconds since 1970 UTC.
+    pub now_ms: i64,
+    /// For times of day.
+    pub zone: &'a TimeZone,
+}
+
+/// What the ledger adds to a service. `None` where the ledger could not be read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recorded {
+    /// Ends by class; zeros for a service without rows.
+    pub restarts: Option<RestartCounts>,
+    /// The newest end on record.
+    pub last_exit: Option<LastExit>,
+}
+
+/// A length of time in its two greatest units: `3h 2m`, `12s`, `4d`.
+pub fn lasting(ms: i64) -> String {
+    let seconds = ms.max(0) / 1000;
+    let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
+    let first = units.iter().position(|(_, size)| seconds >= *size).unwrap_or(units.len() - 1);
+    let (name, size) = units[first];
+    let mut text = format!("{}{name}", seconds / size);
+    if let Some((name, smaller)) = units.get(first + 1).filter(|(_, smaller)| seconds % size >= *smaller) {
+        text.push_str(&format!(" {}{name}", seconds % size / smaller));
+    }
+    text
+}
+
+/// A point in time to the minute, as clocks in `zone` show it.
+pub fn local(ms: i64, zone: &TimeZone) -> String {
+    in_zone(ms, zone, "%Y-%m-%d %H:%M")
+}
+
+/// The same to the second.
+pub fn local_seconds(ms: i64, zone: &TimeZone) -> String {
+    in_zone(ms, zone, "%Y-%m-%d %H:%M:%S")
+}
+
+fn in_zone(ms: i64, zone: &TimeZone, form: &str) -> String {
+    match jiff::Timestamp::from_millisecond(ms) {
+        Ok(at) => at.to_zoned(zone.clone()).strftime(form).to_string(),
+        // No calendar reaches that far.
+        Err(_) => format!("{ms} ms after 1970"),
+    }
+}
+
+/// `exit code 78 (EX_CONFIG)`: the names of sysexits.h and of the shell, where the number has one.
+pub fn code_text(code: i32) -> String {
+    let name = match code {
+        64 => "EX_USAGE",
+        65 => "EX_DATAERR",
+        66 => "EX_NOINPUT",
+        69 => "EX_UNAVAILABLE",
+        70 => "EX_SOFTWARE",
+        71 => "EX_OSERR",
+        72 => "EX_OSFILE",
+        73 => "EX_CANTCREAT",
+        74 => "EX_IOERR",
+        75 => "EX_TEMPFAIL",
+        77 => "EX_NOPERM",
+        78 => "EX_CONFIG",
+        126 => "not executable",
+        127 => "command not found",
+        _ => return format!("exit code {code}"),
+    };
+    format!("exit code {code} ({name})")
+}
+
+/// How a run ended, without when: `SIGKILL`, `exit code 1`, `hung`.
+pub fn exit_text(exit: &LastExit) -> String {
+    let how = match (&exit.signal, exit.code) {
+        (Some(signal), _) => Some(signal.clone()),
+        (None, Some(code)) => Some(code_text(code)),
+        (None, None) => None,
+    };
+    let class = match exit.class {
+        ExitClass::Crash => "crashed",
+        ExitClass::Requested => "ended as asked",
+        ExitClass::Recycled => "ended by itself",
+        ExitClass::Refused => "refused to run",
+        ExitClass::Hung => "was hung and was ended",
+        ExitClass::StartTimeout => "did not become ready in time and was ended",
+        ExitClass::OverMemory => "was above its memory limit and was ended",
+        ExitClass::Lost => "ended unseen",
+    };
+    match how {
+        Some(how) => format!("{class} ({how})"),
+        None => class.to_owned(),
+    }
+}
+
+/// Why, in a few words for the table.
+pub fn why_short(view: &RunView, health: Option<&HealthInfo>, at: Reader<'_>) -> String {
+    let age = lasting(at.now_ms - view.since_ms);
+    let reason = reason_of(view);
+    let failure = health.and_then(|h| h.failure.clone());
+    match view.status {
+        Status::Up | Status::Running => format!("{} for {age}", well_word(view, health)),
+        Status::Starting => with_reason(format!("starting for {age}"), reason),
+        Status::Degraded => with_reason(format!("degraded for {age}"), failure.or(reason)),
+        Status::Hung => with_reason(format!("hung for {age}"), failure.or(reason)),
+        Status::Stopping => with_reason(format!("stopping for {age}"), reason),
+        Status::Waiting => {
+            let mut text = with_reason("waiting".into(), reason.or_else(|| view.last_exit.as_ref().map(exit_text)));
+            if let Some(next) = view.next_start_ms {
+                text.push_str(&format!(", next start {}", soon(next, at.now_ms)));
+            }
+            if view.restart_attempt > 1 {
+                text.push_str(&format!("; {} automatic starts so far", view.restart_attempt));
+            }
+            text
+        }
+        Status::Held => format!("{}; {}", with_reason(format!("held for {age}"), reason), way_out(view, at)),
+        Status::Down => {
+            with_reason(format!("down since {}", local(view.since_ms, at.zone)), reason.or_else(|| stopped_by(view)))
+        }
+        Status::Done => with_reason(format!("done since {}", local(view.since_ms, at.zone)), end_of(view).or(reason)),
+        Status::Failed => with_reason(format!("failed at {}", local(view.since_ms, at.zone)), end_of(view).or(reason)),
+        Status::Scheduled => match view.next_start_ms {
+            Some(next) => format!("next run {}", soon(next, at.now_ms)),
+            None => with_reason("scheduled".into(), reason),
+        },
+        Status::Disabled => "disabled in services.toml".into(),
+        Status::Invalid => with_reason("invalid".into(), reason),
+    }
+}
+
+/// One paragraph: what it is doing, why, since when, what would change it.
+pub fn why(view: &RunView, health: Option<&HealthInfo>, at: Reader<'_>) -> String {
+    let name = &view.name;
+    let since = format!("since {} ({})", local(view.since_ms, at.zone), lasting(at.now_ms - view.since_ms));
+    let reason = reason_of(view);
+    let failure = health.and_then(|h| h.failure.clone());
+    let mut said = Vec::new();
+    match view.status {
+        Status::Up => said.push(format!("{name} is up and {} {since}", well_word(view, health))),
+        Status::Running => said.push(format!("{name} is running {since}")),
+        Status::Starting => {
+            said.push(with_reason(format!("{name} is starting {since} and is not ready yet"), reason));
+        }
+        Status::Degraded => {
+            said.push(with_reason(format!("{name} runs, but its health probe fails {since}"), failure.or(reason)));
+            said.push("If that goes on it is taken for hung and restarted".into());
+        }
+        Status::Hung => said.push(with_reason(format!("{name} does not answer {since}"), failure.or(reason))),
+        Status::Stopping => said.push(with_reason(format!("{name} is being stopped {since}"), reason)),
+        Status::Waiting => {
+            said.push(with_reason(format!("{name} waits for its next start {since}"), reason));
+            match view.restart_attempt {
+                0 => {}
+                1 => said.push("It has been started again once so far".into()),
+                times => said.push(format!("It has been started again {times} times so far")),
+            }
+            said.push(match view.next_start_ms {
+                Some(next) => {
+                    format!("The next start is due {}; `supervisor start {name}` starts it at once", due(next, at))
+                }
+                None => format!("`supervisor start {name}` starts it at once"),
+            });
+        }
+        Status::Held => {
+            said.push(with_reason(format!("{name} is held {since}, as starting it again would not help"), reason));
+            said.push(capital(&way_out(view, at)));
+        }
+        Status::Down => {
+            said.push(with_reason(format!("{name} is down {since}"), reason.or_else(|| stopped_by(view))));
+            said.push(format!("It stays down, also over a reboot, until `supervisor start {name}`"));
+        }
+        Status::Done => {
+            said.push(with_reason(format!("{name} ended well and is not started again, {since}"), reason));
+            said.push(format!("`supervisor start {name}` runs it once more"));
+        }
+        Status::Failed => {
+            said.push(with_reason(format!("{name} failed and is not started again, {since}"), reason));
+            said.push(format!("`supervisor start {name}` tries it once more"));
+        }
+        Status::Scheduled => said.push(match view.next_start_ms {
+            Some(next) => format!("{name} is between two runs; the next is due {}", due(next, at)),
+            None => with_reason(format!("{name} is between two runs"), reason),
+        }),
+        Status::Disabled => {
+            said.push(format!("{name} is disabled in services.toml: `enabled = true` and `supervisor reload` start it"))
+        }
+        Status::Invalid => {
+            said.push(with_reason(format!("{name} is not run, as its part of services.toml has faults"), reason))
+        }
+    }
+    if view.adopted {
+        said.push("Its run was taken over from a runner that had died".into());
+    }
+    if let Some(exit) = &view.last_exit {
+        let run = if view.pid.is_some() { "The run before" } else { "Its last run" };
+        said.push(format!("{run} {} {} ago", exit_text(exit), lasting(at.now_ms - exit.at_ms)));
+    }
+    if view.log_dropped > 0 {
+        said.push(format!("{} bytes of its output could not be written to its log", view.log_dropped));
+    }
+    format!("{}.", said.join(". "))
+}
+
+/// A service as `status` shows it, from its runner's view.
+pub fn service_info(
+    view: &RunView,
+    runner_pid: i32,
+    enabled: bool,
+    recorded: &Recorded,
+    health: Option<&HealthInfo>,
+    at: Reader<'_>,
+) -> ServiceInfo {
+    let alive = view.pid.is_some();
+    let uptime = view.started_ms.filter(|_| alive).map(|start| (at.now_ms - start).max(0) / 1000);
+    ServiceInfo {
+        name: view.name.clone(),
+        kind: UnitKind::Service,
+        status: view.status,
+        why: why_short(view, health, at),
+        enabled,
+        pid: view.pid,
+        runner_pid: Some(runner_pid),
+        run_id: (view.run_id > 0).then_some(view.run_id),
+        since_ms: Some(view.since_ms),
+        uptime_s: uptime.and_then(|s| u64::try_from(s).ok()),
+        restart_attempt: Some(view.restart_attempt),
+        restarts: recorded.restarts,
+        last_exit: view.last_exit.clone().or_else(|| recorded.last_exit.clone()),
+        health: health.cloned(),
+        memory: None,
+        next_run_ms: view.next_start_ms,
+        log_dropped: Some(view.log_dropped),
+    }
+}
+
+/// A service that services.toml has and no runner serves.
+pub fn unserved(spec: &ServiceSpec, recorded: &Recorded) -> ServiceInfo {
+    let (status, why) = if spec.enabled {
+        (Status::Down, "no runner serves it; start one with `supervisor run`")
+    } else {
+        (Status::Disabled, "disabled in services.toml")
+    };
+    bare(&spec.name, UnitKind::Service, status, why.into(), spec.enabled, recorded)
+}
+
+/// A calendar job while no daemon is there to start it.
+pub fn idle_task(spec: &TaskSpec, recorded: &Recorded) -> ServiceInfo {
+    let (status, why) = if spec.enabled {
+        (Status::Down, "the daemon is not running, so nothing starts it; start it with `supervisor run`")
+    } else {
+        (Status::Disabled, "disabled in services.toml")
+    };
+    bare(&spec.name, UnitKind::Task, status, why.into(), spec.enabled, recorded)
+}
+
+/// A service or task whose part of services.toml has faults.
+pub fn unusable(unit: &Unusable, recorded: &Recorded) -> ServiceInfo {
+    let kind = if unit.is_task { UnitKind::Task } else { UnitKind::Service };
+    bare(&unit.name, kind, Status::Invalid, format!("invalid: {}", unit.why), true, recorded)
+}
+
+fn bare(
+    name: &UnitName,
+    kind: UnitKind,
+    status: Status,
+    why: String,
+    enabled: bool,
+    recorded: &Recorded,
+) -> ServiceInfo {
+    ServiceInfo {
+        name: name.clone(),
+        kind,
+        status,
+        why,
+        enabled,
+        pid: None,
+        runner_pid: None,
+        run_id: None,
+        since_ms: None,
+        uptime_s: None,
+        restart_attempt: None,
+        restarts: recorded.restarts,
+        last_exit: recorded.last_exit.clone(),
+        health: None,
+        memory: None,
+        next_run_ms: None,
+        log_dropped: None,
+    }
+}
+
+/// `healthy` only where a probe says so.
+fn well_word(view: &RunView, health: Option<&HealthInfo>) -> &'static str {
+    match (view.status, health) {
+        (Status::Running, _) => "running",
+        (_, Some(health)) if health.verdict == "healthy" => "healthy",
+        _ => "up",
+    }
+}
+
+fn with_reason(text: String, reason: Option<String>) -> String {
+    match reason {
+        Some(reason) => format!("{text}: {reason}"),
+        None => text,
+    }
+}
+
+/// The runner's reason, an exit code with its name.
+fn reason_of(view: &RunView) -> Option<String> {
+    let reason = view.reason.trim_end_matches('.');
+    match reason.strip_prefix("exit code ").and_then(|code| code.parse().ok()) {
+        Some(code) => Some(code_text(code)),
+        None => (!reason.is_empty()).then(|| reason.to_owned()),
+    }
+}
+
+fn end_of(view: &RunView) -> Option<String> {
+    let exit = view.last_exit.as_ref()?;
+    exit.signal.clone().or_else(|| exit.code.map(code_text))
+}
+
+fn stopped_by(view: &RunView) -> Option<String> {
+    (!view.intent.up).then(|| format!("stopped by {}", view.intent.by))
+}
+
+/// What ends a hold. The runner's remedy is a clause that fits after 'when'.
+fn way_out(view: &RunView, at: Reader<'_>) -> String {
+    let order = format!("you say `supervisor start {}`", view.name);
+    let when = match view.remedy.trim_end_matches('.') {
+        "" => order,
+        remedy if remedy.contains("supervisor start") => remedy.to_owned(),
+        remedy => format!("{remedy} or {order}"),
+    };
+    match view.next_start_ms {
+        Some(next) => format!("next try {}, or at once when {when}", soon(next, at.now_ms)),
+        None => format!("next try when {when}"),
+    }
+}
+
+fn soon(then_ms: i64, now_ms: i64) -> String {
+    if then_ms - now_ms < 1000 { "now".into() } else { format!("in {}", lasting(then_ms - now_ms)) }
+}
+
+fn due(then_ms: i64, at: Reader<'_>) -> String {
+    format!("{} ({})", soon(then_ms, at.now_ms), local(then_ms, at.zone))
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Intent;
+
+    /// 2026-11-22 10:03:00 UTC.
+    const NOW: i64 = 1_795_341_780_000;
+    const MINUTE: i64 = 60_000;
+    const HOUR: i64 = 60 * MINUTE;
+
+    fn view(status: Status) -> RunView {
+        RunView {
+            name: UnitName::new("gateway").unwrap(),
+            status,
+            reason: String::new(),
+            remedy: String::new(),
+            pid: None,
+            run_id: 7,
+            ready: false,
+            since_ms: NOW - 12 * MINUTE,
+            started_ms: None,
+            next_start_ms: None,
+            restart_attempt: 0,
+            last_exit: None,
+            intent: Intent::default(),
+            adopted: false,
+            log_dropped: 0,
+        }
+    }
+
+    fn health(verdict: &str, failure: Option<&str>) -> HealthInfo {
+        HealthInfo {
+            verdict: verdict.into(),
+            latency_ms: Some(2.0),
+            checked_ms: Some(NOW),
+            failure: failure.map(Into::into),
+        }
+    }
+
+    fn crash() -> LastExit {
+        LastExit { class: ExitClass::Crash, code: None, signal: Some("SIGKILL".into()), at_ms: NOW - 5000 }
+    }
+
+    fn short(view: &RunView, health: Option<&HealthInfo>) -> String {
+        why_short(view, health, Reader { now_ms: NOW, zone: &TimeZone::UTC })
+    }
+
+    fn long(view: &RunView, health: Option<&HealthInfo>) -> String {
+        why(view, health, Reader { now_ms: NOW, zone: &TimeZone::UTC })
+    }
+
+    #[test]
+    fn lengths_of_time() {
+        for (ms, text) in [
+            (-5, "0s"),
+            (999, "0s"),
+            (12_000, "12s"),
+            (60_000, "1m"),
+            (61_000, "1m 1s"),
+            (3 * HOUR + 2 * MINUTE + 59_000, "3h 2m"),
+            (HOUR + 30_000, "1h"),
+            (24 * HOUR, "1d"),
+            (100 * HOUR, "4d 4h"),
+            (400 * 24 * HOUR, "400d"),
+        ] {
+            assert_eq!(lasting(ms), text);
+        }
+    }
+
+    #[test]
+    fn points_in_time_are_shown_in_the_zone_asked_for() {
+        assert_eq!(local(NOW, &TimeZone::UTC), "2026-11-22 10:03");
+        assert_eq!(local_seconds(NOW, &TimeZone::fixed(jiff::tz::offset(-5))), "2026-11-22 05:03:00");
+        assert_eq!(local(i64::MAX, &TimeZone::UTC), "9223372036854775807 ms after 1970");
+    }
+
+    #[test]
+    fn the_table_says_why_in_a_few_words() {
+        let reason = |status, text: &str| RunView { reason: text.into(), ..view(status) };
+        let mut held = reason(Status::Held, "exit code 78");
+        held.next_start_ms = Some(NOW + 3 * MINUTE);
+        held.remedy = "~/.openclaw/openclaw.json changes".into();
+        let mut waiting = RunView { last_exit: Some(crash()), ..view(Status::Waiting) };
+        waiting.next_start_ms = Some(NOW + 12_000);
+        waiting.restart_attempt = 4;
+        let stopped = Intent { up: false, by: "operator".into(), since_ms: NOW };
+        let table = [
+            (view(Status::Up), None, "up for 12m"),
+            (view(Status::Up), Some(health("healthy", None)), "healthy for 12m"),
+            (view(Status::Up), Some(health("unknown", None)), "up for 12m"),
+            (view(Status::Starting), None, "starting for 12m"),
+            (view(Status::Degraded), Some(health("degraded", Some("503"))), "degraded for 12m: 503"),
+            (view(Status::Hung), Some(health("degraded", Some("no answer in 5s"))), "hung for 12m: no answer in 5s"),
+            (reason(Status::Stopping, "operator"), None, "stopping for 12m: operator"),
+            (waiting.clone(), None, "waiting: crashed (SIGKILL), next start in 12s; 4 automatic starts so far"),
+            (
+                RunView { next_start_ms: None, ..reason(Status::Waiting, "runner 812 has its lock") },
+                None,
+                "waiting: runner 812 has its lock",
+            ),
+            (RunView { next_start_ms: Some(NOW - 5), ..view(Status::Waiting) }, None, "waiting, next start now"),
+            (
+                held.clone(),
+                None,
+                "held for 12m: exit code 78 (EX_CONFIG); next try in 3m, or at once when \
+                 ~/.openclaw/openclaw.json changes or you say `supervisor start gateway`",
+            ),
+            (
+                RunView { remedy: String::new(), next_start_ms: None, ..held.clone() },
+                None,
+                "held for 12m: exit code 78 (EX_CONFIG); next try when you say `supervisor start gateway`",
+            ),
+            (
+                RunView { intent: stopped, ..view(Status::Down) },
+                None,
+                "down since 2026-11-22 09:51: stopped by operator",
+            ),
+            (
+                RunView {
+                    last_exit: Some(LastExit { code: Some(1), signal: None, ..crash() }),
+                    ..view(Status::Failed)
+                },
+                None,
+                "failed at 2026-11-22 09:51: exit code 1",
+            ),
+            (view(Status::Done), None, "done since 2026-11-22 09:51"),
+            (RunView { next_start_ms: Some(NOW + HOUR), ..view(Status::Scheduled) }, None, "next run in 1h"),
+            (view(Status::Disabled), None, "disabled in services.toml"),
+            (reason(Status::Invalid, "services.toml:12: no such key"), None, "invalid: services.toml:12: no such key"),
+        ];
+        for (view, health, text) in table {
+            assert_eq!(short(&view, health.as_ref()), text);
+        }
+    }
+
+    #[test]
+    fn the_paragraph_says_what_why_since_when_and_what_would_change_it() {
+        let mut held = RunView { reason: "exit code 78".into(), ..view(Status::Held) };
+        held.next_start_ms = Some(NOW + 3 * MINUTE);
+        held.remedy = "~/.openclaw/openclaw.json changes or you say `supervisor start gateway`".into();
+        assert_eq!(
+            long(&held, None),
+            "gateway is held since 2026-11-22 09:51 (12m), as starting it again would not help: exit code 78 \
+             (EX_CONFIG). Next try in 3m, or at once when ~/.openclaw/openclaw.json changes or you say `supervisor \
+             start gateway`."
+        );
+        let up = RunView { pid: Some(7), adopted: true, log_dropped: 9, last_exit: Some(crash()), ..view(Status::Up) };
+        assert_eq!(
+            long(&up, Some(&health("healthy", None))),
+            "gateway is up and healthy since 2026-11-22 09:51 (12m). Its run was taken over from a runner that had \
+             died. The run before crashed (SIGKILL) 5s ago. 9 bytes of its output could not be written to its log."
+        );
+        let next = Some(NOW + 12_000);
+        let waiting =
+            RunView { next_start_ms: next, restart_attempt: 1, last_exit: Some(crash()), ..view(Status::Waiting) };
+        assert_eq!(
+            long(&waiting, None),
+            "gateway waits for its next start since 2026-11-22 09:51 (12m). It has been started again once so \
+             far. The next start is due in 12s (2026-11-22 10:03); `supervisor start gateway` starts it at once. \
+             Its last run crashed (SIGKILL) 5s ago."
+        );
+    }
+
+    #[test]
+    fn every_status_has_both_forms_and_names_the_service() {
+        for status in [
+            Status::Up,
+            Status::Starting,
+            Status::Degraded,
+            Status::Stopping,
+            Status::Waiting,
+            Status::Held,
+            Status::Hung,
+            Status::Down,
+            Status::Done,
+            Status::Failed,
+            Status::Scheduled,
+            Status::Running,
+            Status::Disabled,
+            Status::Invalid,
+        ] {
+            let view = view(status);
+            assert!(!short(&view, None).is_empty());
+            let paragraph = long(&view, None);
+            assert!(paragraph.starts_with("gateway ") && paragraph.ends_with('.'), "{paragraph}");
+            assert!(!paragraph.contains(".."), "{paragraph}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_made_up() {
+        let at = Reader { now_ms: NOW, zone: &TimeZone::UTC };
+        let mut dead = view(Status::Waiting);
+        dead.run_id = 0;
+        dead.started_ms = Some(NOW - HOUR);
+        let info = service_info(&dead, 498, true, &Recorded::default(), None, at);
+        assert_eq!((info.pid, info.uptime_s, info.run_id, info.restarts, info.health), (None, None, None, None, None));
+        assert_eq!(info.runner_pid, Some(498));
+
+        let recorded = Recorded { restarts: Some(RestartCounts::default()), last_exit: Some(crash()) };
+        let up = RunView { pid: Some(512), started_ms: Some(NOW - HOUR), ..view(Status::Up) };
+        let info = service_info(&up, 498, true, &recorded, None, at);
+        assert_eq!((info.uptime_s, info.run_id, info.last_exit), (Some(3600), Some(7), Some(crash())));
+    }
+}

@@ -1,0 +1,209 @@
+//! What a command knows beside its arguments: the terminal, the time, and where its facts come from.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::args::Global;
+use super::{style, width_of_stdout};
+use crate::error::{Error, ErrorKind};
+use crate::model::paths::Paths;
+use crate::model::{EventType, Fleet, LastExit, Moment, RestartCounts, UnitName};
+
+/// Where facts come from that are not asked of a control socket.
+pub trait Sources {
+    /// Finds, reads and checks services.toml. An error means that there is none, or none that may be read.
+    fn fleet(&self, color: bool) -> Result<Loaded, Error>;
+
+    /// The state directory where services.toml does not say: `--state-dir`, the environment, the default.
+    fn state_dir(&self) -> Result<PathBuf, Error>;
+
+    /// The JSON schema of services.toml.
+    fn schema(&self) -> String;
+
+    /// What the ledger adds to each service; `None` without a database.
+    fn tallies(&self, database: &Path) -> Result<Option<Tallies>, Error>;
+
+    /// Rows of the ledger, oldest first; `None` without a database.
+    fn events(&self, database: &Path, filter: &EventFilter) -> Result<Option<Vec<EventRow>>, Error>;
+
+    /// Hands a log to `to`, as bytes. When it follows it ends only with an error of `to` or of the file.
+    fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
+}
+
+/// services.toml as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it declares, unless it is unusable as a whole.
+    pub fleet: Option<Fleet>,
+    /// What is wrong with it.
+    pub faults: Vec<FaultLine>,
+    /// The faults as people read them; empty without faults.
+    pub rendered: String,
+}
+
+/// A fault in `check --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FaultLine {
+    /// Its stable code.
+    pub code: String,
+    /// The service or task it is in.
+    pub unit: Option<UnitName>,
+    /// From 1.
+    pub line: usize,
+    /// From 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to type instead.
+    pub help: Option<String>,
+}
+
+/// What the ledger says of all services.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tallies {
+    /// Ends by class.
+    pub counters: BTreeMap<UnitName, RestartCounts>,
+    /// The newest ends.
+    pub last_exits: BTreeMap<UnitName, LastExit>,
+}
+
+/// Which rows of the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// From then on.
+    pub since_ms: Option<i64>,
+    /// Of this service or task.
+    pub service: Option<UnitName>,
+    /// Of these types; empty means all.
+    pub event_type: Vec<EventType>,
+    /// At most so many, the newest ones.
+    pub limit: Option<usize>,
+}
+
+/// A row of the ledger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRow {
+    /// Rises with the order of taking in.
+    pub id: i64,
+    /// Milliseconds since 1970 UTC.
+    pub timestamp_ms: i64,
+    /// Its type; a newer program may have written one that we do not know.
+    pub event_type: String,
+    /// Of which service or task.
+    pub service_name: Option<String>,
+    /// Of which run.
+    pub run_id: Option<u64>,
+    /// All else.
+    pub metadata: serde_json::Value,
+}
+
+/// Which log, and what of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogWanted {
+    /// The current file; rotated ones lie beside it.
+    pub log: PathBuf,
+    /// Which time stands where in it.
+    pub index: PathBuf,
+    /// Where to begin.
+    pub from: LogFrom,
+    /// Whether to go on with what is written later. A file that is not there yet is waited for.
+    pub follow: bool,
+}
+
+/// Where to begin in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFrom {
+    /// So many lines before its end.
+    LastLines(usize),
+    /// What was written from then on, milliseconds since 1970 UTC.
+    Since(i64),
+}
+
+/// What a command knows beside its arguments.
+pub struct Context<'a> {
+    /// Print JSON.
+    pub json: bool,
+    /// Colour the output.
+    pub color: bool,
+    /// Columns there are, if that is limited.
+    pub width: Option<u16>,
+    /// Milliseconds since 1970 UTC.
+    pub now_ms: i64,
+    /// For times of day.
+    pub zone: TimeZone,
+    /// PATH of whoever typed the command.
+    pub path_var: Option<OsString>,
+    /// Where facts come from.
+    pub sources: &'a dyn Sources,
+}
+
+impl<'a> Context<'a> {
+    /// What this process knows. The time zone is TZ, else the system's.
+    pub fn of_process(global: &Global, at: Moment, sources: &'a dyn Sources) -> Self {
+        Self {
+            json: global.json,
+            color: style::is_wanted(global.color),
+            width: width_of_stdout(),
+            now_ms: at.wall_ms,
+            zone: TimeZone::system(),
+            path_var: std::env::var_os("PATH"),
+            sources,
+        }
+    }
+
+    /// services.toml, as far as it can be read, and where state is.
+    pub(super) fn place(&self) -> Result<Place, Error> {
+        let loaded = self.sources.fleet(self.color);
+        let fleet = loaded.as_ref().ok().and_then(|loaded| loaded.fleet.as_ref());
+        let state_dir = match fleet {
+            Some(fleet) => fleet.state_dir.clone(),
+            None => self.sources.state_dir()?,
+        };
+        Ok(Place { paths: Paths::new(&state_dir), loaded })
+    }
+
+    /// For words with times.
+    pub(super) fn reader(&self) -> super::compose::Reader<'_> {
+        super::compose::Reader { now_ms: self.now_ms, zone: &self.zone }
+    }
+}
+
+/// services.toml and the state directory.
+pub(super) struct Place {
+    pub(super) paths: Paths,
+    loaded: Result<Loaded, Error>,
+}
+
+impl Place {
+    /// What is declared, if the file can be used at all.
+    pub(super) fn fleet(&self) -> Option<&Fleet> {
+        self.loaded.as_ref().ok()?.fleet.as_ref()
+    }
+
+    /// Why nothing is known of what is declared; `None` when it is known.
+    pub(super) fn fault(&self) -> Option<Error> {
+        match &self.loaded {
+            Err(error) => Some(error.clone()),
+            Ok(Loaded { fleet: Some(_), .. }) => None,
+            Ok(loaded) => Some(
+                Error::new(ErrorKind::Config, format!("{} cannot be used", loaded.path.display()))
+                    .hint("`supervisor check` tells what is wrong with it"),
+            ),
+        }
+    }
+
+    /// The names in services.toml, in file order.
+    pub(super) fn names(&self) -> Vec<UnitName> {
+        let Some(fleet) = self.fleet() else { return Vec::new() };
+        let services = fleet.services.iter().map(|service| &service.name);
+        let tasks = fleet.tasks.iter().map(|task| &task.name);
+        services.chain(tasks).chain(fleet.unusable.iter().map(|unit| &unit.name)).cloned().collect()
+    }
+}

@@ -1,0 +1,179 @@
+//! `events`: the ledger, as a table or as one JSON object a line.
+
+use serde_json::{Map, Value, json};
+
+use super::args::Events as Args;
+use super::context::{EventFilter, EventRow};
+use super::table::Grid;
+use super::{Context, Output, Stop, compose, names, since, style};
+use crate::error::{Error, ErrorKind};
+use crate::model::EventType;
+
+pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
+    let filter = EventFilter {
+        since_ms: args.since.as_ref().map(|text| since::parse(text, context.now_ms, &context.zone)).transpose()?,
+        service: args.service.as_ref().map(|name| names::one(name)).transpose()?,
+        event_type: args.types.iter().map(|text| event_type(text)).collect::<Result<_, _>>()?,
+        limit: Some(args.limit),
+    };
+    let place = context.place()?;
+    let database = place.paths.database();
+    let Some(rows) = context.sources.events(&database, &filter)? else {
+        writeln!(output.notes, "note: there is no database yet at {}", database.display())?;
+        return Ok(0);
+    };
+    // A service that is gone from services.toml still has its rows, so only an empty answer makes a name doubtful.
+    if let (true, Some(name)) = (rows.is_empty(), &filter.service) {
+        let known = place.names();
+        if place.fleet().is_some() && !known.contains(name) {
+            return Err(names::unknown(name, &known).into());
+        }
+    }
+    if context.json {
+        for row in &rows {
+            writeln!(output.out, "{}", object(row))?;
+        }
+    } else if rows.is_empty() {
+        writeln!(output.notes, "note: no such events are on record")?;
+    } else {
+        output.out.write_all(table(&rows, context).as_bytes())?;
+    }
+    Ok(0)
+}
+
+fn event_type(text: &str) -> Result<EventType, Error> {
+    EventType::parse(text).ok_or_else(|| {
+        let near = names::nearest(text, EventType::ALL.map(EventType::as_str));
+        let hint = if near.is_empty() {
+            format!("the types are: {}", EventType::ALL.map(EventType::as_str).join(", "))
+        } else {
+            let near: Vec<_> = near.iter().take(3).map(|name| format!("`{name}`")).collect();
+            format!("did you mean {}?", near.join(" or "))
+        };
+        Error::new(ErrorKind::Usage, format!("there is no event type `{text}`")).hint(hint)
+    })
+}
+
+fn object(row: &EventRow) -> Value {
+    json!({
+        "timestamp": row.timestamp_ms,
+        "event_type": row.event_type,
+        "service_name": row.service_name,
+        "run_id": row.run_id,
+        "metadata": row.metadata,
+    })
+}
+
+fn table(rows: &[EventRow], context: &Context<'_>) -> String {
+    let grid = Grid {
+        header: &["TIME", "EVENT", "SERVICE", "WHAT"],
+        right: &[],
+        painted: (1, |word| EventType::parse(word).and_then(style::of_event)),
+    };
+    let cells = |row: &EventRow| {
+        vec![
+            compose::local_seconds(row.timestamp_ms, &context.zone),
+            row.event_type.clone(),
+            row.service_name.clone().unwrap_or_else(|| "-".into()),
+            digest(row),
+        ]
+    };
+    grid.render(&rows.iter().map(cells).collect::<Vec<_>>(), context.width, context.color)
+}
+
+/// The metadata in a few words: `run 7: SIGKILL after 3h 2m (attempt 2)`.
+fn digest(row: &EventRow) -> String {
+    let empty = Map::new();
+    let data = row.metadata.as_object().unwrap_or(&empty);
+    let what = match EventType::parse(&row.event_type) {
+        Some(event) if event.is_run_end() => end(data),
+        _ => members(data),
+    };
+    match (row.run_id, what.is_empty()) {
+        (Some(run), true) => format!("run {run}"),
+        (Some(run), false) => format!("run {run}: {what}"),
+        (None, _) => what,
+    }
+}
+
+/// How a run ended.
+fn end(data: &Map<String, Value>) -> String {
+    let number = |key: &str| data.get(key).and_then(Value::as_i64);
+    let word = |key: &str| data.get(key).and_then(Value::as_str);
+    let code = number("exit_code").and_then(|code| i32::try_from(code).ok());
+    let mut text = match (word("signal"), code) {
+        (Some(signal), _) => signal.to_owned(),
+        (None, Some(code)) => compose::code_text(code),
+        (None, None) => "an end nobody saw".to_owned(),
+    };
+    // The event type says 'crash' and 'lost' already.
+    if let Some(class) = word("class").filter(|class| !matches!(*class, "crash" | "lost")) {
+        text.push_str(&format!(", {class}"));
+    }
+    if let Some(uptime) = number("uptime_ms") {
+        text.push_str(&format!(" after {}", compose::lasting(uptime)));
+    }
+    if let Some(attempt) = number("restart_attempt").filter(|attempt| *attempt > 0) {
+        text.push_str(&format!(" (attempt {attempt})"));
+    }
+    text
+}
+
+/// Any other row: its words first, then what else fits in a line.
+fn members(data: &Map<String, Value>) -> String {
+    const WORDS: [&str; 3] = ["reason", "message", "text"];
+    let words = WORDS.iter().filter_map(|key| data.get(*key)?.as_str()).filter(|text| !text.is_empty());
+    let mut parts: Vec<String> = words.map(str::to_owned).collect();
+    for (key, value) in data.iter().filter(|(key, _)| *key != "run_id" && !WORDS.contains(&key.as_str())) {
+        let key_text = key.strip_suffix("_ms").unwrap_or(key).replace('_', " ");
+        match value {
+            Value::Number(n) if key.ends_with("_ms") && n.as_i64().is_some_and(|ms| ms < MONTH_MS) => {
+                parts.push(format!("{key_text} {}", compose::lasting(n.as_i64().unwrap_or_default())));
+            }
+            Value::Number(n) => parts.push(format!("{key_text} {n}")),
+            Value::String(s) if !s.is_empty() && s.len() <= 80 && !s.contains('\n') => {
+                parts.push(format!("{key_text} {s}"));
+            }
+            Value::Bool(true) => parts.push(key_text),
+            _ => {}
+        }
+    }
+    parts.join(", ")
+}
+
+/// A `_ms` member below this is a length of time, above it a point in time.
+const MONTH_MS: i64 = 31 * 24 * 3600 * 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest_of(event: &str, run_id: Option<u64>, metadata: Value) -> String {
+        digest(&EventRow { id: 1, timestamp_ms: 0, event_type: event.into(), service_name: None, run_id, metadata })
+    }
+
+    #[test]
+    fn metadata_becomes_a_few_words() {
+        let killed = json!({"run_id": 7, "class": "crash", "exit_code": null, "signal": "SIGKILL",
+            "restart_attempt": 2, "uptime_ms": 10_920_000, "pid": 5, "stderr_tail": "boom\nboom"});
+        assert_eq!(digest_of("service_crash", Some(7), killed), "run 7: SIGKILL after 3h 2m (attempt 2)");
+        let refused = json!({"class": "refused", "exit_code": 78, "uptime_ms": 900, "restart_attempt": 0});
+        assert_eq!(digest_of("service_exit", Some(1), refused), "run 1: exit code 78 (EX_CONFIG), refused after 0s");
+        let lost = json!({"class": "lost"});
+        assert_eq!(digest_of("service_lost", Some(3), lost), "run 3: an end nobody saw");
+        let start = json!({"run_id": 4, "pid": 4711, "restart_attempt": 1});
+        assert_eq!(digest_of("service_start", Some(4), start), "run 4: pid 4711, restart attempt 1");
+        let held = json!({"reason": "port 18789 is taken", "retry_ms": 900_000, "tail": "a\nb", "again": true});
+        assert_eq!(digest_of("service_held", None, held), "port 18789 is taken, again, retry 15m");
+        assert_eq!(digest_of("from_the_future", Some(2), Value::Null), "run 2");
+    }
+
+    #[test]
+    fn types_are_checked() {
+        assert_eq!(event_type("service_crash"), Ok(EventType::ServiceCrash));
+        let near = event_type("service_crashed").unwrap_err();
+        assert_eq!(near.kind.exit_code(), 2);
+        assert!(near.hint.unwrap().starts_with("did you mean `service_crash`"));
+        assert!(event_type("zzz").unwrap_err().hint.unwrap().contains("clock_gap"));
+    }
+}

@@ -1,0 +1,184 @@
+//! The state of everything: from the daemon, or without one from the runners, services.toml and the database.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use super::Context;
+use super::compose::{self, Recorded};
+use super::context::{Place, Tallies};
+use crate::control::client::{Daemon, Patience, Runner};
+use crate::error::{Error, ErrorKind};
+use crate::model::paths::Paths;
+use crate::model::wire::{RunnerReply, RunnerRequest};
+use crate::model::{DaemonInfo, LedgerInfo, RunView, RunnerInfo, ServiceInfo, StatusReport, UnitName};
+
+/// What the daemon said, or what was found without it.
+pub(super) enum Known {
+    /// The daemon's own report.
+    Told(StatusReport),
+    /// Put together here.
+    Found(Found),
+}
+
+impl Known {
+    pub(super) fn report(self) -> StatusReport {
+        match self {
+            Self::Told(report) => report,
+            Self::Found(found) => found.report,
+        }
+    }
+}
+
+/// What was found without the daemon.
+pub(super) struct Found {
+    pub(super) report: StatusReport,
+    /// What the runners said, for longer words than the report has.
+    pub(super) views: Vec<RunView>,
+}
+
+/// Asks the daemon, else everybody else. A daemon that is there and does not answer is like none: whoever asks what is
+/// going on should be told, most of all then.
+pub(super) fn known(context: &Context<'_>, place: &Place) -> Result<Known, Error> {
+    let told = match Daemon::connect_if_running(&place.paths) {
+        Ok(Some(daemon)) => daemon.status(),
+        Ok(None) => return without_daemon(context, place, "the daemon is not running").map(Known::Found),
+        Err(error) => Err(error),
+    };
+    match told {
+        Ok(report) => Ok(Known::Told(report)),
+        Err(error) if error.kind == ErrorKind::Unreachable => {
+            without_daemon(context, place, &error.message).map(Known::Found)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The report without the daemon; `because` says why.
+pub(super) fn without_daemon(context: &Context<'_>, place: &Place, because: &str) -> Result<Found, Error> {
+    let asked = ask_runners(&place.paths)?;
+    if let (true, Some(fault)) = (asked.infos.is_empty(), place.fault()) {
+        return Err(fault);
+    }
+    let count = asked.infos.len();
+    let runners = if count == 1 { "1 runner".to_owned() } else { format!("{count} runners") };
+    let mut tallies = None;
+    let mut troubles = Vec::new();
+    match context.sources.tallies(&place.paths.database()) {
+        Ok(Some(read)) => {
+            troubles.push(format!("{because}; asked {runners} and the database"));
+            tallies = Some(read);
+        }
+        Ok(None) => troubles.push(format!("{because}; asked {runners}, and there is no database yet")),
+        Err(error) => {
+            troubles.push(format!("{because}; asked {runners}"));
+            troubles.push(error.message);
+        }
+    }
+    troubles.extend(place.fault().map(|fault| fault.message));
+    troubles.extend(asked.troubles);
+    let note = "nothing is written while the daemon is not there; the runners' journals keep what happens";
+    let report = StatusReport {
+        schema: StatusReport::SCHEMA,
+        daemon: DaemonInfo::default(),
+        services: services(context, place, &asked.infos, tallies.as_ref()),
+        ledger: LedgerInfo { ok: false, note: Some(note.into()), waiting: 0 },
+        troubles,
+    };
+    Ok(Found { report, views: asked.infos.into_iter().flat_map(|info| info.views).collect() })
+}
+
+/// Services and tasks in file order, then what runners serve beside the file.
+fn services(context: &Context<'_>, place: &Place, infos: &[RunnerInfo], tallies: Option<&Tallies>) -> Vec<ServiceInfo> {
+    let at = context.reader();
+    let recorded = |name: &UnitName| recorded(tallies, name);
+    let served = |name: &UnitName, enabled: bool| {
+        view_of(infos, name).map(|(pid, view)| compose::service_info(view, pid, enabled, &recorded(name), None, at))
+    };
+    let mut all = Vec::new();
+    if let Some(fleet) = place.fleet() {
+        for spec in &fleet.services {
+            let info = served(&spec.name, spec.enabled);
+            all.push(info.unwrap_or_else(|| compose::unserved(spec, &recorded(&spec.name))));
+        }
+        all.extend(fleet.tasks.iter().map(|task| compose::idle_task(task, &recorded(&task.name))));
+        for unit in &fleet.unusable {
+            // A run from before the fault goes on, and must be seen.
+            let info = served(&unit.name, true);
+            all.push(info.unwrap_or_else(|| compose::unusable(unit, &recorded(&unit.name))));
+        }
+    }
+    let declared: BTreeSet<UnitName> = all.iter().map(|info| info.name.clone()).collect();
+    // Without a file that can be read nobody knows what is wanted; what runs is then taken as wanted.
+    let wanted = place.fleet().is_none();
+    let others = infos.iter().flat_map(|info| &info.views).map(|view| &view.name);
+    let others: BTreeSet<&UnitName> = others.filter(|name| !declared.contains(*name)).collect();
+    all.extend(others.into_iter().filter_map(|name| served(name, wanted)));
+    all
+}
+
+fn recorded(tallies: Option<&Tallies>, name: &UnitName) -> Recorded {
+    let Some(tallies) = tallies else { return Recorded::default() };
+    Recorded {
+        restarts: Some(tallies.counters.get(name).copied().unwrap_or_default()),
+        last_exit: tallies.last_exits.get(name).cloned(),
+    }
+}
+
+/// The view of the runner that has the service's process; while two runners know it, the other one waits for the lock.
+fn view_of<'a>(infos: &'a [RunnerInfo], name: &UnitName) -> Option<(i32, &'a RunView)> {
+    let mut views = infos.iter().flat_map(|info| info.views.iter().map(move |view| (info.pid, view)));
+    let mut best = views.find(|(_, view)| view.name == *name)?;
+    for other in views.filter(|(_, view)| view.name == *name) {
+        if best.1.pid.is_none() && other.1.pid.is_some() {
+            best = other;
+        }
+    }
+    Some(best)
+}
+
+/// What the runners said.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub(super) infos: Vec<RunnerInfo>,
+    pub(super) troubles: Vec<String>,
+}
+
+/// Asks every runner that is there. A socket whose runner is gone is passed over.
+pub(super) fn ask_runners(paths: &Paths) -> Result<Asked, Error> {
+    let mut asked = Asked::default();
+    for id in runner_ids(&paths.runners())? {
+        let reply = Runner::connect_if_running(&paths.runner_socket(&id))
+            .and_then(|runner| runner.map(|mut it| it.ask(&RunnerRequest::Snapshot, Patience::Short)).transpose());
+        match reply {
+            Ok(None) => {}
+            Ok(Some(RunnerReply::Snapshot(info))) => {
+                asked.troubles.extend(info.troubles.iter().map(|trouble| format!("runner {id}: {trouble}")));
+                if info.journal_lost > 0 {
+                    asked.troubles.push(format!("runner {id} had to drop {} records", info.journal_lost));
+                }
+                asked.infos.push(info);
+            }
+            Ok(Some(_)) => asked.troubles.push(format!("runner {id} answered something else than was asked")),
+            Err(error) => asked.troubles.push(error.message),
+        }
+    }
+    Ok(asked)
+}
+
+/// Ids of all runners that have, or had, a socket. A socket whose path was too long is known by a `.path` file.
+fn runner_ids(folder: &Path) -> Result<BTreeSet<String>, Error> {
+    let cannot = |error: io::Error| Error::io("cannot read the folder of runners", folder, &error);
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(cannot(error)),
+    };
+    let mut ids = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(cannot)?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        ids.extend(name.strip_suffix(".path").unwrap_or(name).strip_suffix(".sock").map(str::to_owned));
+    }
+    Ok(ids)
+}

@@ -1,0 +1,158 @@
+//! `status`: what everything is doing, as a table or as JSON.
+
+use super::args::Status as Args;
+use super::gather::known;
+use super::table::Grid;
+use super::{Context, Output, Stop, compose, names, style};
+use crate::error::ErrorKind;
+use crate::model::{ServiceInfo, Status, StatusReport, UnitName};
+
+/// Up to so many named services are told in detail: they still fit on a screen.
+const FEW: usize = 4;
+
+pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
+    let names = names::parse(&args.names)?;
+    let mut report = known(context, &context.place()?)?.report();
+    if let Some(name) = names.iter().find(|name| report.services.iter().all(|info| info.name != **name)) {
+        return Err(names::unknown(name, report.services.iter().map(|info| &info.name)).into());
+    }
+    if !names.is_empty() {
+        let mut services = std::mem::take(&mut report.services);
+        services.retain(|info| names.contains(&info.name));
+        services.sort_by_key(|info| names.iter().position(|name| *name == info.name));
+        report.services = services;
+    }
+    if context.json {
+        // The types of the report have no member that JSON could not hold.
+        let line = serde_json::to_string(&report).map_err(std::io::Error::other)?;
+        writeln!(output.out, "{line}")?;
+    } else {
+        output.out.write_all(text(&report, &names, context).as_bytes())?;
+    }
+    Ok(if is_well(&report) { 0 } else { ErrorKind::NotUp.exit_code() })
+}
+
+fn is_well(report: &StatusReport) -> bool {
+    report.services.iter().all(|info| !info.enabled || info.status.is_well())
+}
+
+fn text(report: &StatusReport, names: &[UnitName], context: &Context<'_>) -> String {
+    let mut text = if report.services.is_empty() {
+        "services.toml declares no services\n".to_owned()
+    } else {
+        table(&report.services, context.width, context.color)
+    };
+    if (1..=FEW).contains(&names.len()) {
+        for info in &report.services {
+            text.push_str(&details(info, context));
+        }
+    }
+    let tail = tail(report);
+    if !tail.is_empty() {
+        text.push('\n');
+    }
+    for line in tail {
+        text.push_str(&format!("{}\n", super::table::harmless(&line)));
+    }
+    text
+}
+
+/// One row a service.
+pub(super) fn table(services: &[ServiceInfo], width: Option<u16>, color: bool) -> String {
+    let grid = Grid {
+        header: &["NAME", "STATUS", "PID", "UPTIME", "RESTARTS", "WHY"],
+        right: &[2, 4],
+        painted: (1, |word| serde_json::from_value::<Status>(word.into()).ok().map(style::of_status)),
+    };
+    let rows: Vec<_> = services.iter().map(row).collect();
+    grid.render(&rows, width, color)
+}
+
+fn row(info: &ServiceInfo) -> Vec<String> {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    let automatic = info.restarts.map(|counts| {
+        counts.crash + counts.hung + counts.start_timeout + counts.over_memory + counts.recycled + counts.lost
+    });
+    vec![
+        info.name.to_string(),
+        info.status.to_string(),
+        or_dash(info.pid.map(|pid| pid.to_string())),
+        or_dash(info.uptime_s.map(seconds)),
+        or_dash(automatic.map(|count| count.to_string())),
+        info.why.clone(),
+    ]
+}
+
+fn seconds(s: u64) -> String {
+    compose::lasting(i64::try_from(s).unwrap_or(i64::MAX).saturating_mul(1000))
+}
+
+/// What the table has no room for.
+fn details(info: &ServiceInfo, context: &Context<'_>) -> String {
+    let when = |ms| compose::local_seconds(ms, &context.zone);
+    let mut lines: Vec<(&str, String)> = vec![("why", info.why.clone())];
+    if let Some(run) = info.run_id {
+        let attempt = info.restart_attempt.filter(|attempt| *attempt > 0);
+        let attempt = attempt.map(|attempt| format!(", automatic start {attempt}")).unwrap_or_default();
+        lines.push(("run", format!("{run}{attempt}")));
+    }
+    if let Some(pid) = info.runner_pid {
+        lines.push(("runner", format!("pid {pid}")));
+    }
+    if let Some(exit) = &info.last_exit {
+        let ago = compose::lasting(context.now_ms - exit.at_ms);
+        lines.push(("last exit", format!("{}, {} ({ago} ago)", compose::exit_text(exit), when(exit.at_ms))));
+    }
+    if let Some(next) = info.next_run_ms {
+        lines.push(("next start", when(next)));
+    }
+    if let Some(counts) = info.restarts {
+        let counts = [
+            ("crash", counts.crash),
+            ("hung", counts.hung),
+            ("start_timeout", counts.start_timeout),
+            ("over_memory", counts.over_memory),
+            ("recycled", counts.recycled),
+            ("requested", counts.requested),
+            ("refused", counts.refused),
+            ("lost", counts.lost),
+        ];
+        let some: Vec<_> = counts.iter().filter(|(_, n)| *n > 0).map(|(class, n)| format!("{n} {class}")).collect();
+        lines.push(("ends", if some.is_empty() { "none on record".into() } else { some.join(", ") }));
+    }
+    if let Some(health) = &info.health {
+        let latency = health.latency_ms.map(|ms| format!(", {ms:.1} ms")).unwrap_or_default();
+        let failure = health.failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+        lines.push(("health", format!("{}{latency}{failure}", health.verdict)));
+    }
+    if let Some(memory) = &info.memory {
+        let trend = memory.bytes_per_hour.map(|trend| format!(", {:+.1} MiB/h", trend / MIB)).unwrap_or_default();
+        let verdict = memory.verdict.as_ref().map(|verdict| format!(", {verdict}")).unwrap_or_default();
+        // A float holds every size in bytes that a machine has closely enough for one decimal of MiB.
+        let size = memory.bytes as f64 / MIB;
+        lines.push(("memory", format!("{size:.1} MiB ({}){trend}{verdict}", memory.metric)));
+    }
+    let mut text = format!("\n{}\n", info.name);
+    for (title, line) in lines {
+        text.push_str(&format!("  {title:<11}{}\n", super::table::harmless(&line)));
+    }
+    text
+}
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// What is wrong beyond single services.
+fn tail(report: &StatusReport) -> Vec<String> {
+    let mut lines = report.troubles.clone();
+    let ledger = &report.ledger;
+    if report.daemon.running && !ledger.ok {
+        let note = ledger.note.as_deref().unwrap_or("rows cannot be written");
+        lines.push(format!("ledger: {note}; {} records wait", ledger.waiting));
+    }
+    for info in &report.services {
+        if let Some(bytes) = info.log_dropped.filter(|bytes| *bytes > 0) {
+            lines.push(format!("{}: {bytes} bytes of output could not be written to its log", info.name));
+        }
+    }
+    lines
+}

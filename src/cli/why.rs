@@ -1,0 +1,58 @@
+//! `why`: one service in one paragraph.
+
+use super::args::Why as Args;
+use super::gather::without_daemon;
+use super::{Context, Output, Stop, compose, names};
+use crate::control::client::Daemon;
+use crate::error::{Error, ErrorKind};
+use crate::model::UnitName;
+use crate::model::wire::WhyReply;
+
+pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
+    let name = names::one(&args.name)?;
+    let place = context.place()?;
+    let told = match Daemon::connect_if_running(&place.paths) {
+        Ok(Some(daemon)) => daemon.why(&name).map(Some),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let reply = match told {
+        Ok(Some(reply)) => reply,
+        Ok(None) => found(context, &place, "the daemon is not running", &name, output)?,
+        Err(error) if error.kind == ErrorKind::Unreachable => found(context, &place, &error.message, &name, output)?,
+        Err(error) => {
+            return Err(super::order::with_suggestion(error, &place.paths, std::slice::from_ref(&name)).into());
+        }
+    };
+    if context.json {
+        let line = serde_json::to_string(&reply).map_err(std::io::Error::other)?;
+        writeln!(output.out, "{line}")?;
+    } else {
+        writeln!(output.out, "{}", super::table::harmless(&reply.text))?;
+    }
+    Ok(0)
+}
+
+/// What can be said without the daemon.
+fn found(
+    context: &Context<'_>,
+    place: &super::context::Place,
+    because: &str,
+    name: &UnitName,
+    output: &mut Output<'_>,
+) -> Result<WhyReply, Stop> {
+    let found = without_daemon(context, place, because)?;
+    let info = found.report.services.iter().find(|info| info.name == *name);
+    let info =
+        info.ok_or_else(|| -> Error { names::unknown(name, found.report.services.iter().map(|info| &info.name)) })?;
+    // Two runners may know a service; the report has chosen between them by the process.
+    let view = found.views.iter().find(|view| view.name == *name && view.pid == info.pid);
+    let text = match view {
+        Some(view) => compose::why(view, None, context.reader()),
+        None => format!("{name} is {}: {}.", info.status, info.why),
+    };
+    for trouble in &found.report.troubles {
+        writeln!(output.notes, "note: {}", super::table::harmless(trouble))?;
+    }
+    Ok(WhyReply { name: name.clone(), text })
+}
