@@ -1,0 +1,220 @@
+//! The form of a calendar entry: words, a cron line, or launchd's table. Only what can be said without a clock is said
+//! here; when an entry is due is the calendar policy's matter.
+//!
+//! Words, in any case: `daily HH:MM`; `DAYS HH:MM` with days such as `Mon`, `Mon..Fri` or `Mon,Wed,Fri`;
+//! `weekly DAY HH:MM`; `monthly D HH:MM`; `every DURATION` in whole minutes up to a day. Else five cron fields: minute,
+//! hour, day, month, weekday, each `*`, `N`, `N-M`, either of them with `/STEP`, or a list of those with commas; months
+//! and weekdays by their three-letter names too.
+
+use std::time::Duration;
+
+use super::fault::code;
+use super::units::{self, Wrong, quoted};
+use crate::model::CalendarTable;
+
+const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+/// Days of each month in the year that has most.
+const LONGEST: [u8; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+const FORMS: &str = "write \"daily 07:55\", \"Mon..Fri 22:00\", \"weekly Sun 03:00\", \"monthly 1 09:00\", \"every 6h\", \
+                     five cron fields such as \"55 7 * * *\", or a table such as { hour = 7, minute = 55 }";
+
+fn wrong(message: String) -> Wrong {
+    Wrong::new(code::CALENDAR, message, "not a calendar entry").help(FORMS)
+}
+
+/// Checks the form of a text entry.
+pub(super) fn words(text: &str) -> Result<(), Wrong> {
+    let lower = text.to_ascii_lowercase();
+    let parts: Vec<&str> = lower.split_ascii_whitespace().collect();
+    match parts.as_slice() {
+        ["daily", at] => time(at),
+        ["weekly", on, at] => day(on).map(drop).and_then(|()| time(at)),
+        ["monthly", on, at] => match on.parse::<u8>() {
+            Ok(1..=31) if on.bytes().all(|b| b.is_ascii_digit()) => time(at),
+            _ => Err(wrong(format!("{} is no day of a month, 1 to 31", quoted(on)))),
+        },
+        ["every", interval] => every(interval),
+        ["daily" | "weekly" | "monthly" | "every", ..] => Err(wrong(format!("{} is not complete", quoted(text)))),
+        [on, at] => days(on).and_then(|()| time(at)),
+        [minute, hour, day, month, weekday] => cron([minute, hour, day, month, weekday]),
+        _ => Err(wrong(format!("{} is not understood", quoted(text)))),
+    }
+}
+
+fn time(text: &str) -> Result<(), Wrong> {
+    let number =
+        |part: &str| part.parse::<u8>().ok().filter(|_| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit()));
+    let (hour, minute) = text.split_once(':').unwrap_or((text, ""));
+    match (number(hour), number(minute)) {
+        (Some(0..=23), Some(0..=59)) => Ok(()),
+        _ => Err(wrong(format!("{} is no time of day from 00:00 to 23:59", quoted(text)))),
+    }
+}
+
+fn day(text: &str) -> Result<usize, Wrong> {
+    DAYS.iter().position(|name| *name == text).ok_or_else(|| {
+        wrong(format!("{} is no day of the week; those are Mon, Tue, Wed, Thu, Fri, Sat and Sun", quoted(text)))
+    })
+}
+
+fn days(text: &str) -> Result<(), Wrong> {
+    for part in text.split(',') {
+        match part.split_once("..") {
+            Some((first, last)) => _ = (day(first)?, day(last)?),
+            None => _ = day(part)?,
+        }
+    }
+    Ok(())
+}
+
+fn every(text: &str) -> Result<(), Wrong> {
+    let interval = units::duration(text).map_err(|w| wrong(format!("after `every`: {}", w.message)))?;
+    let minutes = interval.as_secs().is_multiple_of(60) && interval.subsec_nanos() == 0;
+    if !minutes || interval < Duration::from_secs(60) || interval > Duration::from_secs(24 * 60 * 60) {
+        return Err(wrong(format!("{} is not from 1m to 24h in whole minutes", quoted(text))));
+    }
+    Ok(())
+}
+
+fn cron([minute, hour, day, month, weekday]: [&str; 5]) -> Result<(), Wrong> {
+    field(minute, "minute", 0..=59, &[])?;
+    field(hour, "hour", 0..=23, &[])?;
+    let days = field(day, "day", 1..=31, &[])?;
+    let months = field(month, "month", 1..=12, &MONTHS)?;
+    let weekdays = field(weekday, "weekday", 0..=7, &DAYS)?;
+    // Cron and launchd take day *or* weekday where both are given, so a weekday makes any day come true.
+    let all_days = weekdays.len() == 8;
+    if all_days && !months.iter().any(|month| days.iter().any(|day| *day <= LONGEST[usize::from(*month) - 1])) {
+        return Err(wrong("no such date exists, so it would never run".into()));
+    }
+    Ok(())
+}
+
+/// The numbers that a cron field stands for.
+fn field(text: &str, what: &str, bounds: std::ops::RangeInclusive<u8>, names: &[&str]) -> Result<Vec<u8>, Wrong> {
+    let (low, high) = (*bounds.start(), *bounds.end());
+    let bad = |part: &str| wrong(format!("{} is no cron {what}, {low} to {high}", quoted(part)));
+    let number = |part: &str| {
+        let named = names.iter().position(|name| *name == part).and_then(|at| u8::try_from(at).ok());
+        let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let value = match named {
+            Some(at) => Some(at + low),
+            None => part.parse::<u8>().ok().filter(|_| digits),
+        };
+        value.filter(|n| bounds.contains(n)).ok_or_else(|| bad(part))
+    };
+    let mut found = Vec::new();
+    for part in text.split(',') {
+        let (range, step) = match part.split_once('/') {
+            Some((range, step)) => {
+                let digits = step.bytes().all(|b| b.is_ascii_digit());
+                (range, step.parse::<u8>().ok().filter(|step| digits && *step > 0).ok_or_else(|| bad(part))?)
+            }
+            None => (part, 1),
+        };
+        let (first, last) = match range.split_once('-') {
+            _ if range == "*" => (low, high),
+            Some((first, last)) => (number(first)?, number(last)?),
+            // `5/10` is 5, 15, 25, ... in every cron that takes it.
+            None => (number(range)?, if part.contains('/') { high } else { number(range)? }),
+        };
+        if first > last {
+            return Err(wrong(format!("{} ends before it begins", quoted(part))));
+        }
+        found.extend((first..=last).step_by(usize::from(step)));
+    }
+    Ok(found)
+}
+
+/// Checks a table whose numbers are within their bounds.
+pub(super) fn table(table: &CalendarTable) -> Result<(), Wrong> {
+    if *table == CalendarTable::default() {
+        return Err(wrong("an empty table means every minute".into()));
+    }
+    if let (Some(day), Some(month), None) = (table.day, table.month, table.weekday)
+        && LONGEST.get(usize::from(month).wrapping_sub(1)).is_some_and(|longest| day > *longest)
+    {
+        return Err(wrong(format!("month {month} has no day {day}, so it would never run")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_that_are_taken() {
+        for good in [
+            "daily 07:55",
+            "Mon..Fri 22:00",
+            "Fri..Mon 00:00",
+            "Mon,Wed,Fri 08:00",
+            "Sun 23:59",
+            "mon..tue,sat 01:02",
+            "weekly Sun 03:00",
+            "monthly 31 09:00",
+            "every 6h",
+            "every 1h30m",
+            "55 7 * * *",
+            "*/15 0-6/2 1,15 jan-MAR sun",
+            "0 0 29 2 *",
+            "0 0 31 2 mon",
+            "5/10 * * * 7",
+        ] {
+            assert_eq!(words(good), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn forms_that_are_not_and_why() {
+        for (bad, word) in [
+            ("", "not understood"),
+            ("daily", "not complete"),
+            ("daily 7:55", "\"7:55\" is no time"),
+            ("daily 24:00", "no time of day"),
+            ("daily 07:60", "no time of day"),
+            ("daily 07:55 08:55", "not complete"),
+            ("hourly 00:05", "no day of the week"),
+            ("sunday 03:00", "no day of the week"),
+            ("Mon..Fry 03:00", "\"fry\""),
+            ("Mon, 03:00", "no day of the week"),
+            ("weekly 03:00", "not complete"),
+            ("monthly 0 09:00", "no day of a month"),
+            ("monthly 32 09:00", "no day of a month"),
+            ("monthly +1 09:00", "no day of a month"),
+            ("every 90s", "whole minutes"),
+            ("every 25h", "1m to 24h"),
+            ("every 6", "has no unit"),
+            ("every 0m", "1m to 24h"),
+            ("60 * * * *", "cron minute"),
+            ("* 24 * * *", "cron hour"),
+            ("* * 0 * *", "cron day"),
+            ("* * * 13 *", "cron month"),
+            ("* * * * 8", "cron weekday"),
+            ("*/0 * * * *", "cron minute"),
+            ("9-3 * * * *", "ends before"),
+            ("1,,2 * * * *", "cron minute"),
+            ("0 0 31 2 *", "never run"),
+            ("0 0 31 4,6 *", "never run"),
+            ("* * * *", "not understood"),
+            ("* * * * * *", "not understood"),
+        ] {
+            let found = words(bad).unwrap_err();
+            assert!(found.message.contains(word), "{bad}: {}", found.message);
+            assert!(found.help.unwrap().contains("daily 07:55"));
+        }
+    }
+
+    #[test]
+    fn tables_that_never_come_true() {
+        let entry = |day, month, weekday| CalendarTable { day, month, weekday, ..CalendarTable::default() };
+        assert!(table(&CalendarTable::default()).is_err());
+        assert!(table(&entry(Some(31), Some(4), None)).is_err());
+        assert!(table(&entry(Some(30), Some(2), None)).is_err());
+        assert_eq!(table(&entry(Some(29), Some(2), None)), Ok(()));
+        assert_eq!(table(&entry(Some(31), Some(4), Some(1))), Ok(()));
+    }
+}

@@ -1,0 +1,104 @@
+//! What a changed services.toml means for what is running.
+
+use crate::model::wire::{ReloadAction, ReloadChange};
+use crate::model::{Fleet, ServiceSpec, TaskSpec, UnitName};
+
+/// The names of the fields in which two specs differ. Both are taken apart without `..`, so that a new field of the model
+/// cannot be forgotten here.
+macro_rules! differing {
+    ($type:ident, $old:expr, $new:expr, { $($field:ident),* $(,)? } except { $($same:ident),* }) => {{
+        let $type { $($field),*, $($same: _),* } = $old;
+        let mut keys: Vec<String> = Vec::new();
+        $(if *$field != $new.$field { keys.push(stringify!($field).to_owned()); })*
+        keys
+    }};
+}
+
+/// The keys in which two declarations of a service differ, by their names in services.toml.
+pub fn changed_keys(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
+    let mut keys = differing!(ServiceSpec, old, new, {
+        program, cwd, env, env_file, enabled, restart, success_exit_codes, hold_exit_codes, throttle, backoff_max,
+        min_uptime, start_timeout, stop_signal, stop_timeout, drain_timeout, ports, sweep, notify, after,
+        watch_config, process_type, log, health, memory, watch, listen,
+    } except { name });
+    if let Some(program) = keys.iter_mut().find(|key| *key == "program") {
+        let command = |spec: &ServiceSpec| matches!(spec.program, crate::model::Program::Command(_));
+        *program = if command(old) || command(new) { "command" } else { "builtin" }.to_owned();
+    }
+    keys
+}
+
+/// The keys in which two declarations of a task differ.
+pub fn changed_task_keys(old: &TaskSpec, new: &TaskSpec) -> Vec<String> {
+    differing!(TaskSpec, old, new, {
+        enabled, calendar, timezone, steps, catch_up, start_within, max_runtime, min_runtime, cwd, env, env_file,
+    } except { name })
+}
+
+/// The keys of `[supervisor]` and `[alerts]` that differ. A running daemon can take over `alerts` only: the others say
+/// where everything is and who starts it.
+pub fn changed_globals(old: &Fleet, new: &Fleet) -> Vec<String> {
+    differing!(Fleet, old, new, { state_dir, label_prefix, manager, alerts } except { services, tasks, unusable })
+}
+
+/// Whether the process has to be started anew for `new` to hold: it was started from something that is different now. All
+/// else is policy, and can be taken over while it runs. (The content of an `env_file` is not looked at.)
+pub fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
+    old.program != new.program
+        || old.cwd != new.cwd
+        || old.env != new.env
+        || old.env_file != new.env_file
+        || old.notify != new.notify
+        || old.watch != new.watch
+        || old.listen != new.listen
+}
+
+/// What happens to each service and task on the way from `old` to `new`, in the order of the new file, removed ones last.
+/// Disabled or unusable counts as not there. A task is never restarted: its next run is by the new declaration.
+pub fn diff(old: &Fleet, new: &Fleet) -> Vec<ReloadChange> {
+    let services = changes(
+        enabled(&old.services, |s| s.enabled),
+        enabled(&new.services, |s| s.enabled),
+        |s| &s.name,
+        |old, new| (changed_keys(old, new), needs_restart(old, new)),
+    );
+    let tasks = changes(
+        enabled(&old.tasks, |t| t.enabled),
+        enabled(&new.tasks, |t| t.enabled),
+        |t| &t.name,
+        |old, new| (changed_task_keys(old, new), false),
+    );
+    services.into_iter().chain(tasks).collect()
+}
+
+fn enabled<T>(all: &[T], is_enabled: impl Fn(&T) -> bool) -> Vec<&T> {
+    all.iter().filter(|unit| is_enabled(unit)).collect()
+}
+
+fn changes<T>(
+    old: Vec<&T>,
+    new: Vec<&T>,
+    name: impl Fn(&T) -> &UnitName,
+    compare: impl Fn(&T, &T) -> (Vec<String>, bool),
+) -> Vec<ReloadChange> {
+    let find = |all: &[&T], wanted: &UnitName| all.iter().position(|unit| name(unit) == wanted);
+    let mut found = Vec::new();
+    for unit in &new {
+        let (action, keys) = match find(&old, name(unit)) {
+            None => (ReloadAction::Add, Vec::new()),
+            Some(at) => match compare(old[at], unit) {
+                (keys, _) if keys.is_empty() => continue,
+                (keys, true) => (ReloadAction::Restart, keys),
+                (keys, false) => (ReloadAction::Live, keys),
+            },
+        };
+        found.push(ReloadChange { name: name(unit).clone(), action, keys });
+    }
+    let gone = old.iter().filter(|unit| find(&new, name(unit)).is_none());
+    found.extend(gone.map(|unit| ReloadChange {
+        name: name(unit).clone(),
+        action: ReloadAction::Remove,
+        keys: Vec::new(),
+    }));
+    found
+}

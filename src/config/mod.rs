@@ -1,0 +1,41 @@
+//! services.toml to a checked [`Fleet`](crate::model::Fleet): every fault told at once, each with its place and with
+//! what to type instead.
+//!
+//! What belongs here: finding and reading the file, its grammar, the checks that need nothing but its text, what a
+//! changed file means for a running service, and the file's JSON schema. What does not: anything that looks at the
+//! machine (whether a program exists, whether a port is free, what an `env_file` says). Only [`read`], [`locate`] and
+//! [`Surroundings::of_process`] touch the system; [`parse()`] is a function of its arguments.
+//!
+//! Decision: the TOML document is walked by hand, with the place of every value, and not through serde. Context: serde
+//! stops at the first thing it dislikes, and a person who mends a file wants to see all of it. Cost: a reader of our
+//! own; the structs in `schema_file` and
+//! `schema_rest` say the same a second time for the schema, and tests hold the two together.
+
+mod alerts;
+mod bounds;
+mod calendar_form;
+mod diff;
+mod expand;
+mod fault;
+mod fields;
+mod health;
+mod load;
+mod parse;
+mod reader;
+mod schema;
+mod schema_file;
+mod schema_rest;
+mod service;
+mod task;
+mod units;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use diff::{changed_globals, changed_keys, changed_task_keys, diff, needs_restart};
+pub use fault::{Fault, code, render};
+pub use load::{Source, Surroundings, locate, read};
+pub use parse::{Parsed, parse};
+pub use schema::schema;
+pub use units::show_duration;

@@ -1,0 +1,144 @@
+//! Tasks and alerts of services.toml as data structures, for its JSON schema as `schema_file` is.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::schema::{Calendar, CatchUp, DurationText, PathText};
+use crate::model::SinkKind;
+
+/// A calendar job.
+#[derive(Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Task {
+    /// When it is due: the union of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    calendar: Vec<Calendar>,
+    /// "local", or an IANA name such as Europe/Berlin.
+    timezone: &'static str,
+    /// What it does, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    steps: Vec<Step>,
+    /// What happens with slots that were missed: nothing, one run for all, or one run if the last is not too long ago.
+    catch_up: CatchUp,
+    /// A slot that nobody has started by then is late.
+    start_within: DurationText,
+    /// A longer run is ended.
+    max_runtime: DurationText,
+    /// A shorter run is suspicious.
+    min_runtime: DurationText,
+    /// Whether it is to run at all.
+    enabled: bool,
+    /// Working directory of its steps.
+    cwd: PathText,
+    /// Environment of its steps. In the values ~ and ${VAR} are expanded.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<String, String>,
+    /// File with KEY=value lines, mode 0600.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    env_file: Option<PathText>,
+}
+
+impl Default for Task {
+    fn default() -> Self {
+        Self {
+            calendar: Vec::new(),
+            timezone: "local",
+            steps: Vec::new(),
+            catch_up: CatchUp("once"),
+            start_within: DurationText("10m"),
+            max_runtime: DurationText("1h"),
+            min_runtime: DurationText("0s"),
+            enabled: true,
+            cwd: PathText("~"),
+            env: BTreeMap::new(),
+            env_file: None,
+        }
+    }
+}
+
+/// One step of a calendar job: either run or builtin.
+#[derive(Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Step {
+    /// Program and arguments, without a shell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    run: Vec<String>,
+    /// Maintenance that is part of this binary: "prune".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    builtin: Option<String>,
+    /// For this step.
+    timeout: DurationText,
+    /// Tries after the first.
+    #[schemars(range(max = 100))]
+    retries: u32,
+}
+
+impl Default for Step {
+    fn default() -> Self {
+        Self { run: Vec::new(), builtin: None, timeout: DurationText("10m"), retries: 0 }
+    }
+}
+
+/// When crashes become an alert, and where alerts go.
+#[derive(Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Alerts {
+    /// So many crashes within so long are a crash loop.
+    crash_loop: Window,
+    /// So many are a storm.
+    storm: Window,
+    /// Crashes that come more slowly, and still again and again.
+    slow_loop: Vec<Window>,
+    /// Where alerts go; without one to the desktop and the supervisor's log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sink: Vec<Sink>,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        let window = |count, within| Window { count, within: DurationText(within) };
+        Self {
+            crash_loop: window(3, "5m"),
+            storm: window(5, "10m"),
+            slow_loop: vec![window(4, "1h"), window(6, "24h")],
+            sink: Vec::new(),
+        }
+    }
+}
+
+/// So many within so long.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Window {
+    /// How many.
+    #[schemars(range(min = 1, max = 1000))]
+    count: u32,
+    /// Within how long.
+    within: DurationText,
+}
+
+/// One place alerts go to.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sink {
+    /// Which kind: it decides which other keys there are.
+    #[serde(rename = "type")]
+    kind: SinkKind,
+    /// Program that gets the alert as JSON on stdin (type command).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    command: Vec<String>,
+    /// Address (types webhook, slack, ntfy and email).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    /// Extra headers (type webhook). In the values ~ and ${VAR} are expanded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
+    /// File with the secret, mode 0600 (types webhook, slack, ntfy and email).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_file: Option<PathText>,
+}

@@ -1,0 +1,152 @@
+//! `[task.NAME]`: a calendar job.
+
+use toml::de::DeValue;
+
+use super::bounds::{self, secs};
+use super::calendar_form;
+use super::fault::code;
+use super::fields::Fields;
+use super::reader::{Ctx, Field};
+use super::service::environment;
+use super::units::{Wrong, quoted};
+use crate::model::{CalendarTable, CatchUp, Schedule, StepAction, StepSpec, TaskSpec, UnitName};
+
+pub(super) const KEYS: &[&str] = &[
+    "calendar",
+    "timezone",
+    "steps",
+    "catch_up",
+    "start_within",
+    "max_runtime",
+    "min_runtime",
+    "enabled",
+    "cwd",
+    "env",
+    "env_file",
+];
+pub(super) const STEP_KEYS: &[&str] = &["run", "builtin", "timeout", "retries"];
+pub(super) const CALENDAR_KEYS: &[&str] = &["minute", "hour", "day", "weekday", "month"];
+pub(super) const CATCH_UP_KEYS: &[&str] = &["within"];
+
+/// Maintenance that is part of this binary.
+pub(super) const STEP_BUILTINS: &[(&str, &str)] = &[("prune", "prune")];
+
+const CALENDAR_EXAMPLE: &str = "[\"daily 07:55\"]";
+const STEPS_EXAMPLE: &str = "[{ run = [\"/usr/bin/true\"] }]";
+
+pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> TaskSpec {
+    for (key, example) in [("calendar", CALENDAR_EXAMPLE), ("steps", STEPS_EXAMPLE)] {
+        let Some(field) = f.get(key) else {
+            f.missing(ctx, &format!("`{key}`"), &format!("write {key} = {example}"));
+            continue;
+        };
+        if field.value().as_array().is_some_and(|array| array.is_empty()) {
+            let wrong = Wrong::new(code::MISSING, "the list is empty, so nothing would ever run", "empty");
+            field.wrong(ctx, wrong.help(format!("write {key} = {example}")));
+        }
+    }
+    let max_runtime = f.duration(ctx, "max_runtime", secs(3600), &bounds::MAX_RUNTIME);
+    let min_runtime = f.duration(ctx, "min_runtime", secs(0), &bounds::MIN_RUNTIME);
+    if min_runtime > max_runtime {
+        let message = "it is above `max_runtime`, so every run would be too short or too long".to_owned();
+        f.conflict(ctx, "min_runtime", message, "above max_runtime", "write a min_runtime below max_runtime");
+    }
+    let home = ctx.around.home.clone();
+    TaskSpec {
+        name,
+        enabled: f.boolean(ctx, "enabled", true),
+        calendar: f.list(ctx, "calendar", ("a list of calendar entries", CALENDAR_EXAMPLE), schedule),
+        timezone: f.get("timezone").and_then(|field| timezone(ctx, &field)),
+        steps: steps(ctx, f),
+        catch_up: f.get("catch_up").and_then(|field| catch_up(ctx, &field)).unwrap_or(CatchUp::Once),
+        start_within: f.duration(ctx, "start_within", secs(600), &bounds::START_WITHIN),
+        max_runtime,
+        min_runtime,
+        cwd: f.path(ctx, "cwd").unwrap_or(home),
+        env: environment(ctx, f),
+        env_file: f.path(ctx, "env_file"),
+    }
+}
+
+fn schedule(ctx: &mut Ctx<'_>, member: &Field<'_>) -> Option<Schedule> {
+    if let DeValue::Table(table) = member.value() {
+        let f = Fields::open(ctx, member, table, CALENDAR_KEYS);
+        let entry = CalendarTable {
+            minute: calendar_number(ctx, &f, "minute", 0, 59),
+            hour: calendar_number(ctx, &f, "hour", 0, 23),
+            day: calendar_number(ctx, &f, "day", 1, 31),
+            weekday: calendar_number(ctx, &f, "weekday", 0, 7),
+            month: calendar_number(ctx, &f, "month", 1, 12),
+        };
+        // A table whose only key is unknown or faulty has been reported as that already.
+        if !table.is_empty() && entry == CalendarTable::default() {
+            return None;
+        }
+        calendar_form::table(&entry).map_err(|wrong| member.wrong(ctx, wrong)).ok()?;
+        return Some(Schedule::Table(entry));
+    }
+    let text = member.text(ctx, "a text or a table", "\"daily 07:55\"")?;
+    calendar_form::words(text).map_err(|wrong| member.wrong(ctx, wrong)).ok()?;
+    Some(Schedule::Words(text.trim().to_owned()))
+}
+
+fn calendar_number(ctx: &mut Ctx<'_>, f: &Fields<'_>, key: &str, low: i64, high: i64) -> Option<u8> {
+    let number = f.get(key)?.number(ctx, low..=high, &low.to_string())?;
+    u8::try_from(number).ok()
+}
+
+/// The form of an IANA zone name. Whether the machine knows the zone is seen when the calendar is computed.
+fn timezone(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<String> {
+    let text = field.text(ctx, "a time zone's name in quotes", "\"local\"")?;
+    if text == "local" {
+        return None;
+    }
+    let part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+'))
+    };
+    if !text.split('/').all(part) {
+        let wrong = Wrong::new(code::BAD_FORM, format!("{} is no time zone's name", quoted(text)), "no zone");
+        field.wrong(ctx, wrong.help("write \"local\", \"UTC\", or a name such as \"Europe/Berlin\""));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn steps(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Vec<StepSpec> {
+    let mut steps = Vec::new();
+    for step in f.inner_list(ctx, "steps", STEP_KEYS, "{ run = [\"/usr/bin/true\"] }") {
+        let run = step.get("run").map(|field| field.argv(ctx, "[\"program\", \"argument\"]"));
+        let builtin = step.get("builtin").map(|field| field.choice(ctx, STEP_BUILTINS));
+        let action = match (run, builtin) {
+            (Some(_), Some(_)) => {
+                let message = "a step has either a `run` or a `builtin`".to_owned();
+                step.conflict(ctx, "builtin", message, "beside `run`", "make two steps of it");
+                None
+            }
+            (Some(argv), None) => argv.map(StepAction::Run),
+            (None, Some(name)) => name.map(|name| StepAction::Builtin(name.to_owned())),
+            (None, None) => {
+                let help = "write run = [\"program\", \"argument\"] or builtin = \"prune\"";
+                step.missing(ctx, "`run` (or `builtin`)", help);
+                None
+            }
+        };
+        let timeout = step.duration(ctx, "timeout", secs(600), &bounds::STEP_TIMEOUT);
+        let retries = step.number(ctx, "retries", 0, 0..=100);
+        steps.extend(action.map(|action| StepSpec { action, timeout, retries }));
+    }
+    steps
+}
+
+fn catch_up(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<CatchUp> {
+    if let DeValue::Table(table) = field.value() {
+        let f = Fields::open(ctx, field, table, CATCH_UP_KEYS);
+        let Some(within) = f.get("within") else {
+            f.missing(ctx, "`within`", "write catch_up = { within = \"6h\" }");
+            return None;
+        };
+        return within.duration(ctx, &bounds::CATCH_UP).map(CatchUp::Within);
+    }
+    field.choice(ctx, &[("once", CatchUp::Once), ("skip", CatchUp::Skip)])
+}

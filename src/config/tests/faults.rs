@@ -1,0 +1,343 @@
+//! Each way to go wrong: its code, its place, and the words that mend it.
+
+use super::{around, read, source};
+use crate::config::fault::code::{
+    ADDRESS, AFTER, BAD_FORM, CALENDAR, CONFLICT, CYCLE, MISSING, NAME, OUT_OF_BOUNDS, PATH, PORT, SYNTAX, UNKNOWN_KEY,
+    WRONG_TYPE,
+};
+use crate::config::{Fault, parse, render};
+
+/// What must be found: code, line, column, and a word of the message, label or help.
+type Want = (&'static str, usize, usize, &'static str);
+
+fn said(fault: &Fault) -> String {
+    format!("{} | {} | {}", fault.message, fault.label, fault.help.as_deref().unwrap_or_default())
+}
+
+/// `text` has exactly the wanted faults, in order; each says what to do.
+fn expect(text: &str, wanted: &[Want]) {
+    let parsed = read(text);
+    let shown = || format!("{text}\n{}", render(&parsed.faults, &source(text), false));
+    let places: Vec<_> = parsed.faults.iter().map(|f| (f.code, f.line, f.column)).collect();
+    let want: Vec<_> = wanted.iter().map(|(code, line, column, _)| (*code, *line, *column)).collect();
+    assert_eq!(places, want, "{}", shown());
+    for (fault, (.., word)) in parsed.faults.iter().zip(wanted) {
+        assert!(said(fault).contains(word), "no {word:?} in {}", shown());
+        assert!(fault.help.as_ref().is_some_and(|help| !help.is_empty()), "nothing to do in {}", shown());
+    }
+}
+
+/// A line in a service that is right but for it, at line 3.
+fn in_service(line: &str, column: usize, code: &'static str, word: &'static str) {
+    expect(&format!("[service.a]\ncommand = [\"x\"]\n{line}\n"), &[(code, 3, column, word)]);
+}
+
+#[test]
+fn texts_that_are_not_toml() {
+    expect("[service.a\ncommand = 1\n", &[(SYNTAX, 1, 11, "not TOML")]);
+    expect("[service.a]\ncommand = [\"x\"]\ncommand = [\"y\"]\n", &[(SYNTAX, 3, 1, "once")]);
+    expect("[service.a]\n[service.b]\n[service.a]\n", &[(SYNTAX, 3, 10, "duplicate key")]);
+    let parsed = read("a = nope\n[service.b]\nc = \"open\nd = 2\n");
+    assert!(parsed.faults.len() >= 2, "several at once: {:?}", parsed.faults);
+}
+
+#[test]
+fn keys_and_tables_that_do_not_exist() {
+    expect("[services.a]\ncommand = [\"x\"]\n", &[(UNKNOWN_KEY, 1, 2, "did you mean `service`?")]);
+    expect("state_dir = \"/x\"\n", &[(UNKNOWN_KEY, 1, 1, "supervisor, service, task, alerts")]);
+    in_service("throtle = \"10s\"", 1, UNKNOWN_KEY, "did you mean `throttle`?");
+    in_service("stop-timeout = \"10s\"", 1, UNKNOWN_KEY, "did you mean `stop_timeout`?");
+    in_service("depends_on = [\"b\"]", 1, UNKNOWN_KEY, "did you mean `after`?");
+    in_service("working_directory = \"/\"", 1, UNKNOWN_KEY, "did you mean `cwd`?");
+    in_service("banana = 1", 1, UNKNOWN_KEY, "possible here: command, builtin, cwd");
+    in_service("log.maxsize = \"1MiB\"", 5, UNKNOWN_KEY, "did you mean `max_size`?");
+}
+
+#[test]
+fn values_of_the_wrong_type() {
+    in_service("throttle = 10", 12, WRONG_TYPE, "write throttle = \"10s\"");
+    in_service("throttle = 10", 12, WRONG_TYPE, "not the number 10");
+    in_service("enabled = \"no\"", 11, WRONG_TYPE, "write enabled = false");
+    in_service("enabled = 1", 11, WRONG_TYPE, "write enabled = true");
+    in_service("ports = 80", 9, WRONG_TYPE, "a list of port numbers");
+    in_service("ports = [\"80\"]", 10, WRONG_TYPE, "whole number");
+    in_service("env = \"A=1\"", 7, WRONG_TYPE, "a table");
+    in_service("env = { PORT = 8080 }", 16, WRONG_TYPE, "write PORT = \"8080\"");
+    in_service("health = true", 10, WRONG_TYPE, "http = ");
+    in_service("after = \"b\"", 9, WRONG_TYPE, "a list of service names");
+    in_service("restart = true", 11, WRONG_TYPE, "one of the known words");
+    in_service("cwd = 5", 7, WRONG_TYPE, "a path in quotes");
+    in_service("memory.growth = 10", 17, WRONG_TYPE, "\"10MB/h\"");
+    in_service("log.max_size = 1024", 16, WRONG_TYPE, "a size in quotes");
+    expect(
+        "[service.a]\ncommand = \"node main.js\"\n",
+        &[(WRONG_TYPE, 2, 11, "write command = [\"node\", \"main.js\"]")],
+    );
+    expect("[service.a]\ncommand = [\"x\", 5]\n", &[(WRONG_TYPE, 2, 17, "5 in quotes")]);
+    expect("service = 5\n", &[(WRONG_TYPE, 1, 11, "[service.NAME]")]);
+    expect("[[service]]\ncommand = [\"x\"]\n", &[(WRONG_TYPE, 1, 1, "[service.NAME]")]);
+    expect("[service]\na = 5\n", &[(WRONG_TYPE, 2, 5, "a table")]);
+    expect("[alerts]\nsink = \"log\"\n", &[(WRONG_TYPE, 2, 8, "a list of tables")]);
+}
+
+#[test]
+fn what_has_to_be_there() {
+    expect("[service.a]\n", &[(MISSING, 1, 1, "write command = ")]);
+    expect("[service.a]\ncommand = []\n", &[(MISSING, 2, 11, "no program")]);
+    expect("[service.a]\ncommand = [\"\"]\n", &[(BAD_FORM, 2, 12, "empty")]);
+    in_service("health = { interval = \"5s\" }", 10, MISSING, "write one of http, tcp");
+    in_service("health = { http = \"http://127.0.0.1\", startup = {} }", 49, MISSING, "write one of http, tcp");
+    expect("[service.a]\nbuiltin = \"file-watcher\"\n", &[(MISSING, 1, 1, "`watch` table")]);
+    expect(
+        "[service.a]\nbuiltin = \"file-watcher\"\nwatch = [{ on = [], paths = [] }]\n",
+        &[
+            (MISSING, 3, 10, "`run` is missing"),
+            (MISSING, 3, 17, "nothing is reacted to"),
+            (MISSING, 3, 29, "no folder"),
+        ],
+    );
+    expect("[task.t]\n", &[(MISSING, 1, 1, "`calendar`"), (MISSING, 1, 1, "`steps`")]);
+    expect("[task.t]\ncalendar = []\nsteps = []\n", &[(MISSING, 2, 12, "daily"), (MISSING, 3, 9, "nothing would")]);
+    in_task("steps = [{ timeout = \"1m\" }]", "", &[(MISSING, 3, 10, "`run` (or `builtin`)")]);
+    in_task(STEPS, "catch_up = {}", &[(MISSING, 4, 12, "`within`")]);
+    expect("[alerts]\nstorm = { count = 3 }\n", &[(MISSING, 2, 9, "`within`")]);
+    expect("[[alerts.sink]]\nurl = \"https://x\"\n", &[(MISSING, 1, 1, "`type`")]);
+    expect("[[alerts.sink]]\ntype = \"command\"\n", &[(MISSING, 1, 1, "write command = ")]);
+    expect("[[alerts.sink]]\ntype = \"slack\"\n", &[(MISSING, 1, 1, "`url`")]);
+    assert!(read("[[alerts.sink]]\ntype = \"slack\"\nsecret_file = \"/s\"\n").faults.is_empty());
+}
+
+const STEPS: &str = "steps = [{ run = [\"x\"] }]";
+
+/// `steps` at line 3 and one more line of a task that is right but for them.
+fn in_task(steps: &str, line: &str, wanted: &[Want]) {
+    expect(&format!("[task.t]\ncalendar = [\"daily 07:55\"]\n{steps}\n{line}\n"), wanted);
+}
+
+#[test]
+fn texts_of_the_wrong_form() {
+    in_service("throttle = \"10\"", 12, BAD_FORM, "write \"10s\"");
+    in_service("throttle = \"soon\"", 12, BAD_FORM, "not a duration");
+    in_service("log = { max_size = \"10mb\" }", 20, BAD_FORM, "write \"10MB\"");
+    in_service("memory.growth = \"10MB\"", 17, BAD_FORM, "write \"10MB/h\"");
+    in_service("restart = \"allways\"", 11, BAD_FORM, "did you mean \"always\"?");
+    in_service("restart = \"sometimes\"", 11, BAD_FORM, "write one of \"always\", \"on-failure\", \"never\"");
+    in_service("sweep = \"all\"", 9, BAD_FORM, "\"tree\", \"group\"");
+    in_service("process_type = \"Background\"", 16, BAD_FORM, "did you mean \"background\"?");
+    in_service("stop_signal = \"term\"", 15, BAD_FORM, "write \"TERM\"");
+    in_service("stop_signal = \"SIGHELLO\"", 15, BAD_FORM, "write one of HUP, INT");
+    in_service("stop_signal = \"SIGSTOP\"", 15, BAD_FORM, "does not ask a process to end");
+    in_service("env = { \"A=B\" = \"1\" }", 17, BAD_FORM, "name of a variable");
+    in_service("env = { \"\" = \"1\" }", 14, BAD_FORM, "name of a variable");
+    in_service("env = { A = \"x\\u0000\" }", 13, BAD_FORM, "NUL");
+    in_service("health = { notify = false }", 21, BAD_FORM, "notify = true");
+}
+
+#[test]
+fn programs_and_arguments() {
+    expect("[service.a]\ncommand = [\"node main.js\"]\n", &[(BAD_FORM, 2, 12, "[\"node\", \"main.js\"]")]);
+    expect("[service.a]\ncommand = [\"./run\"]\n", &[(PATH, 2, 12, "a bare name")]);
+    expect("[service.a]\ncommand = [\"x\", \"a\\u0000b\"]\n", &[(BAD_FORM, 2, 17, "NUL")]);
+    expect("[service.a]\nbuiltin = \"filewatcher\"\n", &[(BAD_FORM, 2, 11, "did you mean \"file-watcher\"?")]);
+    expect("[service.a]\ncommand = [\"x\"]\nbuiltin = \"emit-server\"\n", &[(CONFLICT, 3, 11, "either")]);
+    in_service("watch = [{ paths = [\"/x\"], run = [\"y\"] }]", 9, CONFLICT, "builtin = \"file-watcher\"");
+    in_service("listen = \"127.0.0.1:1\"", 10, CONFLICT, "builtin = \"emit-server\"");
+}
+
+#[test]
+fn values_outside_their_bounds() {
+    in_service("throttle = \"2h\"", 12, OUT_OF_BOUNDS, "0s to 1h");
+    in_service("backoff_max = \"0s\"\nthrottle = \"0s\"", 15, OUT_OF_BOUNDS, "1s to 24h");
+    in_service("start_timeout = \"0s\"", 17, OUT_OF_BOUNDS, "100ms to 24h");
+    in_service("stop_timeout = \"0s\"", 16, OUT_OF_BOUNDS, "100ms to 1h");
+    in_service("drain_timeout = \"25h\"", 17, OUT_OF_BOUNDS, "100ms to 24h");
+    in_service("ports = [0]", 10, OUT_OF_BOUNDS, "1 to 65535");
+    in_service("ports = [65536]", 10, OUT_OF_BOUNDS, "1 to 65535");
+    in_service("success_exit_codes = [256]", 23, OUT_OF_BOUNDS, "0 to 255");
+    in_service("hold_exit_codes = [-1]", 20, OUT_OF_BOUNDS, "0 to 255");
+    in_service("hold_exit_codes = [99999999999999999999]", 20, OUT_OF_BOUNDS, "0 to 255");
+    in_service("log = { keep = 0 }", 16, OUT_OF_BOUNDS, "1 to 1000");
+    in_service("log = { max_size = \"0KB\" }", 20, OUT_OF_BOUNDS, "1KiB to 100GiB");
+    in_service("memory = { limit = \"1KB\" }", 20, OUT_OF_BOUNDS, "1MiB to");
+    in_service("memory = { growth = \"0MB/h\" }", 21, OUT_OF_BOUNDS, "1KB/h");
+    in_service("memory = { interval = \"0s\" }", 23, OUT_OF_BOUNDS, "100ms to 24h");
+    in_health("timeout = \"0s\"", 11, OUT_OF_BOUNDS, "1ms to 2m");
+    in_health(
+        "timeout = \"121s\"
+interval = \"5m\"",
+        11,
+        OUT_OF_BOUNDS,
+        "1ms to 2m",
+    );
+    in_health("failures = 0", 12, OUT_OF_BOUNDS, "1 to 1000");
+    in_health("interval = \"0s\"", 12, OUT_OF_BOUNDS, "10ms to 24h");
+    in_health("expect_status = 99", 17, OUT_OF_BOUNDS, "100 to 599");
+    in_task("steps = [{ run = [\"x\"], retries = 101 }]", "", &[(OUT_OF_BOUNDS, 3, 35, "0 to 100")]);
+    in_task("steps = [{ run = [\"x\"], timeout = \"0s\" }]", "", &[(OUT_OF_BOUNDS, 3, 35, "100ms to")]);
+    in_task(STEPS, "max_runtime = \"0s\"", &[(OUT_OF_BOUNDS, 4, 15, "100ms to")]);
+    in_task(STEPS, "start_within = \"0s\"", &[(OUT_OF_BOUNDS, 4, 16, "1s to")]);
+    in_task(STEPS, "catch_up = { within = \"1s\" }", &[(OUT_OF_BOUNDS, 4, 23, "1m to")]);
+    expect("[alerts]\nslow_loop = [{ count = 0, within = \"1h\" }]\n", &[(OUT_OF_BOUNDS, 2, 24, "1 to 1000")]);
+}
+
+/// A line in a health table that is right but for it, at line 5.
+fn in_health(line: &str, column: usize, code: &'static str, word: &'static str) {
+    let text = format!("[service.a]\ncommand = [\"x\"]\n[service.a.health]\nhttp = \"http://127.0.0.1:1/\"\n{line}\n");
+    expect(&text, &[(code, 5, column, word)]);
+}
+
+#[test]
+fn probes() {
+    in_health("tcp = \"127.0.0.1:1\"", 7, CONFLICT, "a probe already, `http`");
+    in_health("timeout = \"11s\"", 11, CONFLICT, "above `interval` (10s by default)");
+    in_health("startup = { http = \"http://127.0.0.1\", exec = [\"x\"] }", 47, CONFLICT, "a probe already, `http`");
+    expect(
+        "[service.a]\ncommand = [\"x\"]\nhealth = { tcp = \"127.0.0.1:1\", startup = { notify = true } }\n",
+        &[(MISSING, 3, 43, "write one of http"), (UNKNOWN_KEY, 3, 45, "possible here")],
+    );
+    in_health("expect_json = { when = 1979-05-27 }", 24, WRONG_TYPE, "a value that JSON has");
+    in_health("expect_json = { n = nan }", 21, WRONG_TYPE, "a value that JSON has");
+    in_service("health = { tcp = \"127.0.0.1:1\", expect_status = 200 }", 49, CONFLICT, "only an `http` probe");
+    in_service("health = { notify = true }", 21, CONFLICT, "write notify = true in the service's own table");
+    in_service("health = { http = \"https://127.0.0.1/\" }", 19, ADDRESS, "write \"http://127.0.0.1/\"");
+    in_service("health = { http = \"http://0.0.0.0/\" }", 19, ADDRESS, "use 127.0.0.1");
+    in_service("health = { tcp = \"localhost\" }", 18, ADDRESS, "has no port");
+    in_service("health = { tcp = \"example.org:80\" }", 18, ADDRESS, "this machine only");
+    in_service("health = { ws = \"http://127.0.0.1\" }", 17, ADDRESS, "ws://");
+    in_service("health = { unix = \"x.sock\" }", 19, PATH, "absolute");
+    in_service("health = { heartbeat_file = \"beat\" }", 29, PATH, "write an absolute path or \"~/beat\"");
+    in_service("health = { exec = [] }", 19, MISSING, "no program");
+    let long = format!("health = {{ unix = \"/{}\" }}", "x".repeat(103));
+    in_service(&long, 19, OUT_OF_BOUNDS, "shorter path");
+    expect("[service.a]\nbuiltin = \"emit-server\"\nlisten = \"0.0.0.0:1\"\n", &[(ADDRESS, 3, 10, "127.0.0.1")]);
+}
+
+#[test]
+fn paths_and_variables() {
+    in_service("cwd = \"here\"", 7, PATH, "write an absolute path or \"~/here\"");
+    in_service("cwd = \"~other/x\"", 7, PATH, "another person's home");
+    in_service("cwd = \"${NOT_SET}/x\"", 7, PATH, "\"NOT_SET\" is not set");
+    in_service("env_file = \"gateway.env\"", 12, PATH, "absolute");
+    in_service("watch_config = [\"/a\", \"b\"]", 23, PATH, "absolute");
+    in_service("env = { A = \"${NOT_SET}\" }", 13, PATH, "launchd");
+    in_service("env = { A = \"${VAR\" }", 13, PATH, "without its `}`");
+    expect("[supervisor]\nstate_dir = \"state\"\n", &[(PATH, 2, 13, "~/state")]);
+    expect("[[alerts.sink]]\ntype = \"webhook\"\nurl = \"https://x\"\nsecret_file = \"s\"\n", &[(PATH, 4, 15, "~/s")]);
+}
+
+#[test]
+fn values_that_exclude_each_other() {
+    in_service("success_exit_codes = [0, 78]", 26, CONFLICT, "hold_exit_codes = []");
+    in_service("hold_exit_codes = [0]", 20, CONFLICT, "in both");
+    in_service("backoff_max = \"5s\"", 15, CONFLICT, "below `throttle`");
+    in_task(STEPS, "max_runtime = \"1m\"\nmin_runtime = \"2m\"", &[(CONFLICT, 5, 15, "above `max_runtime`")]);
+    in_task("steps = [{ run = [\"x\"], builtin = \"prune\" }]", "", &[(CONFLICT, 3, 35, "two steps")]);
+    expect("[[alerts.sink]]\ntype = \"log\"\nurl = \"https://x\"\n", &[(CONFLICT, 3, 7, "has no `url`")]);
+}
+
+#[test]
+fn tasks_and_alerts() {
+    in_task("steps = [{ builtin = \"prun\" }]", "", &[(BAD_FORM, 3, 22, "did you mean \"prune\"?")]);
+    in_task(STEPS, "timezone = \"Middle Earth\"", &[(BAD_FORM, 4, 12, "Europe/Berlin")]);
+    in_task(STEPS, "catch_up = \"twice\"", &[(BAD_FORM, 4, 12, "\"once\", \"skip\"")]);
+    in_task(STEPS, "throttle = \"1s\"", &[(UNKNOWN_KEY, 4, 1, "possible here: calendar")]);
+    let in_calendar =
+        |entry: &str, wanted: &[Want]| expect(&format!("[task.t]\n{STEPS}\ncalendar = [{entry}]\n"), wanted);
+    in_calendar("\"daily 7:55\"", &[(CALENDAR, 3, 13, "daily 07:55")]);
+    in_calendar("\"noon\"", &[(CALENDAR, 3, 13, "Mon..Fri 22:00")]);
+    in_calendar("\"61 * * * *\"", &[(CALENDAR, 3, 13, "cron minute")]);
+    in_calendar("{}", &[(CALENDAR, 3, 13, "every minute")]);
+    in_calendar("{ day = 31, month = 4 }", &[(CALENDAR, 3, 13, "no day 31")]);
+    in_calendar("{ hour = 24 }", &[(OUT_OF_BOUNDS, 3, 22, "0 to 23")]);
+    in_calendar("{ Hour = 3 }", &[(UNKNOWN_KEY, 3, 15, "did you mean `hour`?")]);
+    in_calendar("5", &[(WRONG_TYPE, 3, 13, "write \"daily 07:55\"")]);
+    expect("[task.t]\n{STEPS}\n".replace("{STEPS}", STEPS).as_str(), &[(MISSING, 1, 1, "`calendar`")]);
+    expect("[[alerts.sink]]\ntype = \"mail\"\n", &[(BAD_FORM, 2, 8, "did you mean \"email\"?")]);
+    let webhook =
+        |line: &str, wanted: &[Want]| expect(&format!("[[alerts.sink]]\ntype = \"webhook\"\n{line}\n"), wanted);
+    webhook("url = \"example.org\"", &[(ADDRESS, 3, 7, "https://")]);
+    webhook("url = \"https://\"", &[(ADDRESS, 3, 7, "https://")]);
+    webhook("url = \"https://x\"\nheaders = { \"A B\" = \"1\" }", &[(BAD_FORM, 4, 21, "name of a header")]);
+    webhook("url = \"https://x\"\nheaders = { A = \"1\\n2\" }", &[(BAD_FORM, 4, 17, "one line")]);
+    expect("[[alerts.sink]]\ntype = \"email\"\nurl = \"https://x\"\n", &[(ADDRESS, 3, 7, "smtps://")]);
+    expect(
+        "[supervisor]\nlabel_prefix = \"ai..x\"\nmanager = \"upstart\"\n",
+        &[(BAD_FORM, 2, 16, "launchd label"), (BAD_FORM, 3, 11, "\"systemd\"")],
+    );
+}
+
+#[test]
+fn names() {
+    expect("[service.\"a b\"]\ncommand = [\"x\"]\n", &[(NAME, 1, 10, "write [service.a-b]")]);
+    expect(
+        "[task.\"\"]\ncalendar = [\"daily 07:55\"]\nsteps = [{ run = [\"x\"] }]\n",
+        &[(NAME, 1, 7, "write [task.unnamed]")],
+    );
+    expect(
+        "[service.\"a b\"]\ncommand = [\"x\"]\nthrottle = 1\n",
+        &[(NAME, 1, 10, "a-b"), (WRONG_TYPE, 3, 12, "\"1s\"")],
+    );
+    expect("[service.a]\ncommand = [\"x\"]\n[service.A]\ncommand = [\"x\"]\n", &[(NAME, 3, 10, "line 1")]);
+    expect("[service.Supervisor]\ncommand = [\"x\"]\n", &[(NAME, 1, 10, "supervisor's own")]);
+    in_service("after = [\"a b\"]", 10, NAME, "[service.NAME]");
+}
+
+#[test]
+fn services_that_wait_for_each_other() {
+    in_service("after = [\"b\"]", 10, AFTER, "no service \"b\"");
+    in_service("after = [\"gatway\"]\n[service.gateway]\ncommand = [\"x\"]", 10, AFTER, "did you mean \"gateway\"?");
+    in_service("after = [\"b\"]\n[service.b]\ncommand = [\"x\"]\nenabled = false", 10, AFTER, "disabled (line 4)");
+    in_service(
+        "after = [\"t\"]\n[task.t]\ncalendar = [\"daily 01:00\"]\nsteps = [{ run = [\"x\"] }]",
+        10,
+        AFTER,
+        "a task",
+    );
+    in_service("after = [\"a\"]", 10, CYCLE, "a -> a");
+    let cycle = "[service.a]\ncommand = [\"x\"]\nafter = [\"d\", \"b\"]\n[service.b]\ncommand = [\"x\"]\nafter = [\"c\"]\n[service.c]\ncommand = [\"x\"]\nafter = [\"a\"]\n[service.d]\ncommand = [\"x\"]\n";
+    expect(
+        cycle,
+        &[(CYCLE, 3, 15, "a -> b -> c -> a"), (CYCLE, 6, 10, "b -> c -> a -> b"), (CYCLE, 9, 10, "c -> a -> b -> c")],
+    );
+    let fleet = read(cycle).fleet.unwrap();
+    assert_eq!(fleet.services.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["d"]);
+    // Neither of two disabled ones ever waits.
+    let off = "[service.a]\ncommand = [\"x\"]\nenabled = false\nafter = [\"b\"]\n[service.b]\ncommand = [\"x\"]\nenabled = false\n";
+    expect(off, &[]);
+}
+
+#[test]
+fn ports_that_are_taken() {
+    in_service("ports = [80, 80]", 14, PORT, "this service itself");
+    let two = "[service.a]\ncommand = [\"x\"]\nports = [80]\n[service.b]\ncommand = [\"x\"]\nports = [81, 80]\n";
+    expect(two, &[(PORT, 6, 14, "service \"a\" already (line 3)")]);
+    expect(&format!("{two}enabled = false\n"), &[]);
+    expect(
+        "[service.a]\ncommand = [\"x\"]\nports = [9000]\n[service.b]\nbuiltin = \"emit-server\"\nlisten = \"127.0.0.1:9000\"\n",
+        &[(PORT, 6, 10, "taken")],
+    );
+}
+
+#[test]
+fn everything_is_told_at_once() {
+    let text = "[supervisor]\nmanger = \"auto\"\n[service.a]\ncommand = \"x\"\nthrottle = 10\nenv = { A = 1, B = \"${NO}\" }\nhealth = { http = \"ftp://x\", timeout = \"0s\", interval = \"z\" }\n[service.b]\nafter = [\"c\"]\n[task.t]\ncalendar = [\"daily\", \"x\"]\nsteps = [{ run = [] }, {}]\n[alerts]\nsink = [{ type = \"log\", url = 5 }, {}]\n";
+    let faults = read(text).faults;
+    let lines: Vec<usize> = faults.iter().map(|f| f.line).collect();
+    assert_eq!(
+        lines,
+        [2, 4, 5, 6, 6, 7, 7, 7, 8, 9, 11, 11, 12, 12, 14, 14, 14],
+        "{}",
+        render(&faults, &source(text), false)
+    );
+    let units: Vec<_> = faults.iter().filter_map(|f| f.unit.as_ref().map(|u| u.as_str())).collect();
+    assert_eq!(units.join(""), "aaaaaaabbtttt");
+}
+
+#[test]
+fn the_environment_counts_only_as_it_is_given() {
+    let mut around = around();
+    let source = source("[service.a]\ncommand = [\"x\"]\nenv.A = \"${EXTRA}\"\n");
+    assert_eq!(parse(&source, &around).faults.len(), 1);
+    around.vars.insert("EXTRA".into(), "1".into());
+    assert_eq!(parse(&source, &around).fleet.unwrap().services[0].env["A"], "1");
+}

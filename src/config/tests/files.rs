@@ -1,0 +1,260 @@
+//! Whole files: the smallest one, ours, the one with every key, and what becomes of the rest when a part is faulty.
+
+use std::time::Duration;
+
+use super::{EVERY_KEY, OURS, around, fleet, read, source};
+use crate::config::{parse, render};
+use crate::model::{
+    AlertSpec, Builtin, CatchUp, CrashWindow, LogSpec, ManagerKind, ProbeKind, ProcessType, Program, RestartMode,
+    Schedule, ServiceSpec, Signal, SinkKind, StepAction, Sweep, TaskSpec, UnitName,
+};
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn name(text: &str) -> UnitName {
+    UnitName::new(text).unwrap()
+}
+
+#[test]
+fn an_empty_file_is_a_fleet_of_defaults() {
+    let fleet = fleet("");
+    assert_eq!(fleet.state_dir.to_str(), Some("/home/u/.openclaw"));
+    assert_eq!(fleet.label_prefix, "ai.openclaw");
+    assert_eq!(fleet.manager, ManagerKind::Auto);
+    assert!(fleet.services.is_empty() && fleet.tasks.is_empty() && fleet.unusable.is_empty());
+    let window = |count, within| CrashWindow { count, within };
+    let rules = AlertSpec {
+        crash_loop: window(3, secs(300)),
+        storm: window(5, secs(600)),
+        slow_loop: vec![window(4, secs(3600)), window(6, secs(86_400))],
+        sinks: vec![],
+    };
+    assert_eq!(fleet.alerts, rules);
+}
+
+#[test]
+fn the_smallest_service_and_task_have_the_documented_defaults() {
+    let fleet = fleet(
+        "[service.a]\ncommand = [\"x\"]\n[task.t]\ncalendar = [\"daily 07:55\"]\nsteps = [{ builtin = \"prune\" }]\n",
+    );
+    let service = ServiceSpec {
+        name: name("a"),
+        program: Program::Command(vec!["x".into()]),
+        cwd: "/home/u".into(),
+        env: [].into(),
+        env_file: None,
+        enabled: true,
+        restart: RestartMode::Always,
+        success_exit_codes: vec![0],
+        hold_exit_codes: vec![78],
+        throttle: secs(10),
+        backoff_max: secs(300),
+        min_uptime: secs(10),
+        start_timeout: secs(60),
+        stop_signal: Signal::TERM,
+        stop_timeout: secs(30),
+        drain_timeout: secs(30),
+        ports: vec![],
+        sweep: Sweep::Tree,
+        notify: false,
+        after: vec![],
+        watch_config: vec![],
+        process_type: ProcessType::Interactive,
+        log: LogSpec { max_size: 10 << 20, keep: 5 },
+        health: None,
+        memory: None,
+        watch: vec![],
+        listen: None,
+    };
+    assert_eq!(fleet.services, [service]);
+    let task = &fleet.tasks[0];
+    assert_eq!(
+        *task,
+        TaskSpec {
+            name: name("t"),
+            enabled: true,
+            calendar: vec![Schedule::Words("daily 07:55".into())],
+            timezone: None,
+            steps: task.steps.clone(),
+            catch_up: CatchUp::Once,
+            start_within: secs(600),
+            max_runtime: secs(3600),
+            min_runtime: secs(0),
+            cwd: "/home/u".into(),
+            env: [].into(),
+            env_file: None,
+        }
+    );
+    assert_eq!(task.steps[0].action, StepAction::Builtin("prune".into()));
+    assert_eq!((task.steps[0].timeout, task.steps[0].retries), (secs(600), 0));
+}
+
+#[test]
+fn defaults_follow_what_they_depend_on() {
+    let fleet = fleet(
+        "[service.a]\ncommand = [\"x\"]\nstop_timeout = \"45s\"\nthrottle = \"10m\"\nhealth = { tcp = \"127.0.0.1:1\", interval = \"2s\" }\nmemory = {}\n\
+         [service.b]\nbuiltin = \"emit-server\"\nhealth.tcp = \"localhost:1\"\n",
+    );
+    let [a, b] = fleet.services.as_slice() else { panic!("two services") };
+    assert_eq!((a.drain_timeout, a.backoff_max), (secs(45), secs(600)));
+    let health = a.health.as_ref().unwrap();
+    assert_eq!((health.interval, health.timeout, health.failures), (secs(2), secs(2), 4));
+    let memory = a.memory.as_ref().unwrap();
+    assert_eq!((memory.growth, memory.limit, memory.interval), (None, None, secs(60)));
+    assert_eq!(b.listen.as_deref(), Some("127.0.0.1:18790"));
+    let health = b.health.as_ref().unwrap();
+    assert_eq!((health.interval, health.timeout, health.probe.expect_status), (secs(10), secs(5), 200));
+}
+
+#[test]
+fn our_own_file_has_no_fault_and_the_six_services() {
+    let fleet = fleet(OURS);
+    assert!(OURS.starts_with("#:schema ./.config/services.schema.json\n"));
+    let enabled = |name: &str| fleet.service(&UnitName::new(name).unwrap()).map(|s| s.enabled);
+    assert_eq!(enabled("gateway"), Some(true));
+    assert_eq!(enabled("embedding-server"), Some(true));
+    assert_eq!(enabled("file-watcher"), Some(false));
+    assert_eq!(enabled("emit-server"), Some(false));
+    let tasks: Vec<_> = fleet.tasks.iter().map(|t| (t.name.as_str(), t.enabled)).collect();
+    assert_eq!(tasks, [("daily-tasks", false), ("weekly-tasks", false)]);
+    let gateway = fleet.service(&name("gateway")).unwrap();
+    assert_eq!((gateway.start_timeout, gateway.drain_timeout), (secs(300), secs(330)));
+    assert_eq!(gateway.env["OPENCLAW_SUPERVISOR_MODE"], "external");
+    assert_eq!(gateway.watch_config[0].to_str(), Some("/home/u/.openclaw/openclaw.json"));
+}
+
+#[test]
+fn every_key_is_taken_over() {
+    let fleet = fleet(EVERY_KEY);
+    assert_eq!((fleet.state_dir.to_str(), fleet.manager), (Some("/state"), ManagerKind::Embedded));
+    let order: Vec<_> = fleet.services.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(order[..3], ["web", "emit", "watcher"], "the file's order");
+    let web = &fleet.services[0];
+    assert_eq!(web.env, [("A".to_owned(), "/home/u/a".to_owned()), ("B".into(), "value-b".into())].into());
+    assert_eq!(web.env_file.as_deref().and_then(|p| p.to_str()), Some("/home/u/web.env"));
+    assert_eq!(
+        (web.restart, web.sweep, web.process_type),
+        (RestartMode::OnFailure, Sweep::Group, ProcessType::Background)
+    );
+    assert_eq!((web.success_exit_codes.as_slice(), web.hold_exit_codes.as_slice()), (&[0, 3][..], &[64, 78][..]));
+    assert_eq!((web.throttle, web.backoff_max, web.min_uptime), (secs(1), secs(60), secs(2)));
+    assert_eq!((web.start_timeout, web.stop_timeout, web.drain_timeout), (secs(3), secs(4), secs(5)));
+    assert_eq!((web.stop_signal, web.notify, web.ports.as_slice()), (Signal(libc::SIGINT), true, &[8080, 8081][..]));
+    assert_eq!(web.after, [name("emit"), name("watcher")]);
+    assert_eq!(web.log, LogSpec { max_size: 65_536, keep: 2 });
+    let health = web.health.as_ref().unwrap();
+    assert_eq!(health.probe.kind, ProbeKind::Http("http://127.0.0.1:8080/healthz".into()));
+    assert_eq!(health.probe.expect_status, 204);
+    let json = serde_json::json!({ "ok": true, "n": 1, "list": [1.5, "x"], "deep": { "a": false } });
+    assert_eq!(health.probe.expect_json.as_ref(), json.as_object());
+    assert_eq!((health.interval, health.timeout, health.failures), (secs(2), secs(1), 3));
+    assert_eq!(health.startup.as_ref().map(|s| s.expect_status), Some(201));
+    let memory = web.memory.as_ref().unwrap();
+    assert_eq!((memory.growth, memory.limit, memory.interval), (Some(5_000_000), Some(1 << 30), secs(30)));
+    assert_eq!(fleet.services[1].program, Program::Builtin(Builtin::EmitServer));
+    let watch = &fleet.services[2].watch[0];
+    assert_eq!((watch.paths[0].to_str(), watch.recursive, watch.concurrency), (Some("/home/u/in"), true, 4));
+    let kinds: Vec<_> = fleet.services[3..].iter().map(|s| s.health.as_ref().unwrap().probe.kind.clone()).collect();
+    assert_eq!(kinds[0], ProbeKind::Unix("/run/x.sock".into()));
+    assert_eq!(kinds[1], ProbeKind::Ws("ws://127.0.0.1:18789".into()));
+    assert_eq!(kinds[2], ProbeKind::Exec(vec!["/bin/ok".into(), "now".into()]));
+    assert_eq!(kinds[3], ProbeKind::Notify);
+    let task = &fleet.tasks[0];
+    assert_eq!((task.catch_up, task.timezone.as_deref()), (CatchUp::Within(secs(21_600)), Some("Europe/Berlin")));
+    assert!(matches!(&task.calendar[2], Schedule::Table(t) if t.weekday == Some(0) && t.month == Some(12)));
+    assert_eq!(fleet.alerts.crash_loop, CrashWindow { count: 2, within: secs(60) });
+    let kinds: Vec<_> = fleet.alerts.sinks.iter().map(|s| s.kind).collect();
+    assert_eq!(kinds, [SinkKind::Command, SinkKind::Webhook]);
+    assert_eq!(fleet.alerts.sinks[1].headers["X-Token"], "value");
+}
+
+#[test]
+fn the_given_state_directory_goes_first_and_mends_a_faulty_one() {
+    let mut around = around();
+    around.state_dir = Some("/given".into());
+    for text in ["", "[supervisor]\nstate_dir = \"/other\"\n", "[supervisor]\nstate_dir = 5\n"] {
+        let parsed = parse(&source(text), &around);
+        assert_eq!(parsed.fleet.unwrap().state_dir.to_str(), Some("/given"), "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_says_nothing_leaves_no_fleet() {
+    for text in ["[service.a", "supervisor = 5", "[supervisor]\nstate_dir = \"relative\"\n", "[[supervisor]]\n"] {
+        let parsed = read(text);
+        assert_eq!(parsed.fleet, None, "{text}");
+        assert!(!parsed.faults.is_empty());
+    }
+}
+
+#[test]
+fn a_fault_takes_its_own_unit_out_and_no_other() {
+    let parsed = read(
+        "[service.good]\ncommand = [\"x\"]\nafter = [\"bad\"]\n[service.bad]\ncommand = [\"x\"]\nthrottle = 10\n[task.late]\ncalendar = [\"noon\"]\nsteps = 1\n[service.none]\n",
+    );
+    let fleet = parsed.fleet.unwrap();
+    assert_eq!(fleet.services.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["good"]);
+    let unusable: Vec<_> = fleet.unusable.iter().map(|u| (u.name.as_str(), u.is_task)).collect();
+    assert_eq!(unusable, [("bad", false), ("late", true), ("none", false)]);
+    let why = &fleet.unusable[0].why;
+    assert!(why.starts_with("services.toml:6:12: CFG003: `service.bad.throttle`") && !why.contains('\n'), "{why}");
+    assert_eq!(parsed.faults.len(), 4);
+}
+
+#[test]
+fn a_good_unit_is_not_hidden_by_a_faulty_one_of_its_name() {
+    let parsed = read(
+        "[service.a]\ncommand = [\"x\"]\n[task.a]\ncalendar = [\"daily 07:55\"]\nsteps = [{ builtin = \"prune\" }]\n",
+    );
+    let fleet = parsed.fleet.unwrap();
+    assert_eq!((fleet.services.len(), fleet.tasks.len(), fleet.unusable.len()), (1, 0, 0));
+    assert_eq!(parsed.faults[0].unit, Some(name("a")));
+    assert_eq!(parsed.faults[0].line, 3);
+}
+
+#[test]
+fn faulty_alerts_keep_what_is_good_in_them() {
+    let parsed = read(
+        "[alerts]\nstorm = { count = 0, within = \"1m\" }\ncrash_loop = { count = 2, within = \"1m\" }\n[[alerts.sink]]\ntype = \"pigeon\"\n[[alerts.sink]]\ntype = \"log\"\n",
+    );
+    let alerts = parsed.fleet.unwrap().alerts;
+    assert_eq!(parsed.faults.len(), 2);
+    assert_eq!(alerts.crash_loop.count, 2);
+    assert_eq!(alerts.storm, CrashWindow { count: 5, within: secs(600) });
+    assert_eq!(alerts.sinks.iter().map(|s| s.kind).collect::<Vec<_>>(), [SinkKind::Log]);
+}
+
+#[test]
+fn faults_look_like_this() {
+    let text = "[service.gateway]\ncommand = [\"openclaw\", \"gateway\"]\nthrotle = \"10s\"\nstop_timeout = 30\n\n[service.gateway.health]\nhttp = \"http://example.org/\"\n";
+    let parsed = read(text);
+    let want = r#"error[CFG002]: [service.gateway] has no key "throtle"
+ --> services.toml:3:1
+  |
+3 | throtle = "10s"
+  | ^^^^^^^ not known here
+  |
+  = help: did you mean `throttle`?
+
+error[CFG003]: `service.gateway.stop_timeout`: wanted is a duration in quotes, not the number 30
+ --> services.toml:4:16
+  |
+4 | stop_timeout = 30
+  |                ^^ not a duration in quotes
+  |
+  = help: write stop_timeout = "30s"
+
+error[CFG013]: `service.gateway.health.http`: "example.org" is not an address of this machine only
+ --> services.toml:7:8
+  |
+7 | http = "http://example.org/"
+  |        ^^^^^^^^^^^^^^^^^^^^^ not loopback
+  |
+  = help: use 127.0.0.1, localhost or [::1]; what is watched from here runs here
+"#;
+    assert_eq!(render(&parsed.faults, &source(text), false), want);
+    assert!(render(&parsed.faults, &source(text), true).contains("\u{1b}["));
+    assert_eq!(render(&[], &source(text), false), "");
+}
