@@ -1,11 +1,37 @@
 //! `supervisor` keeps the local services of an OpenClaw installation alive and puts every exit on record.
+//!
+//! # Layers
+//! Arrows point to what may be used; `tests/layers.rs` holds them, `.clippy.toml` keeps clocks and spawning out of the
+//! pure ones. `error` may be used by all.
+//!
+//! ```text
+//! model     plain data                                                          (no IO, no clock)
+//! policy    pure decisions                                                      -> model
+//! machine   ServiceMachine, MonitorMachine, words                               -> model, policy
+//! config    services.toml -> Fleet                                              -> model
+//! process   facts of the operating system                                       -> model
+//! logs      pipes to files, rotation, reading back                              -> model, process
+//! journal   a runner's append-only record                                       -> model, process
+//! store     the SQLite ledger                                                   -> model, process
+//! probe     asking a service how it is                                          -> model, machine
+//! manager   who starts runners                                                  -> model, process
+//! runner    the parent of services                                              -> all of the above but probe, manager, store
+//! control   the sockets: client and server                                      -> model, process
+//! daemon    judges, records, answers                                            -> all of the above
+//! cli       asks and prints                                                     -> model, machine, config, control, store and logs (reading), process
+//! ```
 pub mod cli;
-pub mod control;
 pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod error;
-pub mod machine;
 pub mod journal;
+pub mod logs;
+pub mod machine;
+pub mod manager;
 pub mod model;
 pub mod policy;
+pub mod probe;
 pub mod process;
+pub mod runner;
 pub mod store;

@@ -118,7 +118,8 @@ pub enum Command {
     Run,
     /// Run a runner: the parent of the services named (service managers call this)
     #[command(
-        after_help = "SIGTERM stops its services and ends it; what is wanted of them (`start`, `stop`) stays as it was."
+        after_help = "SIGTERM stops its services and ends it; what is wanted of them (`start`, `stop`) stays as it was.",
+        override_usage = "supervisor exec [OPTIONS] <NAME>..."
     )]
     Exec(Exec),
     /// Everything that asks, and ends when it has its answer.
@@ -168,8 +169,11 @@ pub enum Ask {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Exec {
     /// The services this runner owns
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required_unless_present = "embedded", value_name = "NAME")]
     pub names: Vec<String>,
+    /// Started by the daemon's embedded manager
+    #[arg(long, hide = true)]
+    pub embedded: bool,
 }
 
 /// `status`
@@ -368,7 +372,7 @@ mod tests {
         let events = Events { since: None, service: None, types: vec![], limit: 100 };
         let table = [
             ("supervisor run", Command::Run),
-            ("supervisor exec a b", Command::Exec(Exec { names: names(&["a", "b"]) })),
+            ("supervisor exec a b", Command::Exec(Exec { names: names(&["a", "b"]), embedded: false })),
             ("supervisor status", Command::Ask(Ask::Status(Status::default()))),
             ("supervisor status a", Command::Ask(Ask::Status(Status { names: names(&["a"]) }))),
             ("supervisor start a b", Command::Ask(Ask::Start(Order { names: names(&["a", "b"]), ..Order::default() }))),

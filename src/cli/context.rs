@@ -12,7 +12,8 @@ use super::args::Global;
 use super::{style, width_of_stdout};
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
-use crate::model::{EventType, Fleet, LastExit, Moment, RestartCounts, UnitName};
+use crate::model::{Fleet, LastExit, Moment, RestartCounts, UnitName};
+use crate::store::{EventRow, Filter};
 
 /// Where facts come from that are not asked of a control socket.
 pub trait Sources {
@@ -29,7 +30,7 @@ pub trait Sources {
     fn tallies(&self, database: &Path) -> Result<Option<Tallies>, Error>;
 
     /// Rows of the ledger, oldest first; `None` without a database.
-    fn events(&self, database: &Path, filter: &EventFilter) -> Result<Option<Vec<EventRow>>, Error>;
+    fn events(&self, database: &Path, filter: &Filter) -> Result<Option<Vec<EventRow>>, Error>;
 
     /// Hands a log to `to`, as bytes. When it follows it ends only with an error of `to` or of the file.
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
@@ -72,36 +73,6 @@ pub struct Tallies {
     pub counters: BTreeMap<UnitName, RestartCounts>,
     /// The newest ends.
     pub last_exits: BTreeMap<UnitName, LastExit>,
-}
-
-/// Which rows of the ledger.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EventFilter {
-    /// From then on.
-    pub since_ms: Option<i64>,
-    /// Of this service or task.
-    pub service: Option<UnitName>,
-    /// Of these types; empty means all.
-    pub event_type: Vec<EventType>,
-    /// At most so many, the newest ones.
-    pub limit: Option<usize>,
-}
-
-/// A row of the ledger.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EventRow {
-    /// Rises with the order of taking in.
-    pub id: i64,
-    /// Milliseconds since 1970 UTC.
-    pub timestamp_ms: i64,
-    /// Its type; a newer program may have written one that we do not know.
-    pub event_type: String,
-    /// Of which service or task.
-    pub service_name: Option<String>,
-    /// Of which run.
-    pub run_id: Option<u64>,
-    /// All else.
-    pub metadata: serde_json::Value,
 }
 
 /// Which log, and what of it.
@@ -170,8 +141,8 @@ impl<'a> Context<'a> {
     }
 
     /// For words with times.
-    pub(super) fn reader(&self) -> super::compose::Reader<'_> {
-        super::compose::Reader { now_ms: self.now_ms, zone: &self.zone }
+    pub(super) fn reader(&self) -> crate::machine::words::Reader<'_> {
+        crate::machine::words::Reader { now_ms: self.now_ms, zone: &self.zone }
     }
 }
 

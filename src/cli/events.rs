@@ -3,14 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::args::Events as Args;
-use super::context::{EventFilter, EventRow};
 use super::table::Grid;
-use super::{Context, Output, Stop, compose, names, since, style};
+use super::{Context, Output, Stop, names, since, style};
 use crate::error::{Error, ErrorKind};
+use crate::machine::words;
 use crate::model::EventType;
+use crate::store::{EventRow, Filter};
 
 pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
-    let filter = EventFilter {
+    let filter = Filter {
         since_ms: args.since.as_ref().map(|text| since::parse(text, context.now_ms, &context.zone)).transpose()?,
         service: args.service.as_ref().map(|name| names::one(name)).transpose()?,
         event_type: args.types.iter().map(|text| event_type(text)).collect::<Result<_, _>>()?,
@@ -72,7 +73,7 @@ fn table(rows: &[EventRow], context: &Context<'_>) -> String {
     };
     let cells = |row: &EventRow| {
         vec![
-            compose::local_seconds(row.timestamp_ms, &context.zone),
+            words::local_seconds(row.timestamp_ms, &context.zone),
             row.event_type.clone(),
             row.service_name.clone().unwrap_or_else(|| "-".into()),
             digest(row),
@@ -103,7 +104,7 @@ fn end(data: &Map<String, Value>) -> String {
     let code = number("exit_code").and_then(|code| i32::try_from(code).ok());
     let mut text = match (word("signal"), code) {
         (Some(signal), _) => signal.to_owned(),
-        (None, Some(code)) => compose::code_text(code),
+        (None, Some(code)) => words::code_text(code),
         (None, None) => "an end nobody saw".to_owned(),
     };
     // The event type says 'crash' and 'lost' already.
@@ -111,7 +112,7 @@ fn end(data: &Map<String, Value>) -> String {
         text.push_str(&format!(", {class}"));
     }
     if let Some(uptime) = number("uptime_ms") {
-        text.push_str(&format!(" after {}", compose::lasting(uptime)));
+        text.push_str(&format!(" after {}", words::lasting(uptime)));
     }
     if let Some(attempt) = number("restart_attempt").filter(|attempt| *attempt > 0) {
         text.push_str(&format!(" (attempt {attempt})"));
@@ -128,7 +129,7 @@ fn members(data: &Map<String, Value>) -> String {
         let key_text = key.strip_suffix("_ms").unwrap_or(key).replace('_', " ");
         match value {
             Value::Number(n) if key.ends_with("_ms") && n.as_i64().is_some_and(|ms| ms < MONTH_MS) => {
-                parts.push(format!("{key_text} {}", compose::lasting(n.as_i64().unwrap_or_default())));
+                parts.push(format!("{key_text} {}", words::lasting(n.as_i64().unwrap_or_default())));
             }
             Value::Number(n) => parts.push(format!("{key_text} {n}")),
             Value::String(s) if !s.is_empty() && s.len() <= 80 && !s.contains('\n') => {
@@ -174,6 +175,7 @@ mod tests {
         let near = event_type("service_crashed").unwrap_err();
         assert_eq!(near.kind.exit_code(), 2);
         assert!(near.hint.unwrap().starts_with("did you mean `service_crash`"));
+        assert_eq!(event_type("crash").unwrap_err().hint.as_deref(), Some("did you mean `service_crash`?"));
         assert!(event_type("zzz").unwrap_err().hint.unwrap().contains("clock_gap"));
     }
 }

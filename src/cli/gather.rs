@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 
 use super::Context;
-use super::compose::{self, Recorded};
 use super::context::{Place, Tallies};
 use crate::control::client::{Daemon, Patience, Runner};
 use crate::error::{Error, ErrorKind};
+use crate::machine::words::{self, Recorded};
 use crate::model::paths::Paths;
 use crate::model::wire::{RunnerReply, RunnerRequest};
 use crate::model::{DaemonInfo, LedgerInfo, RunView, RunnerInfo, ServiceInfo, StatusReport, UnitName};
@@ -93,19 +93,19 @@ fn services(context: &Context<'_>, place: &Place, infos: &[RunnerInfo], tallies:
     let at = context.reader();
     let recorded = |name: &UnitName| recorded(tallies, name);
     let served = |name: &UnitName, enabled: bool| {
-        view_of(infos, name).map(|(pid, view)| compose::service_info(view, pid, enabled, &recorded(name), None, at))
+        view_of(infos, name).map(|(pid, view)| words::service_info(view, pid, enabled, &recorded(name), None, at))
     };
     let mut all = Vec::new();
     if let Some(fleet) = place.fleet() {
         for spec in &fleet.services {
             let info = served(&spec.name, spec.enabled);
-            all.push(info.unwrap_or_else(|| compose::unserved(spec, &recorded(&spec.name))));
+            all.push(info.unwrap_or_else(|| words::unserved(spec, &recorded(&spec.name))));
         }
-        all.extend(fleet.tasks.iter().map(|task| compose::idle_task(task, &recorded(&task.name))));
+        all.extend(fleet.tasks.iter().map(|task| words::idle_task(task, &recorded(&task.name))));
         for unit in &fleet.unusable {
             // A run from before the fault goes on, and must be seen.
             let info = served(&unit.name, true);
-            all.push(info.unwrap_or_else(|| compose::unusable(unit, &recorded(&unit.name))));
+            all.push(info.unwrap_or_else(|| words::unusable(unit, &recorded(&unit.name))));
         }
     }
     let declared: BTreeSet<UnitName> = all.iter().map(|info| info.name.clone()).collect();

@@ -6,7 +6,6 @@
 
 pub mod args;
 mod check;
-pub mod compose;
 mod context;
 mod events;
 mod gather;
@@ -15,6 +14,7 @@ mod manuals;
 mod names;
 mod order;
 mod since;
+mod sources;
 mod status;
 mod style;
 mod table;
@@ -27,7 +27,8 @@ mod why;
 use std::io::{self, IsTerminal, Write};
 
 pub use args::{Ask, Command, Early, Global, Invocation, parse};
-pub use context::{Context, EventFilter, EventRow, FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
+pub use context::{Context, FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
+pub use sources::Files;
 
 use crate::error::{Error, ErrorKind};
 

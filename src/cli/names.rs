@@ -41,7 +41,12 @@ pub(super) fn unknown<'a>(name: &UnitName, known: impl IntoIterator<Item = &'a U
 /// What is most like `word`, best first.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let lower = word.to_lowercase();
-    let likeness = |candidate: &str| strsim::jaro_winkler(&lower, &candidate.to_lowercase());
+    // `crash` is not like `service_crash` letter by letter, but it is what was meant.
+    let is_part = |candidate: &str| lower.len() >= 3 && candidate.contains(&lower);
+    let likeness = |candidate: &str| {
+        let candidate = candidate.to_lowercase();
+        if is_part(&candidate) { 1.0 } else { strsim::jaro_winkler(&lower, &candidate) }
+    };
     let mut near: Vec<_> = candidates.into_iter().map(|c| (likeness(c), c)).filter(|(l, _)| *l >= ALIKE).collect();
     near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     near.into_iter().map(|(_, candidate)| candidate).collect()
@@ -58,7 +63,9 @@ mod tests {
     #[test]
     fn what_was_probably_meant() {
         let known = ["gateway", "embedding-server", "file-watcher", "emit-server"].map(name);
-        for (typed, meant) in [("gatewy", "gateway"), ("Gateway", "gateway"), ("filewatcher", "file-watcher")] {
+        for (typed, meant) in
+            [("gatewy", "gateway"), ("Gateway", "gateway"), ("filewatcher", "file-watcher"), ("emit", "emit-server")]
+        {
             let error = unknown(&name(typed), &known);
             assert_eq!(error.kind, ErrorKind::Usage);
             assert_eq!(error.hint, Some(format!("did you mean `{meant}`?")));

@@ -3,8 +3,9 @@
 use super::args::Status as Args;
 use super::gather::known;
 use super::table::Grid;
-use super::{Context, Output, Stop, compose, names, style};
+use super::{Context, Output, Stop, names, style};
 use crate::error::ErrorKind;
+use crate::machine::words;
 use crate::model::{ServiceInfo, Status, StatusReport, UnitName};
 
 /// Up to so many named services are told in detail: they still fit on a screen.
@@ -84,12 +85,12 @@ fn row(info: &ServiceInfo) -> Vec<String> {
 }
 
 fn seconds(s: u64) -> String {
-    compose::lasting(i64::try_from(s).unwrap_or(i64::MAX).saturating_mul(1000))
+    words::lasting(i64::try_from(s).unwrap_or(i64::MAX).saturating_mul(1000))
 }
 
 /// What the table has no room for.
 fn details(info: &ServiceInfo, context: &Context<'_>) -> String {
-    let when = |ms| compose::local_seconds(ms, &context.zone);
+    let when = |ms| words::local_seconds(ms, &context.zone);
     let mut lines: Vec<(&str, String)> = vec![("why", info.why.clone())];
     if let Some(run) = info.run_id {
         let attempt = info.restart_attempt.filter(|attempt| *attempt > 0);
@@ -100,8 +101,8 @@ fn details(info: &ServiceInfo, context: &Context<'_>) -> String {
         lines.push(("runner", format!("pid {pid}")));
     }
     if let Some(exit) = &info.last_exit {
-        let ago = compose::lasting(context.now_ms - exit.at_ms);
-        lines.push(("last exit", format!("{}, {} ({ago} ago)", compose::exit_text(exit), when(exit.at_ms))));
+        let ago = words::lasting(context.now_ms - exit.at_ms);
+        lines.push(("last exit", format!("{}, {} ({ago} ago)", words::exit_text(exit), when(exit.at_ms))));
     }
     if let Some(next) = info.next_run_ms {
         lines.push(("next start", when(next)));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::args::Color;
-use super::context::{Context, EventFilter, EventRow, Loaded, LogWanted, Sources, Tallies};
+use super::context::{Context, Loaded, LogWanted, Sources, Tallies};
 use super::{Command, Output, execute_to, parse};
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
@@ -21,6 +21,7 @@ use crate::model::{
     AlertSpec, CrashWindow, Fleet, Intent, LogSpec, ManagerKind, ProcessType, Program, RestartMode, RunView,
     RunnerInfo, ServiceSpec, Signal, Status, Sweep, UnitName,
 };
+use crate::store::{EventRow, Filter};
 
 /// 2026-11-22 10:03:00 UTC.
 pub(super) const NOW: i64 = 1_795_341_780_000;
@@ -36,7 +37,7 @@ pub(super) struct Facts {
     pub(super) tallies: Result<Option<Tallies>, Error>,
     pub(super) events: Option<Vec<EventRow>>,
     pub(super) width: Option<u16>,
-    pub(super) filters: RefCell<Vec<EventFilter>>,
+    pub(super) filters: RefCell<Vec<Filter>>,
     pub(super) logs: RefCell<Vec<LogWanted>>,
 }
 
@@ -215,7 +216,7 @@ impl Sources for Facts {
         self.tallies.clone()
     }
 
-    fn events(&self, database: &Path, filter: &EventFilter) -> Result<Option<Vec<EventRow>>, Error> {
+    fn events(&self, database: &Path, filter: &Filter) -> Result<Option<Vec<EventRow>>, Error> {
         assert_eq!(database, self.paths().database());
         self.filters.borrow_mut().push(filter.clone());
         Ok(self.events.clone())

@@ -2,9 +2,10 @@
 
 use super::args::Why as Args;
 use super::gather::without_daemon;
-use super::{Context, Output, Stop, compose, names};
+use super::{Context, Output, Stop, names};
 use crate::control::client::Daemon;
 use crate::error::{Error, ErrorKind};
+use crate::machine::words;
 use crate::model::UnitName;
 use crate::model::wire::WhyReply;
 
@@ -48,7 +49,7 @@ fn found(
     // Two runners may know a service; the report has chosen between them by the process.
     let view = found.views.iter().find(|view| view.name == *name && view.pid == info.pid);
     let text = match view {
-        Some(view) => compose::why(view, None, context.reader()),
+        Some(view) => words::why(view, None, context.reader()),
         None => format!("{name} is {}: {}.", info.status, info.why),
     };
     for trouble in &found.report.troubles {

@@ -16,6 +16,7 @@ use crate::model::wire::{
     MAX_REQUEST, OrderBody, OrderReply, ReloadBody, ReloadReply, RunnerReply, RunnerRequest, WhyReply, WireError,
 };
 use crate::model::{StatusReport, UnitName};
+use crate::process::socket;
 
 /// How long a connection may take: a living server accepts at once, so more means that it is stopped or drowned.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -313,19 +314,14 @@ fn unreachable(who: Who, socket: &Path, error: &io::Error) -> Error {
     }
 }
 
-/// Opens the socket. The one place that knows how sockets are found.
-fn connect(socket: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(socket)
-}
-
-/// [`connect`], given up after two seconds. A connection to a Unix socket has no time-out of its own and blocks while
+/// [`socket::connect`], which knows where sockets with long paths are, given up after two seconds. A connection to a Unix socket has no time-out of its own and blocks while
 /// the listener's queue is full, so a thread of its own waits for it; when given up it ends with this short process.
 fn connect_in_time(socket: &Path) -> io::Result<UnixStream> {
     let (tell, told) = mpsc::sync_channel(1);
     let path = socket.to_path_buf();
     std::thread::Builder::new().name("connect".into()).spawn(move || {
         // Nobody listens any more when this took too long.
-        let _ = tell.send(connect(&path));
+        let _ = tell.send(socket::connect(&path));
     })?;
     told.recv_timeout(CONNECT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod http;
+pub mod server;
 
 /// The daemon's paths; client and server both take them from here.
 pub mod routes {

@@ -15,12 +15,13 @@
 //! ```
 
 mod begin;
-pub mod explain;
+mod explain;
 mod monitor;
 mod read;
 mod records;
 mod service;
 mod types;
+pub mod words;
 
 pub use monitor::{Act, MonitorMachine, ProbeOutcome, Seen};
 pub use service::ServiceMachine;

@@ -19,6 +19,7 @@ pub struct MonitorMachine {
     next: Option<Mono>,
     in_flight: bool,
     failures: u32,
+    failing_since_ms: Option<i64>,
     latency_ms: Option<f64>,
     checked_ms: Option<i64>,
     failure: Option<String>,
@@ -81,6 +82,7 @@ impl MonitorMachine {
             next: None,
             in_flight: false,
             failures: 0,
+            failing_since_ms: None,
             latency_ms: None,
             checked_ms: None,
             failure: None,
@@ -137,6 +139,7 @@ impl MonitorMachine {
             ProbeOutcome::Pass(latency) => {
                 self.latency_ms = Some(latency);
                 self.failures = 0;
+                self.failing_since_ms = None;
                 self.failure = None;
                 if !self.ready {
                     acts.push(Act::TellReady { run_id });
@@ -144,6 +147,8 @@ impl MonitorMachine {
             }
             ProbeOutcome::Fail(why) => {
                 self.failures = self.failures.saturating_add(1);
+                // Dated from the first failure of the row, whatever comes after.
+                self.failing_since_ms.get_or_insert(at.wall_ms);
                 self.failure = Some(why);
             }
         }
@@ -177,6 +182,7 @@ impl MonitorMachine {
             verdict: verdict.into(),
             latency_ms: self.latency_ms,
             checked_ms: self.checked_ms,
+            failing_since_ms: self.failing_since_ms,
             failure: self.failure.clone(),
         })
     }

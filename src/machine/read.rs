@@ -55,7 +55,7 @@ impl ServiceMachine {
     }
 
     /// The record for a successor.
-    pub fn save(&self, boot_id: &str, fifos: [u64; 2]) -> Saved {
+    pub fn save(&self, boot_id: &str) -> Saved {
         let phase = match &self.phase {
             Phase::Idle | Phase::LockedOut { .. } | Phase::Spawning { .. } => SavedPhase::Idle,
             Phase::Blocked { since, .. } => SavedPhase::Waiting { until: *since },
@@ -75,7 +75,6 @@ impl ServiceMachine {
             phase,
             backoff: self.backoff.clone(),
             last_exit: self.last_exit.clone(),
-            fifos,
         }
     }
 

@@ -73,7 +73,7 @@ impl ServiceMachine {
             Input::Begin { saved, fate, alive, same_boot } => {
                 self.was_ready = saved.as_ref().is_some_and(|s| matches!(s.phase, SavedPhase::Up(_)))
                     && alive.is_some_and(|found| saved.as_ref().is_some_and(|s| s.run_id == found.run.id));
-                self.begin(saved, fate, alive, same_boot, &mut step);
+                self.begin(saved.map(|saved| *saved), fate, alive, same_boot, &mut step);
             }
             Input::LockedOut { owner } => self.enter(Phase::LockedOut { owner }, &mut step),
             Input::Order { verb, by, cause } => self.order(verb, by, cause, &mut step),
@@ -289,7 +289,7 @@ impl ServiceMachine {
                 Next::Failed => self.enter(Phase::Failed, step),
                 Next::Hold => {
                     let code = exit.code().unwrap_or_default();
-                    self.hold(Hold { reason: super::explain::refused(code), remedy: String::new() }, true, step);
+                    self.hold(Hold { reason: super::words::code_text(code), remedy: String::new() }, true, step);
                 }
             },
         }

@@ -129,7 +129,7 @@ pub enum Input {
     /// The service's lock is ours now; what the predecessor left, and what became of its run.
     Begin {
         /// The predecessor's record, if there is one that can be read.
-        saved: Option<Saved>,
+        saved: Option<Box<Saved>>,
         /// What became of the run in it.
         fate: Fate,
         /// A run of this service that lives and is watched: the one in `saved`, or a later one that its runner had no time
@@ -268,8 +268,6 @@ pub struct Saved {
     pub backoff: Backoff,
     /// How the last run ended.
     pub last_exit: Option<LastExit>,
-    /// Inodes of the stdout and stderr FIFOs.
-    pub fifos: [u64; 2],
 }
 
 impl Saved {

@@ -199,6 +199,9 @@ pub struct HealthInfo {
     pub latency_ms: Option<f64>,
     /// When the last probe ended.
     pub checked_ms: Option<i64>,
+    /// When the first of the failures in a row was seen, until a probe is good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing_since_ms: Option<i64>,
     /// What the last failed probe said, until one is good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,

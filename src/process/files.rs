@@ -47,6 +47,11 @@ fn fill(scratch: &Path, bytes: &[u8], fsync: bool) -> io::Result<()> {
     if fsync { file.sync_all() } else { Ok(()) }
 }
 
+/// From now on nobody else can read or write what this process makes. Services inherit it.
+pub fn private_umask() {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;

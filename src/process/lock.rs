@@ -26,6 +26,16 @@ pub enum NotLocked {
     Io(#[from] io::Error),
 }
 
+impl NotLocked {
+    /// The holder's pid, where it is known.
+    pub fn pid(&self) -> Option<i32> {
+        match self {
+            Self::Held { pid } => *pid,
+            Self::Io(_) => None,
+        }
+    }
+}
+
 impl Lock {
     /// Takes the lock at `path`, or says at once who has it.
     pub fn acquire(path: &Path) -> Result<Self, NotLocked> {

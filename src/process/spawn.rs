@@ -219,10 +219,9 @@ mod tests {
         let out = File::create(cwd.join("out")).unwrap();
         let script = r#"echo "$0,$1,$ONLY,$HOME,$(pwd -P)"; cat; echo "err" >&2; exit 7"#;
         let started = spawn(launch(Path::new("/bin/sh"), &["sh", "-c", script, "name", "one"], &cwd, &out)).unwrap();
-        let mut group = None;
-        let (pid, exit) = wait_for("its end", || {
-            reap::next(|pid| group = table::scan().unwrap().into_iter().find(|e| e.pid == pid).map(|e| e.pgid))
-        });
+        let (pid, _) = wait_for("its end", reap::peek);
+        let group = table::scan().unwrap().into_iter().find(|e| e.pid == pid).map(|e| e.pgid);
+        let exit = reap::reap(pid);
         assert_eq!((pid, exit, group), (started.pid, Exit::Code(7), Some(pid)));
         let text = fs::read_to_string(cwd.join("out")).unwrap();
         assert_eq!(text, format!("name,one,this,,{}\nerr\n", cwd.display()));

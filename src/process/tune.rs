@@ -136,7 +136,9 @@ mod tests {
             stderr: file.into(),
         };
         let child = crate::process::spawn::spawn(launch).unwrap();
-        crate::process::testing::wait_for("its end", || crate::process::reap::next(|pid| assert_eq!(pid, child.pid)));
+        let (pid, _) = crate::process::testing::wait_for("its end", crate::process::reap::peek);
+        assert_eq!(pid, child.pid);
+        crate::process::reap::reap(pid);
         assert_eq!(std::fs::read_to_string(out).unwrap(), "64\n");
         assert!(soft() > 64, "ours is as high as before");
         drop(many);

@@ -154,7 +154,6 @@ pub fn why(view: &RunView, health: Option<&HealthInfo>, at: Reader<'_>) -> Strin
         }
         Status::Degraded => {
             said.push(with_reason(format!("{name} runs, but its health probe fails {since}"), failure.or(reason)));
-            said.push("If that goes on it is taken for hung and restarted".into());
         }
         Status::Hung => said.push(with_reason(format!("{name} does not answer {since}"), failure.or(reason))),
         Status::Stopping => said.push(with_reason(format!("{name} is being stopped {since}"), reason)),
@@ -395,6 +394,7 @@ mod tests {
             verdict: verdict.into(),
             latency_ms: Some(2.0),
             checked_ms: Some(NOW),
+            failing_since_ms: None,
             failure: failure.map(Into::into),
         }
     }

@@ -1,0 +1,99 @@
+//! Where the command line's facts come from in the real program: services.toml, the database, the logs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::args::Global;
+use super::context::{FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
+use crate::config::{self, Surroundings};
+use crate::error::{Error, ErrorKind};
+use crate::logs::read::{self, From};
+use crate::store::{EventRow, Filter, Reader, StoreError, StoreErrorKind};
+
+/// The files of this machine.
+pub struct Files {
+    config: Option<PathBuf>,
+    surroundings: Surroundings,
+}
+
+impl Files {
+    /// As `--config`, `--state-dir` and the environment say.
+    pub fn of_process(global: &Global) -> Result<Self, Error> {
+        let surroundings = Surroundings::of_process(global.state_dir.as_deref())?;
+        Ok(Self { config: global.config.clone(), surroundings })
+    }
+
+    /// services.toml, absolute; it need not exist where it was named.
+    pub fn config(&self) -> Result<PathBuf, Error> {
+        let cwd = std::env::current_dir().map_err(|e| Error::io("cannot find", Path::new("."), &e))?;
+        config::locate(self.config.as_deref(), &cwd, &self.surroundings)
+    }
+
+    /// What may be referred to in it.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+}
+
+impl Sources for Files {
+    fn fleet(&self, color: bool) -> Result<Loaded, Error> {
+        let source = config::read(&self.config()?)?;
+        let parsed = config::parse(&source, &self.surroundings);
+        let rendered =
+            if parsed.faults.is_empty() { String::new() } else { config::render(&parsed.faults, &source, color) };
+        let faults = parsed.faults.into_iter().map(|fault| FaultLine {
+            code: fault.code.into(),
+            unit: fault.unit,
+            line: fault.line,
+            column: fault.column,
+            message: fault.message,
+            help: fault.help,
+        });
+        Ok(Loaded { path: source.path, fleet: parsed.fleet, faults: faults.collect(), rendered })
+    }
+
+    fn state_dir(&self) -> Result<PathBuf, Error> {
+        Ok(self.surroundings.state_dir.clone().unwrap_or_else(|| self.surroundings.home.join(".openclaw")))
+    }
+
+    fn schema(&self) -> String {
+        config::schema()
+    }
+
+    fn tallies(&self, database: &Path) -> Result<Option<Tallies>, Error> {
+        let Some(reader) = open(database)? else { return Ok(None) };
+        let counters = reader.counters().map_err(told)?;
+        let last_exits = reader.last_exits().map_err(told)?;
+        Ok(Some(Tallies { counters, last_exits }))
+    }
+
+    fn events(&self, database: &Path, filter: &Filter) -> Result<Option<Vec<EventRow>>, Error> {
+        open(database)?.map(|reader| reader.events(filter).map_err(told)).transpose()
+    }
+
+    fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        if wanted.follow {
+            let from = match wanted.from {
+                LogFrom::LastLines(n) => From::Lines(n),
+                LogFrom::Since(wall_ms) => From::Since { index: &wanted.index, wall_ms },
+            };
+            return read::follow(&wanted.log, from, to, &mut || false);
+        }
+        to(&match wanted.from {
+            LogFrom::LastLines(n) => read::last_lines(&wanted.log, n)?,
+            LogFrom::Since(wall_ms) => read::since(&wanted.log, &wanted.index, wall_ms)?,
+        })
+    }
+}
+
+fn open(database: &Path) -> Result<Option<Reader>, Error> {
+    match Reader::open(database) {
+        Ok(reader) => Ok(Some(reader)),
+        Err(e) if e.kind == StoreErrorKind::Gone => Ok(None),
+        Err(e) => Err(told(e)),
+    }
+}
+
+fn told(e: StoreError) -> Error {
+    Error::new(ErrorKind::Internal, e.to_string())
+}

@@ -1,0 +1,195 @@
+//! The daemon's side of the control socket: HTTP/1.1 with JSON bodies over a Unix socket, for the same user only.
+//!
+//! It understands requests and puts answers into words; what is done about them is the daemon's, which gets each as a
+//! [`Request`] with a place for the answer.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::wire::{OrderBody, OrderReply, PROTOCOL, ReloadBody, ReloadReply, WireError};
+use crate::model::{StatusReport, UnitName};
+use crate::process::socket;
+
+/// Longest body of a request, bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Longest head of a request, bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// How long a client may take for the head and for the body of its request.
+const MAX_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most connections at a time; the next ones wait.
+const MAX_CONNECTIONS: usize = 64;
+
+const ROUTES: &str =
+    "GET /v1/status, GET /v1/why/NAME, GET /v1/version, POST /v1/order, POST /v1/reload, POST /v1/sync";
+
+/// Where an answer goes.
+pub type Answer<T> = oneshot::Sender<Result<T, WireError>>;
+
+/// What is asked of the daemon.
+#[derive(Debug)]
+pub enum Request {
+    /// Everything.
+    Status(Answer<StatusReport>),
+    /// One paragraph about one service.
+    Why(UnitName, Answer<String>),
+    /// Start, stop, restart.
+    Order(OrderBody, Answer<OrderReply>),
+    /// Read services.toml again.
+    Reload(ReloadBody, Answer<ReloadReply>),
+    /// Take everything that is in the journals into the ledger before answering.
+    Sync(Answer<()>),
+    /// Somebody has connected: a runner that was just started makes itself known so.
+    Knock,
+}
+
+type To = mpsc::Sender<Request>;
+
+/// Serves until the listener or the daemon is gone.
+pub async fn serve(listener: UnixListener, to: To) {
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/why/{name}", get(why))
+        .route("/v1/version", get(version))
+        .route("/v1/order", post(order))
+        .route("/v1/reload", post(reload))
+        .route("/v1/sync", post(sync))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(to.clone());
+    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // Out of descriptors, or the client has gone again: neither ends the service.
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        if !socket::same_uid(&stream) {
+            continue;
+        }
+        if to.send(Request::Knock).await.is_err() {
+            return;
+        }
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let mut http = hyper::server::conn::http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(MAX_PATIENCE).max_buf_size(MAX_HEAD);
+            // A client that goes away, or speaks no HTTP, has its answer from hyper; nobody else needs to know.
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            drop(slot);
+        });
+    }
+}
+
+async fn status(State(to): State<To>) -> Response {
+    answer(ask(&to, Request::Status).await)
+}
+
+async fn why(State(to): State<To>, Path(name): Path<String>) -> Response {
+    let text = match UnitName::new(&name) {
+        Ok(name) => ask(&to, |answer| Request::Why(name, answer)).await,
+        Err(e) => Err(wire(2, format!("{name:?} is no name: {e}"))),
+    };
+    answer(text.map(|text| serde_json::json!({ "name": name, "text": text })))
+}
+
+async fn version() -> Response {
+    let body = serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"), "protocol": PROTOCOL, "pid": std::process::id(),
+    });
+    answer(Ok(body))
+}
+
+async fn order(State(to): State<To>, body: Body) -> Response {
+    answer(match read(body).await {
+        Ok(body) => ask(&to, |answer| Request::Order(body, answer)).await,
+        Err(e) => Err(e),
+    })
+}
+
+async fn reload(State(to): State<To>, body: Body) -> Response {
+    answer(match read(body).await {
+        Ok(body) => ask(&to, |answer| Request::Reload(body, answer)).await,
+        Err(e) => Err(e),
+    })
+}
+
+async fn sync(State(to): State<To>) -> Response {
+    answer(ask(&to, Request::Sync).await.map(|()| serde_json::json!({ "ok": true })))
+}
+
+async fn unknown(uri: Uri) -> Response {
+    respond(StatusCode::NOT_FOUND, &error(wire(2, format!("there is no {}; there are: {ROUTES}", uri.path()))))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let e = wire(2, format!("{method} is not served at {}; there are: {ROUTES}", uri.path()));
+    respond(StatusCode::METHOD_NOT_ALLOWED, &error(e))
+}
+
+async fn ask<T>(to: &To, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, WireError> {
+    let (sender, receiver) = oneshot::channel();
+    let gone = || wire(4, "the daemon is going down".into());
+    to.send(request(sender)).await.map_err(|_| gone())?;
+    receiver.await.map_err(|_| gone())?
+}
+
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, WireError> {
+    let bytes = tokio::time::timeout(MAX_PATIENCE, axum::body::to_bytes(body, MAX_BODY))
+        .await
+        .map_err(|_| wire(2, "the body of the request did not arrive in time".into()))?
+        .map_err(|_| wire(2, format!("the body of a request has at most {MAX_BODY} bytes")))?;
+    let bytes = if bytes.is_empty() { b"{}".as_slice().into() } else { bytes };
+    serde_json::from_slice(&bytes).map_err(|e| wire(2, format!("the body of the request cannot be read: {e}")))
+}
+
+fn wire(code: u8, message: String) -> WireError {
+    WireError { code, message, hint: None }
+}
+
+fn error(error: WireError) -> serde_json::Value {
+    serde_json::json!({ "error": error })
+}
+
+fn answer<T: Serialize>(result: Result<T, WireError>) -> Response {
+    match result {
+        Ok(body) => respond(StatusCode::OK, &body),
+        Err(e) => {
+            let status = match e.code {
+                2 => StatusCode::BAD_REQUEST,
+                4 => StatusCode::SERVICE_UNAVAILABLE,
+                5 => StatusCode::UNPROCESSABLE_ENTITY,
+                3 | 6 => StatusCode::CONFLICT,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            respond(status, &error(e))
+        }
+    }
+}
+
+fn respond<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    let mut bytes = serde_json::to_vec(body).unwrap_or_default();
+    bytes.push(b'\n');
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}

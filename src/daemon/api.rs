@@ -1,0 +1,137 @@
+//! What the control socket asks, answered.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Daemon, Event, link};
+use crate::control::server::{Answer, Request};
+use crate::model::paths::EMBEDDED_RUNNER;
+use crate::model::wire::{OrderBody, OrderReply, Outcome, RunnerReply, RunnerRequest, Verb, WireError};
+use crate::model::{UnitName, paths::Paths};
+use crate::process::clock;
+
+/// How long a runner that is being started again is waited for.
+const RUNNER_BACK_WITHIN: Duration = Duration::from_secs(10);
+
+impl Daemon {
+    pub(super) fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Knock => self.find_runners(),
+            Request::Status(answer) => drop(answer.send(Ok(self.report()))),
+            Request::Why(name, answer) => drop(answer.send(self.why(&name))),
+            Request::Order(body, answer) => self.order(body, answer),
+            Request::Reload(body, answer) => self.reload(body, Some(answer)),
+            Request::Sync(answer) => {
+                self.find_runners();
+                let (done, is_done) = tokio::sync::oneshot::channel();
+                self.ledger.sync(done);
+                tokio::spawn(async move {
+                    let _ = is_done.await;
+                    let _ = answer.send(Ok(()));
+                });
+            }
+        }
+    }
+
+    /// Carries an order out. The same order asked for while it is under way is done once and answered to both.
+    fn order(&mut self, body: OrderBody, answer: Answer<OrderReply>) {
+        if let Some(waiting) = self.orders.get_mut(&body) {
+            waiting.push(answer);
+            return;
+        }
+        let parts = match self.split(&body) {
+            Ok(parts) => parts,
+            Err(e) => return drop(answer.send(Err(e))),
+        };
+        tracing::info!(names = ?body.names, "operator: {}", body.verb.as_str());
+        self.orders.insert(body.clone(), vec![answer]);
+        let (paths, events) = (self.paths.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let result = carry_out(&paths, &body, parts).await;
+            let _ = events.send(Event::Ordered(body, result)).await;
+        });
+    }
+
+    pub(super) fn on_ordered(&mut self, body: &OrderBody, result: &Result<OrderReply, WireError>) {
+        for answer in self.orders.remove(body).unwrap_or_default() {
+            let _ = answer.send(result.clone());
+        }
+    }
+
+    /// Which runner is asked about whom; what no runner can do has its outcome already.
+    fn split(&self, body: &OrderBody) -> Result<Parts, WireError> {
+        let mut parts = Parts::default();
+        let names: Vec<UnitName> = if body.names.is_empty() { self.runner_names() } else { body.names.clone() };
+        for name in names {
+            if let Some(id) = self.runner_of(&name) {
+                parts.asks.entry(id.into()).or_default().push(name);
+                continue;
+            }
+            let refused = match self.fleet.service(&name) {
+                Some(spec) if spec.enabled && self.embedded.is_some() => {
+                    parts.asks.entry(EMBEDDED_RUNNER.into()).or_default().push(name);
+                    continue;
+                }
+                Some(spec) if spec.enabled => "no runner serves it".into(),
+                Some(_) => "disabled in services.toml".to_string(),
+                None => match self.fleet.unusable.iter().find(|u| u.name == name) {
+                    Some(unusable) => format!("invalid: {}", unusable.why),
+                    None if self.fleet.tasks.iter().any(|t| t.name == name) => {
+                        "calendar jobs are not run by this version".into()
+                    }
+                    None => {
+                        return Err(WireError {
+                            code: 2,
+                            message: format!("services.toml has no service called {name}"),
+                            hint: Some(
+                                "`supervisor status` lists them; after a change of the file: `supervisor reload`"
+                                    .into(),
+                            ),
+                        });
+                    }
+                },
+            };
+            parts.outcomes.push(Outcome { name, ok: false, text: refused, view: None });
+        }
+        Ok(parts)
+    }
+}
+
+#[derive(Default)]
+struct Parts {
+    asks: BTreeMap<String, Vec<UnitName>>,
+    outcomes: Vec<Outcome>,
+}
+
+async fn carry_out(paths: &Paths, body: &OrderBody, parts: Parts) -> Result<OrderReply, WireError> {
+    let mut outcomes = parts.outcomes;
+    let mut tasks = tokio::task::JoinSet::new();
+    for (id, names) in parts.asks {
+        let path = paths.runner_socket(&id);
+        let request =
+            RunnerRequest::Order { verb: body.verb, names, by: "operator".into(), cause: None, wait: body.wait };
+        // A runner that dies before it answers has stored the intent; only a restart might be done twice.
+        let again = body.verb != Verb::Restart;
+        tasks.spawn(async move {
+            let until = clock::now().mono.plus(RUNNER_BACK_WITHIN);
+            loop {
+                let reached = link::connect(&path).is_ok();
+                if reached || clock::now().mono >= until {
+                    match link::ask(path.clone(), request.clone()).await {
+                        Err(e) if e.code == 4 && again && clock::now().mono < until => {}
+                        result => return result,
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+    }
+    while let Some(reply) = tasks.join_next().await {
+        let internal = |e: tokio::task::JoinError| WireError { code: 70, message: e.to_string(), hint: None };
+        if let RunnerReply::Done(done) = reply.map_err(internal)?? {
+            outcomes.extend(done);
+        }
+    }
+    outcomes.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(OrderReply { outcomes })
+}

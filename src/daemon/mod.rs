@@ -1,0 +1,434 @@
+//! The daemon, `supervisor run`: it judges. It probes, tells runners what is ready, takes their journals into the ledger,
+//! answers the control socket, and with the embedded manager starts the runner and watches it.
+//!
+//! It is the parent of no service: killing it touches nothing, and a new one finds everything again. What is decided about
+//! a service is decided in `machine`; here inputs come in, effects go out, and nothing waits for anything slow.
+
+mod api;
+mod embedded;
+mod ledger;
+mod link;
+mod monitors;
+mod reload;
+mod report;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::config::{self, Surroundings};
+use crate::control::server::{self, Answer, Request};
+use crate::error::{Error, ErrorKind};
+use crate::journal;
+use crate::logs::OwnLog;
+use crate::machine::ProbeOutcome;
+use crate::model::paths::{DAEMON_JOURNAL, EMBEDDED_RUNNER, Paths};
+use crate::model::wire::{OrderBody, OrderReply, ReloadBody, ReloadReply, RunnerRequest, WireError};
+use crate::model::{EventType, Fleet, LogSpec, ManagerKind, Moment, RunView, RunnerInfo, UnitName};
+use crate::process::lock::{Lock, NotLocked};
+use crate::process::{clock, files, socket, tune};
+use embedded::Embedded;
+use ledger::LedgerThread;
+use monitors::Monitors;
+
+/// How a daemon is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// services.toml, absolute.
+    pub config: PathBuf,
+    /// What expands in it.
+    pub surroundings: Surroundings,
+    /// Whether transitions are told on the terminal in more detail.
+    pub verbose: bool,
+}
+
+/// Everything that can happen to the daemon.
+enum Event {
+    Asked(Request),
+    RunnerPush(String, Box<RunnerInfo>),
+    RunnerGone(String),
+    Journaled,
+    /// The embedded manager started a process.
+    RunnerStarted(i32),
+    /// The embedded runner's process ended (and is reaped).
+    RunnerExited(String),
+    /// The embedded manager got through to its runner, or could not.
+    Attached(Result<embedded::Attached, String>),
+    Probed {
+        name: UnitName,
+        run_id: u64,
+        outcome: ProbeOutcome,
+    },
+    Ordered(OrderBody, Result<OrderReply, WireError>),
+    RunnersReloaded(Box<reload::Reloading>, Vec<WireError>),
+}
+
+/// A runner that is connected, or was.
+struct Linked {
+    info: RunnerInfo,
+    views: BTreeMap<UnitName, RunView>,
+    connected: bool,
+}
+
+struct Daemon {
+    options: Options,
+    paths: Paths,
+    fleet: Fleet,
+    /// What is wrong with services.toml as it was last read, in one line each.
+    faults: Vec<String>,
+    started: Moment,
+    ledger: LedgerThread,
+    journal: journal::Writer,
+    runners: BTreeMap<String, Linked>,
+    embedded: Option<Embedded>,
+    monitors: Monitors,
+    orders: HashMap<OrderBody, Vec<Answer<OrderReply>>>,
+    /// Who waits for the reload under way; `None` while there is none.
+    reloading: Option<Vec<Answer<ReloadReply>>>,
+    events: mpsc::Sender<Event>,
+    going_down: bool,
+    _lock: Lock,
+}
+
+/// Runs until SIGTERM or SIGINT, and then until everything it started is down.
+pub fn run(options: Options) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the daemon's runtime: {e}")))?;
+    runtime.block_on(async {
+        let (events, inbox) = mpsc::channel(256);
+        let mut daemon = Daemon::start(options, events)?;
+        let result = daemon.serve(inbox).await;
+        daemon.finish();
+        result
+    })
+}
+
+/// Reads services.toml. A file that is broken as a whole is an error, unless a runner is alive: then what it runs goes on
+/// being watched from the last good file.
+fn first_fleet(options: &Options) -> Result<(Fleet, Vec<String>), Error> {
+    let source = config::read(&options.config)?;
+    let parsed = config::parse(&source, &options.surroundings);
+    let faults = parsed.faults.iter().map(|fault| fault.one_line(&source.path)).collect();
+    if !parsed.faults.is_empty() {
+        let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        anstream::eprintln!("{}", config::render(&parsed.faults, &source, colour));
+    }
+    match parsed.fleet {
+        Some(fleet) => Ok((fleet, faults)),
+        None => Err(Error::new(ErrorKind::Config, format!("{} cannot be used", options.config.display()))
+            .hint("mend what is shown above; `supervisor check` tells whether it is well")),
+    }
+}
+
+impl Daemon {
+    fn start(options: Options, events: mpsc::Sender<Event>) -> Result<Self, Error> {
+        let (fleet, faults) = first_fleet(&options)?;
+        let paths = Paths::new(&fleet.state_dir);
+        for dir in [paths.supervisor(), paths.runners(), paths.services(), paths.logs()] {
+            files::ensure_dir(&dir).map_err(|e| Error::io("cannot make the folder", &dir, &e))?;
+        }
+        let lock = Lock::acquire(&paths.daemon_lock()).map_err(|e| match e {
+            NotLocked::Held { pid } => {
+                let who = pid.map_or("another process".into(), |pid| format!("pid {pid}"));
+                Error::new(
+                    ErrorKind::Refused,
+                    format!("the daemon of {} is already running: {who}", paths.state_dir().display()),
+                )
+                .hint("`supervisor status` asks it; stop it with SIGTERM, or use another --state-dir")
+            }
+            NotLocked::Io(e) => Error::io("cannot take the lock", &paths.daemon_lock(), &e),
+        })?;
+        start_log(&paths, options.verbose);
+        tune::raise_descriptor_limit();
+        // When our runner is killed its services become our children instead of init's until a successor has them: we reap at
+        // once, and only then does the kernel tell their successor how they ended.
+        tune::become_subreaper();
+        let started = clock::now();
+        let boot_id = clock::boot_id();
+        let journal = journal::Writer::open(&paths.runners(), DAEMON_JOURNAL, &boot_id, started.boot_ns)
+            .map_err(|e| Error::io("cannot open the journal in", &paths.runners(), &e))?;
+        let ledger = LedgerThread::start(&paths)
+            .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the ledger's thread: {e}")))?;
+        let embedded = match fleet.manager {
+            ManagerKind::Auto | ManagerKind::Embedded => Some(Embedded::new()),
+            ManagerKind::Launchd | ManagerKind::Systemd => None,
+        };
+        let monitors = Monitors::new(&fleet);
+        let mut daemon = Self {
+            options,
+            paths,
+            fleet,
+            faults,
+            started,
+            ledger,
+            journal,
+            runners: BTreeMap::new(),
+            embedded,
+            monitors,
+            orders: HashMap::new(),
+            reloading: None,
+            events,
+            going_down: false,
+            _lock: lock,
+        };
+        daemon.open_socket()?;
+        let data = serde_json::json!({
+            "run_id": null, "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"),
+            "config": daemon.options.config, "services": daemon.fleet.services.len(),
+            "unusable": daemon.fleet.unusable.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(),
+        });
+        daemon.record(EventType::SupervisorStart, data);
+        tracing::info!(config = %daemon.options.config.display(), "supervisor {} started", env!("CARGO_PKG_VERSION"));
+        Ok(daemon)
+    }
+
+    fn open_socket(&self) -> Result<(), Error> {
+        let path = self.paths.daemon_socket();
+        let open = || {
+            let (listener, _) = socket::bind(&path)?;
+            listener.set_nonblocking(true)?;
+            tokio::net::UnixListener::from_std(listener)
+        };
+        let listener = open().map_err(|e| Error::io("cannot open the control socket", &path, &e))?;
+        let (requests, mut inbox) = mpsc::channel(64);
+        tokio::spawn(server::serve(listener, requests));
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            while let Some(request) = inbox.recv().await {
+                if events.send(Event::Asked(request)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    async fn serve(&mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), Error> {
+        let mut signals = Signals::new()?;
+        self.find_runners();
+        self.attach();
+        loop {
+            if self.going_down && self.is_down() {
+                return Ok(());
+            }
+            let probes_due = self.monitors.due();
+            tokio::select! {
+                biased;
+                told = signals.next() => match told {
+                    Told::Stop => self.go_down(),
+                    Told::Child => self.reap_orphans(),
+                    Told::Reload => self.reload(ReloadBody::default(), None),
+                },
+                event = inbox.recv() => match event {
+                    Some(event) => self.on_event(event),
+                    None => return Ok(()),
+                },
+                () = until(probes_due) => {}
+            }
+            self.monitors.tick(&self.events);
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Asked(request) => self.on_request(request),
+            Event::RunnerPush(id, info) => self.on_push(id, *info),
+            Event::RunnerGone(id) => self.on_gone(&id),
+            Event::Journaled => self.ledger.look(),
+            Event::RunnerStarted(pid) => {
+                if let Some(embedded) = &mut self.embedded {
+                    embedded.child = Some(pid);
+                }
+            }
+            Event::RunnerExited(how) => self.on_runner_exited(&how),
+            Event::Attached(result) => self.on_attached(result),
+            Event::Probed { name, run_id, outcome } => {
+                if let Some(run_id) = self.monitors.probed(&name, run_id, outcome) {
+                    self.tell_ready(&name, run_id);
+                }
+            }
+            Event::Ordered(body, result) => self.on_ordered(&body, &result),
+            Event::RunnersReloaded(reloading, errors) => self.on_reloaded(*reloading, errors),
+        }
+    }
+
+    fn on_push(&mut self, id: String, info: RunnerInfo) {
+        let RunnerInfo { views, .. } = &info;
+        let linked = self.runners.entry(id).or_insert_with(|| Linked {
+            info: info.clone(),
+            views: BTreeMap::new(),
+            connected: true,
+        });
+        linked.connected = true;
+        for view in views {
+            tell_transition(linked.views.get(&view.name), view);
+            self.monitors.saw(view);
+            linked.views.insert(view.name.clone(), view.clone());
+        }
+        linked.info = RunnerInfo { views: Vec::new(), ..info };
+    }
+
+    /// Reaps what became our child by the death of a runner. The runner itself is waited for by who started it.
+    fn reap_orphans(&mut self) {
+        while let Some((pid, _)) = crate::process::reap::peek() {
+            if self.embedded.as_ref().is_some_and(|embedded| embedded.started(pid)) {
+                return;
+            }
+            crate::process::reap::reap(pid);
+        }
+    }
+
+    fn on_gone(&mut self, id: &str) {
+        if let Some(linked) = self.runners.get_mut(id) {
+            linked.connected = false;
+            for name in linked.views.keys() {
+                self.monitors.lost(name);
+            }
+        }
+        self.ledger.look();
+        if id == EMBEDDED_RUNNER && self.embedded.is_some() {
+            self.on_embedded_gone();
+        } else {
+            self.runners.remove(id);
+        }
+    }
+
+    /// Looks for runners that were started by others and follows them.
+    fn find_runners(&mut self) {
+        for id in embedded::ids(&self.paths) {
+            let ours = id == EMBEDDED_RUNNER && self.embedded.is_some();
+            if ours || self.runners.contains_key(&id) {
+                continue;
+            }
+            if let Ok(stream) = link::connect(&self.paths.runner_socket(&id)) {
+                let info = RunnerInfo {
+                    id: id.clone(),
+                    pid: 0,
+                    version: String::new(),
+                    views: Vec::new(),
+                    journal_lost: 0,
+                    troubles: Vec::new(),
+                };
+                self.runners.insert(id.clone(), Linked { info, views: BTreeMap::new(), connected: true });
+                tokio::spawn(link::follow(id, stream, self.events.clone()));
+            }
+        }
+    }
+
+    fn tell_ready(&self, name: &UnitName, run_id: u64) {
+        let Some(id) = self.runner_of(name) else { return };
+        let path = self.paths.runner_socket(id);
+        let request = RunnerRequest::Ready { name: name.clone(), run_id };
+        tokio::spawn(async move {
+            // A runner that is gone has a successor, which is probed anew.
+            let _ = link::ask(path, request).await;
+        });
+    }
+
+    fn runner_of(&self, name: &UnitName) -> Option<&str> {
+        let mut owners = self.runners.iter().filter_map(|(id, linked)| Some((id, linked.views.get(name)?)));
+        let owner = owners.clone().find(|(_, view)| view.pid.is_some()).or_else(|| owners.next());
+        owner.map(|(id, _)| id.as_str())
+    }
+
+    fn record(&mut self, event: EventType, data: serde_json::Value) {
+        let data = data.as_object().cloned().unwrap_or_default();
+        self.journal.append(clock::now(), event, None, data);
+        self.ledger.look();
+    }
+
+    /// Stops everything that we started, in order. Under another manager that is nothing.
+    fn go_down(&mut self) {
+        if self.going_down {
+            return;
+        }
+        self.going_down = true;
+        tracing::info!("going down");
+        self.shut_runner_down();
+    }
+
+    fn is_down(&self) -> bool {
+        self.embedded.as_ref().is_none_or(Embedded::is_down)
+    }
+
+    fn finish(&mut self) {
+        let data = serde_json::json!({ "run_id": null, "pid": std::process::id() });
+        self.record(EventType::SupervisorStop, data);
+        // Who connects from now on finds nobody, and a successor makes its own.
+        let _ = std::fs::remove_file(self.paths.daemon_socket());
+        tracing::info!("down");
+    }
+}
+
+/// One line for each change of status, for whoever watches the terminal or the log.
+fn tell_transition(before: Option<&RunView>, view: &RunView) {
+    let same = before.is_some_and(|b| b.status == view.status && b.run_id == view.run_id);
+    if same {
+        return;
+    }
+    let from = before.map_or("new", |b| b.status.as_str());
+    tracing::info!(service = %view.name, run = view.run_id, pid = view.pid, "{from} → {} {}", view.status, view.reason);
+}
+
+async fn until(due: Option<crate::model::Mono>) {
+    match due {
+        Some(due) => tokio::time::sleep(due.since(clock::now().mono)).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    child: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let catch =
+            |kind| signal(kind).map_err(|e| Error::new(ErrorKind::Internal, format!("cannot catch signals: {e}")));
+        Ok(Self {
+            term: catch(SignalKind::terminate())?,
+            int: catch(SignalKind::interrupt())?,
+            hup: catch(SignalKind::hangup())?,
+            child: catch(SignalKind::child())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.term.recv() => Told::Stop,
+            _ = self.int.recv() => Told::Stop,
+            _ = self.hup.recv() => Told::Reload,
+            _ = self.child.recv() => Told::Child,
+        }
+    }
+}
+
+/// What a signal asks for.
+enum Told {
+    Stop,
+    Reload,
+    Child,
+}
+
+/// Rotation of our own log.
+const OWN_LOG: LogSpec = LogSpec { max_size: 10 << 20, keep: 5 };
+
+fn start_log(paths: &Paths, verbose: bool) {
+    use tracing_subscriber::prelude::*;
+    let level = if verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
+    let log = OwnLog::new(&paths.own_log(), OWN_LOG);
+    let file =
+        tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(std::sync::Mutex::new(log));
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let screen = tracing_subscriber::fmt::layer().with_ansi(terminal).with_target(false).with_writer(std::io::stderr);
+    let filter = tracing_subscriber::filter::LevelFilter::from_level(level);
+    // A second daemon in one process (tests) keeps the first one's.
+    let _ = tracing_subscriber::registry().with(filter).with(file).with(screen).try_init();
+}

@@ -1,0 +1,128 @@
+//! `reload` and SIGHUP: validate first, touch only what changed, keep the old on error.
+
+use super::{Daemon, Event, link};
+use crate::config;
+use crate::control::server::Answer;
+use crate::model::paths::EMBEDDED_RUNNER;
+use crate::model::wire::{ReloadBody, ReloadReply, RunnerRequest, WireError};
+use crate::model::{EventType, Fleet, UnitName};
+
+/// A reload that the runners have been asked to carry out.
+pub(super) struct Reloading {
+    old: Fleet,
+    reply: ReloadReply,
+}
+
+impl Daemon {
+    /// Starts a reload; `answer` is told when it is done. One that is asked for while one is under way shares its result.
+    pub(super) fn reload(&mut self, body: ReloadBody, answer: Option<Answer<ReloadReply>>) {
+        if !body.dry_run
+            && let Some(waiting) = &mut self.reloading
+        {
+            waiting.extend(answer);
+            return;
+        }
+        let fleet = match self.read_anew() {
+            Ok(fleet) => fleet,
+            Err(e) => {
+                tracing::error!("services.toml was not reloaded: {}", e.message.lines().next().unwrap_or_default());
+                return tell(answer, Err(e));
+            }
+        };
+        let changes = config::diff(&self.fleet, &fleet);
+        if body.dry_run {
+            return tell(answer, Ok(ReloadReply { applied: false, changes }));
+        }
+        self.reloading = Some(answer.into_iter().collect());
+        let old = std::mem::replace(&mut self.fleet, fleet);
+        let reloading = Box::new(Reloading { old, reply: ReloadReply { applied: true, changes } });
+        let mut asks = Vec::new();
+        for (id, linked) in &self.runners {
+            let names: Vec<UnitName> = if id == EMBEDDED_RUNNER {
+                self.runner_names()
+            } else {
+                linked
+                    .views
+                    .keys()
+                    .filter(|name| self.fleet.service(name).is_some_and(|s| s.enabled))
+                    .cloned()
+                    .collect()
+            };
+            asks.push((self.paths.runner_socket(id), names));
+        }
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let mut errors = Vec::new();
+            for (path, names) in asks {
+                errors.extend(link::ask(path, RunnerRequest::Reload { names }).await.err());
+            }
+            let _ = events.send(Event::RunnersReloaded(reloading, errors)).await;
+        });
+    }
+
+    fn read_anew(&self) -> Result<Fleet, WireError> {
+        let config = &self.options.config;
+        let failed = |code: u8, message: String, hint: &str| WireError { code, message, hint: Some(hint.into()) };
+        let source = config::read(config).map_err(|e| WireError {
+            code: e.kind.exit_code(),
+            message: e.message,
+            hint: e.hint,
+        })?;
+        let parsed = config::parse(&source, &self.options.surroundings);
+        let kept = "nothing was changed; mend the file and reload again";
+        if !parsed.faults.is_empty() {
+            let text = config::render(&parsed.faults, &source, false);
+            return Err(failed(5, format!("{} has faults\n{text}", config.display()), kept));
+        }
+        let Some(fleet) = parsed.fleet else {
+            return Err(failed(5, format!("{} cannot be used", config.display()), kept));
+        };
+        let what = if fleet.state_dir != self.fleet.state_dir {
+            "state_dir"
+        } else if fleet.manager != self.fleet.manager {
+            "manager"
+        } else {
+            return Ok(fleet);
+        };
+        let message = format!("`{what}` in [supervisor] changed, which a running daemon cannot take over");
+        Err(failed(6, message, "stop the daemon and start it again; nothing was changed"))
+    }
+
+    pub(super) fn on_reloaded(&mut self, reloading: Reloading, errors: Vec<WireError>) {
+        let waiting = self.reloading.take().unwrap_or_default();
+        let Reloading { old, reply } = reloading;
+        // A runner that is not there reads the file when it comes; any other error means that the old holds.
+        let refused = errors.into_iter().find(|e| e.code != 4);
+        let result = match refused {
+            Some(e) => {
+                tracing::error!("a runner did not take services.toml over: {e}");
+                self.fleet = old;
+                Err(e)
+            }
+            None => {
+                self.faults.clear();
+                self.monitors.follow(&self.fleet);
+                for linked in self.runners.values() {
+                    for view in linked.views.values() {
+                        self.monitors.saw(view);
+                    }
+                }
+                tracing::info!(changes = reply.changes.len(), "services.toml was reloaded");
+                let data = serde_json::json!({ "run_id": null, "changes": reply.changes });
+                self.record(EventType::ConfigReloaded, data);
+                self.attach();
+                Ok(reply)
+            }
+        };
+        for answer in waiting {
+            tell(Some(answer), result.clone());
+        }
+    }
+}
+
+fn tell<T>(answer: Option<Answer<T>>, result: Result<T, WireError>) {
+    if let Some(answer) = answer {
+        // Who asked may have gone.
+        let _ = answer.send(result);
+    }
+}

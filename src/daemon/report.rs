@@ -1,0 +1,126 @@
+//! The report behind `status` and the paragraph behind `why`, from what runners, monitors and the ledger say.
+
+use std::collections::BTreeSet;
+
+use jiff::tz::TimeZone;
+
+use super::Daemon;
+use crate::machine::words::{self, Reader, Recorded};
+use crate::model::wire::WireError;
+use crate::model::{
+    DaemonInfo, HealthInfo, LedgerInfo, RunView, ServiceInfo, ServiceSpec, Status, StatusReport, UnitName,
+};
+use crate::process::clock;
+
+impl Daemon {
+    pub(super) fn report(&self) -> StatusReport {
+        let now = clock::now();
+        let zone = TimeZone::system();
+        let at = Reader { now_ms: now.wall_ms, zone: &zone };
+        let known = self.ledger.known();
+        let recorded = |name: &UnitName| Recorded {
+            restarts: Some(known.counts.get(name).copied().unwrap_or_default()),
+            last_exit: known.last_exits.get(name).cloned(),
+        };
+        let mut services: Vec<ServiceInfo> = Vec::with_capacity(self.fleet.services.len());
+        for spec in &self.fleet.services {
+            services.push(self.service_info(spec, &recorded(&spec.name), at));
+        }
+        for task in &self.fleet.tasks {
+            services.push(words::idle_task(task, &recorded(&task.name)));
+        }
+        for unit in &self.fleet.unusable {
+            let info = self.judged(&unit.name).map(|(pid, view, health)| {
+                words::service_info(&view, pid, true, &recorded(&unit.name), health.as_ref(), at)
+            });
+            services.push(info.unwrap_or_else(|| words::unusable(unit, &recorded(&unit.name))));
+        }
+        let declared: BTreeSet<&UnitName> = services.iter().map(|info| &info.name).collect();
+        let others: BTreeSet<UnitName> = self
+            .runners
+            .values()
+            .flat_map(|linked| linked.views.values())
+            .filter(|view| !declared.contains(&view.name) && view.pid.is_some())
+            .map(|view| view.name.clone())
+            .collect();
+        for name in others {
+            let info = self.judged(&name);
+            services.extend(info.map(|(pid, view, health)| {
+                words::service_info(&view, pid, false, &recorded(&name), health.as_ref(), at)
+            }));
+        }
+        StatusReport {
+            schema: StatusReport::SCHEMA,
+            daemon: DaemonInfo {
+                running: true,
+                pid: i32::try_from(std::process::id()).ok(),
+                version: Some(env!("CARGO_PKG_VERSION").into()),
+                uptime_s: Some(now.mono.since(self.started.mono).as_secs()),
+                config: Some(self.options.config.display().to_string()),
+            },
+            services,
+            ledger: LedgerInfo { ok: known.ok, note: known.note.clone(), waiting: known.waiting },
+            troubles: self.troubles(),
+        }
+    }
+
+    fn service_info(&self, spec: &ServiceSpec, recorded: &Recorded, at: Reader<'_>) -> ServiceInfo {
+        match self.judged(&spec.name) {
+            Some((pid, view, health)) if spec.enabled || view.pid.is_some() => {
+                words::service_info(&view, pid, spec.enabled, recorded, health.as_ref(), at)
+            }
+            _ => {
+                let mut info = words::unserved(spec, recorded);
+                if spec.enabled && self.embedded.is_some() {
+                    info.status = Status::Waiting;
+                    info.why = "its runner is being started".into();
+                }
+                info
+            }
+        }
+    }
+
+    /// The runner's pid, its view, and what probes add: a service that is up and fails its probes is degraded.
+    fn judged(&self, name: &UnitName) -> Option<(i32, RunView, Option<HealthInfo>)> {
+        let linked = self.runners.get(self.runner_of(name)?)?;
+        let mut view = linked.views.get(name)?.clone();
+        let health = self.monitors.info(name);
+        if let Some(health) = health.as_ref().filter(|h| h.verdict == "degraded" && view.status == Status::Up) {
+            view.status = Status::Degraded;
+            view.since_ms = health.failing_since_ms.unwrap_or(view.since_ms);
+        }
+        Some((linked.info.pid, view, health))
+    }
+
+    pub(super) fn why(&self, name: &UnitName) -> Result<String, WireError> {
+        let zone = TimeZone::system();
+        let at = Reader { now_ms: clock::now().wall_ms, zone: &zone };
+        if let Some((_, view, health)) = self.judged(name) {
+            return Ok(words::why(&view, health.as_ref(), at));
+        }
+        let report = self.report();
+        match report.services.into_iter().find(|info| info.name == *name) {
+            Some(info) => Ok(format!("{name}: {}.", info.why)),
+            None => Err(WireError {
+                code: 2,
+                message: format!("services.toml has no service or task called {name}"),
+                hint: None,
+            }),
+        }
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        let mut troubles: Vec<String> = self.faults.iter().map(|fault| format!("services.toml: {fault}")).collect();
+        for (id, linked) in &self.runners {
+            troubles.extend(linked.info.troubles.iter().map(|what| format!("runner {id}: {what}")));
+            if linked.info.journal_lost > 0 {
+                troubles.push(format!("runner {id} had to drop {} records", linked.info.journal_lost));
+            }
+            if !linked.info.version.is_empty() && linked.info.version != env!("CARGO_PKG_VERSION") {
+                troubles.push(format!("runner {id} is version {}", linked.info.version));
+            }
+        }
+        troubles.extend(self.embedded.as_ref().and_then(|embedded| embedded.trouble.clone()));
+        troubles
+    }
+}

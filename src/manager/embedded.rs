@@ -1,0 +1,45 @@
+//! The embedded manager: one runner for all services, a child of the daemon that outlives it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use crate::model::{UnitName, paths::Paths};
+
+/// What a runner is started with.
+#[derive(Debug, Clone)]
+pub struct Start<'a> {
+    /// services.toml, absolute.
+    pub config: &'a Path,
+    /// The state directory.
+    pub paths: &'a Paths,
+    /// The services it is to own.
+    pub names: &'a [UnitName],
+}
+
+/// Starts the runner. It leaves our session by itself, so that a key pressed at our terminal reaches us only; its own panics
+/// go to `logs/runner.log`.
+pub fn start(start: &Start<'_>) -> std::io::Result<tokio::process::Child> {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(start.paths.logs().join("runner.log"))?;
+    #[expect(clippy::disallowed_methods, reason = "the one place where a runner is started")]
+    let mut command = tokio::process::Command::new(own_program()?);
+    command
+        .arg("--config")
+        .arg(start.config)
+        .arg("--state-dir")
+        .arg(start.paths.state_dir())
+        .args(["exec", "--embedded", "--"])
+        .args(start.names.iter().map(UnitName::as_str))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    command.spawn()
+}
+
+/// Our own program. Linux calls a file that was replaced by an upgrade `... (deleted)`; what is there now is what to start.
+fn own_program() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    match path.to_str().and_then(|p| p.strip_suffix(" (deleted)")) {
+        Some(replaced) if !path.exists() => Ok(PathBuf::from(replaced)),
+        _ => Ok(path),
+    }
+}

@@ -1,0 +1,210 @@
+//! Taking over: what a predecessor left on disk and in the process table becomes the first input of each machine.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::poll::Token;
+use super::service::{self, Service};
+use super::sweep::Job;
+use super::{Runner, Turn};
+use crate::journal;
+use crate::machine::{Fate, Found, Input, ProcessRef, Run, Saved, SavedPhase};
+use crate::model::{EventType, Moment, ServiceSpec, UnitName, paths::Paths};
+use crate::process::lock::Lock;
+use crate::process::table::{self, Entry};
+use crate::process::watch::Watch;
+use crate::process::{clock, files, identity};
+
+/// What a look at the machine found of our services.
+pub(super) struct Traces {
+    /// Living processes that carry our mark, by service.
+    marked: HashMap<String, Vec<(u64, Entry)>>,
+    /// The highest run of each service whose start and whose end the journal has.
+    recorded: HashMap<UnitName, (u64, u64)>,
+}
+
+impl Traces {
+    /// Reads the process table and the newest part of this runner's journal.
+    pub(super) fn read(paths: &Paths, id: &str) -> Self {
+        let ours = paths.state_dir().to_string_lossy();
+        let mut marked: HashMap<String, Vec<(u64, Entry)>> = HashMap::new();
+        for entry in table::scan().unwrap_or_default() {
+            if entry.zombie {
+                continue;
+            }
+            if let Some(mark) = table::marker(entry.pid)
+                && mark.state_dir == ours
+            {
+                marked.entry(mark.service).or_default().push((mark.run_id, entry));
+            }
+        }
+        let mut recorded: HashMap<UnitName, (u64, u64)> = HashMap::new();
+        // A journal that cannot be read has recorded nothing: its runs are then found again as lost, not as never run.
+        let mut reader = journal::Reader::open(&paths.runners(), id).ok();
+        while let Some(Ok(records)) = reader.as_mut().map(|reader| reader.read_new(4096)) {
+            if records.is_empty() {
+                break;
+            }
+            for record in records {
+                let run = record.data.get("run_id").and_then(serde_json::Value::as_u64);
+                let (Some(service), Some(run)) = (record.service, run) else { continue };
+                let (start, end) = recorded.entry(service).or_default();
+                if record.event == EventType::ServiceStart {
+                    *start = (*start).max(run);
+                } else if record.event.is_run_end() {
+                    *end = (*end).max(run);
+                }
+            }
+        }
+        Self { marked, recorded }
+    }
+
+    /// Services with living processes that nobody has declared: (name, its lock can be had).
+    pub(super) fn undeclared(&self, declared: &BTreeSet<UnitName>) -> Vec<UnitName> {
+        let names = self.marked.keys().filter_map(|name| UnitName::new(name).ok());
+        names.filter(|name| !declared.contains(name)).collect()
+    }
+
+    /// The latest living run of `name` that is younger than `after`: its leader leads its own group and descends from no
+    /// other process of that run.
+    fn latest(&self, name: &UnitName, after: u64) -> Option<(u64, &Entry)> {
+        let all = self.marked.get(name.as_str())?;
+        let run_id = all.iter().map(|(run, _)| *run).filter(|run| *run > after).max()?;
+        let members: Vec<&Entry> = all.iter().filter(|(run, _)| *run == run_id).map(|(_, entry)| entry).collect();
+        let leads = |e: &&&Entry| e.pgid == e.pid && !members.iter().any(|other| other.pid == e.ppid);
+        members.iter().filter(leads).min_by_key(|e| e.start).map(|entry| (run_id, *entry))
+    }
+
+    /// Runs of `name` of which something lives, other than `current`; each with one of its processes.
+    fn leftovers(&self, name: &UnitName, current: Option<u64>) -> BTreeMap<u64, ProcessRef> {
+        let all = self.marked.get(name.as_str()).into_iter().flatten();
+        all.filter(|(run, _)| Some(*run) != current)
+            .map(|(run, entry)| (*run, ProcessRef { pid: entry.pgid, start: entry.start }))
+            .collect()
+    }
+}
+
+/// Whether a record says that its writer did not go down in order: then what it ran from counts, should services.toml be
+/// faulty now.
+pub(super) fn was_cut_off(saved: &Saved, boot_id: &str) -> bool {
+    saved.boot_id == boot_id && saved.phase != SavedPhase::Idle
+}
+
+impl Runner {
+    /// Makes `spec` one of our services and begins it.
+    pub(super) fn admit(&mut self, spec: ServiceSpec, traces: &Traces, turn: &mut Turn) {
+        let name = spec.name.clone();
+        let intent = service::read_intent(&self.paths, &name);
+        let index = match self.services.iter().position(Option::is_none) {
+            Some(free) => free,
+            None => {
+                self.services.push(None);
+                self.services.len() - 1
+            }
+        };
+        self.services[index] = Some(Service::new(spec, intent));
+        self.names.insert(name.clone(), index);
+        if let Err(e) = files::ensure_dir(&self.paths.service(&name)) {
+            self.trouble(format!("the folder of {name} cannot be made: {e}"));
+        }
+        self.begin(index, traces, turn);
+        self.update_deps(turn);
+    }
+
+    /// Takes the lock and the predecessor's run over, or waits for the lock.
+    pub(super) fn begin(&mut self, index: usize, traces: &Traces, turn: &mut Turn) {
+        let now = turn.now;
+        let Some(service) = self.services[index].as_mut() else { return };
+        let name = service.name().clone();
+        match Lock::acquire(&self.paths.service_lock(&name)) {
+            Ok(lock) => service.lock = Some(lock),
+            Err(held) => {
+                self.drive(index, Input::LockedOut { owner: held.pid() }, turn);
+                return;
+            }
+        }
+        if let Err(e) = service.open(&self.paths, &self.poll, index) {
+            let what = format!("the pipes of {name} cannot be made: {e}");
+            self.trouble(what);
+        }
+        let record = service::read_adoption(&self.paths, &name);
+        let service = self.services[index].as_mut();
+        if let Some((service, record)) = service.zip(record.as_ref())
+            && service.resume(record)
+        {
+            let what = format!("the pipes of {name} were replaced; its output is not logged until its next start");
+            self.trouble(what);
+        }
+        let saved = record.map(|record| record.saved);
+        let same_boot = saved.as_ref().is_some_and(|saved| saved.boot_id == self.boot_id);
+        let (start_recorded, end_recorded) = traces.recorded.get(&name).copied().unwrap_or_default();
+        let saved_run = saved.as_ref().and_then(Saved::run).copied();
+        let mut alive = None;
+        if let Some(run) = saved_run.filter(|_| same_boot) {
+            alive = self.watched(index, run, start_recorded >= run.id);
+        }
+        let fate = match saved_run {
+            Some(run) if alive.is_none() && end_recorded >= run.id => Fate::Recorded,
+            Some(_) if alive.is_none() => Fate::Gone,
+            _ => Fate::Fine,
+        };
+        if alive.is_none()
+            && let Some((run_id, entry)) = traces.latest(&name, saved.as_ref().map_or(0, |s| s.run_id))
+        {
+            let run = Run {
+                id: run_id,
+                process: ProcessRef { pid: entry.pid, start: entry.start },
+                started: started(entry, now),
+                attempt: saved.as_ref().map_or(0, |s| s.backoff.attempts),
+                adopted: true,
+            };
+            alive = self.watched(index, run, start_recorded >= run_id);
+        }
+        let current = alive.map(|found| found.run.id);
+        for (run_id, leader) in traces.leftovers(&name, current) {
+            let reach = self.services[index].as_ref().map_or(crate::model::Sweep::Tree, |s| s.machine.spec().sweep);
+            let job = Job { service: name.clone(), run_id, leader, reach, descendants: vec![leader] };
+            self.sweeper.add(job, now.mono);
+        }
+        self.drive(index, Input::Begin { saved: saved.map(Box::new), fate, alive, same_boot }, turn);
+    }
+
+    /// Watches the process of a run that lives; `None` when it has ended.
+    fn watched(&mut self, index: usize, run: Run, start_recorded: bool) -> Option<Found> {
+        let watch = Watch::open(run.process.pid, run.process.start).ok()?;
+        // A zombie has ended, but how can still be learnt: it is adopted, and its end comes in at once.
+        self.poll.add(&watch, Token::Watch(index), false).ok()?;
+        let service = self.services[index].as_mut()?;
+        service.watch = Some(watch);
+        Some(Found { run, start_recorded })
+    }
+
+    /// Tries again for the services whose locks others had.
+    pub(super) fn retry_locks(&mut self, turn: &mut Turn) {
+        let waiting = |service: &Option<Service>| service.as_ref().is_some_and(|s| s.lock.is_none());
+        let waiting: Vec<usize> = (0..self.services.len()).filter(|i| waiting(&self.services[*i])).collect();
+        for index in waiting {
+            let Some(service) = &self.services[index] else { continue };
+            let free = Lock::acquire(&self.paths.service_lock(service.name()));
+            if free.is_ok() {
+                drop(free);
+                let traces = Traces::read(&self.paths, &self.id);
+                self.begin(index, &traces, turn);
+            }
+        }
+    }
+}
+
+fn started(entry: &Entry, now: Moment) -> Moment {
+    let age = identity::age(entry.start, now);
+    let nanos = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+    Moment {
+        mono: crate::model::Mono(now.mono.0.saturating_sub(nanos)),
+        boot_ns: now.boot_ns.saturating_sub(nanos),
+        wall_ms: now.wall_ms - i64::try_from(age.as_millis()).unwrap_or(0),
+    }
+}
+
+/// The clock for what is not a turn of the loop.
+pub(super) fn now() -> Moment {
+    clock::now()
+}

@@ -1,0 +1,115 @@
+//! From a specification to a running process: what is looked at before, and what is said when it cannot be.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::environment::{self, Base, RunFacts};
+use crate::logs::fifo;
+use crate::machine::{Hold, Refusal};
+use crate::model::{Builtin, Program, ServiceSpec, UnitName, paths::Paths, paths::Stream};
+use crate::process::{ports, spawn};
+
+/// Everything a start needs besides the specification.
+pub(super) struct Surroundings<'a> {
+    pub(super) paths: &'a Paths,
+    pub(super) base: &'a Base,
+    pub(super) run_id: u64,
+    pub(super) attempt: u32,
+    pub(super) notify_socket: Option<&'a Path>,
+}
+
+/// Why a start did not come about, and whose end would change that.
+pub(super) struct NotStarted {
+    pub(super) refusal: Refusal,
+    /// The process that holds a port we need.
+    pub(super) port_owner: Option<i32>,
+}
+
+impl NotStarted {
+    fn hold(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { refusal: Refusal::Hold(Hold { reason: reason.into(), remedy: remedy.into() }), port_owner: None }
+    }
+}
+
+/// Starts a process for `spec`; its pid.
+pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i32, NotStarted> {
+    let argv = match &spec.program {
+        Program::Command(argv) => argv,
+        Program::Builtin(builtin) => return Err(absent_builtin(*builtin, &spec.name)),
+    };
+    let file = match &spec.env_file {
+        Some(path) => environment::read_env_file(path).map_err(|why| NotStarted::hold(why, ""))?,
+        None => BTreeMap::new(),
+    };
+    let program = find(spec, argv, &file)?;
+    if !spec.cwd.is_dir() {
+        let reason = format!("its working directory {} does not exist", spec.cwd.display());
+        return Err(NotStarted::hold(reason, format!("create it or change `cwd` of service.{}", spec.name)));
+    }
+    for port in &spec.ports {
+        if let Some(owner) = ports::taken(*port) {
+            return Err(NotStarted {
+                refusal: Refusal::Hold(Hold {
+                    reason: format!("port {port} is taken by {}", owner.command),
+                    remedy: "end that process, and it is started at once".into(),
+                }),
+                port_owner: owner.pid,
+            });
+        }
+    }
+    let short = |what: &str, e: std::io::Error| NotStarted {
+        refusal: Refusal::Short(format!("{what} could not be opened: {e}")),
+        port_owner: None,
+    };
+    let open = |stream: Stream| {
+        let path = around.paths.fifo(&spec.name, stream);
+        fifo::ensure(&path).and_then(|()| fifo::open_writer(&path))
+    };
+    let facts = RunFacts {
+        name: &spec.name,
+        run_id: around.run_id,
+        attempt: around.attempt,
+        state_dir: around.paths.state_dir(),
+        notify_socket: around.notify_socket,
+    };
+    let launch = spawn::Launch {
+        program,
+        argv: argv.clone(),
+        env: environment::compose(spec, &file, around.base, facts),
+        cwd: spec.cwd.clone(),
+        stdout: open(Stream::Stdout).map_err(|e| short("its stdout", e))?,
+        stderr: open(Stream::Stderr).map_err(|e| short("its stderr", e))?,
+    };
+    match spawn::spawn(launch) {
+        Ok(spawned) => Ok(spawned.pid),
+        Err(e) if !e.needs_mending() => Err(NotStarted { refusal: Refusal::Short(e.to_string()), port_owner: None }),
+        Err(e) => Err(NotStarted::hold(e.to_string(), "")),
+    }
+}
+
+fn find(spec: &ServiceSpec, argv: &[String], file: &BTreeMap<String, String>) -> Result<PathBuf, NotStarted> {
+    let name = argv.first().map_or("", String::as_str);
+    spawn::find_program(name, environment::search_path(spec, file), &spec.cwd).map_err(|why| {
+        let remedy = if name.contains('/') {
+            format!("install it, or correct `command` of service.{}", spec.name)
+        } else {
+            format!(
+                "install `{name}`, or write its absolute path in `command` of service.{0}, or its folder in env.PATH \
+                 (`supervisor check` tells where your shell has it)",
+                spec.name
+            )
+        };
+        NotStarted::hold(why, remedy)
+    })
+}
+
+fn absent_builtin(builtin: Builtin, name: &UnitName) -> NotStarted {
+    let word = match builtin {
+        Builtin::FileWatcher => "file-watcher",
+        Builtin::EmitServer => "emit-server",
+    };
+    NotStarted::hold(
+        format!("the built-in {word} is not part of this version"),
+        format!("write `enabled = false` for service.{name} until it is"),
+    )
+}

@@ -1,0 +1,453 @@
+//! The runner, `supervisor exec NAME...`: the parent of services. It owns their lives: spawn, reap, restart, stop, log.
+//!
+//! Small on purpose: one thread, one loop over epoll or kqueue, no tick, no runtime, no database, no HTTP. What is to be done
+//! is decided by `ServiceMachine`; this room performs it and reports back. In a storm each turn reaps everything, then spawns
+//! everything, then serves sockets, so that neither the control socket nor SIGTERM is ever starved.
+//!
+//! Order of writing, so that SIGKILL at any point leaves nothing doubled and nothing lost (`begin` reads it back):
+//! - the end of a run: seen (but not reaped) → journal → reaped → adoption record;
+//! - the start of a run: spawned → adoption record → journal. A process spawned but not written down is found by its mark
+//!   in the process table.
+//!
+//! Nothing here probes, judges health or memory, or writes SQLite: that is the daemon's.
+
+mod begin;
+mod changes;
+mod control;
+mod environment;
+mod launch;
+mod orders;
+mod perform;
+mod poll;
+mod reload;
+mod service;
+mod sweep;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use begin::Traces;
+use changes::Changes;
+use control::Control;
+use environment::Base;
+use poll::{Poll, Token};
+use service::Service;
+use sweep::Sweeper;
+
+use crate::error::{Error, ErrorKind};
+use crate::journal;
+use crate::machine::Input;
+use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
+use crate::model::{EventType, Moment, Mono, ServiceSpec, StopCause, UnitName};
+use crate::process::lock::Lock;
+use crate::process::watch::Ended;
+use crate::process::{clock, files, reap, tune};
+
+/// How a runner is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// services.toml, absolute.
+    pub config: PathBuf,
+    /// What expands in it.
+    pub surroundings: crate::config::Surroundings,
+    /// The services it is to own.
+    pub names: Vec<UnitName>,
+    /// Whether the daemon's embedded manager started it: then it also ends what earlier embedded runners left.
+    pub embedded: bool,
+}
+
+/// How long journal lines may wait for fdatasync.
+const SYNC_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Between two looks at a lock that another runner has, and at services of other runners in `after`.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// How long the status of an adopted process may take to arrive after its end.
+const STATUS_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+pub(crate) struct Runner {
+    id: String,
+    options: Options,
+    paths: Paths,
+    boot_id: String,
+    base: Base,
+    poll: Poll,
+    signals: UnixStream,
+    services: Vec<Option<Service>>,
+    names: BTreeMap<UnitName, usize>,
+    pids: HashMap<i32, usize>,
+    timers: BinaryHeap<Reverse<(Mono, usize, u64)>>,
+    journal: journal::Writer,
+    synced_by: Option<Mono>,
+    look_again: Option<Mono>,
+    control: Control,
+    changes: Changes,
+    sweeper: Sweeper,
+    orders: orders::Orders,
+    troubles: BTreeSet<String>,
+    going_down: bool,
+    _lock: Lock,
+}
+
+/// One turn of the loop: its time, and what waits for the second half.
+pub(crate) struct Turn {
+    pub(crate) now: Moment,
+    /// Spawns asked for: (service, run, attempt).
+    pub(crate) spawns: Vec<(usize, u64, u32)>,
+    /// Services whose machines changed.
+    pub(crate) changed: BTreeSet<usize>,
+}
+
+impl Turn {
+    fn new() -> Self {
+        Self { now: clock::now(), spawns: Vec::new(), changed: BTreeSet::new() }
+    }
+}
+
+/// Runs until SIGTERM, SIGINT or a `shutdown` request, and then until everything is down.
+pub fn run(options: Options) -> Result<(), Error> {
+    let mut runner = Runner::start(options)?;
+    runner.serve()
+}
+
+/// Whether an adoption record speaks of a run of `name` that may still live.
+pub fn may_live(paths: &Paths, name: &UnitName) -> bool {
+    service::read_adoption(paths, name).is_some_and(|record| record.saved.run().is_some())
+}
+
+/// The id of a runner for these services.
+pub fn runner_id(names: &[UnitName], embedded: bool) -> String {
+    match names {
+        [one] if !embedded => one.to_string(),
+        _ => EMBEDDED_RUNNER.into(),
+    }
+}
+
+impl Runner {
+    fn start(options: Options) -> Result<Self, Error> {
+        tune::own_session();
+        tune::become_subreaper();
+        let (state_dir, specs) = reload::first_specs(&options)?;
+        let paths = Paths::new(&state_dir);
+        for dir in [paths.supervisor(), paths.runners(), paths.services(), paths.logs()] {
+            files::ensure_dir(&dir).map_err(|e| Error::io("cannot make the folder", &dir, &e))?;
+        }
+        let id = runner_id(&options.names, options.embedded);
+        let lock_path = paths.runner_lock(&id);
+        let lock = Lock::acquire(&lock_path).map_err(|held| {
+            let who = held.pid().map_or(String::new(), |pid| format!(" (pid {pid})"));
+            Error::new(ErrorKind::Refused, format!("a runner for {id} is already running{who}"))
+                .hint("use `supervisor status` to see it; `supervisor stop` to stop its services")
+        })?;
+        tune::raise_descriptor_limit();
+        let now = clock::now();
+        let boot_id = clock::boot_id();
+        let internal = |what: &str, e: std::io::Error| Error::new(ErrorKind::Internal, format!("{what}: {e}"));
+        let poll = Poll::new().map_err(|e| internal("cannot wait for events", e))?;
+        let signals = signal_pipe().map_err(|e| internal("cannot catch signals", e))?;
+        poll.add(&signals, Token::Signals, false).map_err(|e| internal("cannot wait for signals", e))?;
+        let control = Control::open(&paths, &id, &poll)
+            .map_err(|e| Error::io("cannot open the control socket", &paths.runner_socket(&id), &e))?;
+        let journal = journal::Writer::open(&paths.runners(), &id, &boot_id, now.boot_ns)
+            .map_err(|e| Error::io("cannot open the journal in", &paths.runners(), &e))?;
+        let changes = Changes::new(poll.waker());
+        let mut runner = Self {
+            id,
+            options,
+            paths,
+            boot_id,
+            base: Base::of_process(),
+            poll,
+            signals,
+            services: Vec::new(),
+            names: BTreeMap::new(),
+            pids: HashMap::new(),
+            timers: BinaryHeap::new(),
+            journal,
+            synced_by: None,
+            look_again: None,
+            control,
+            changes,
+            sweeper: Sweeper::default(),
+            orders: orders::Orders::default(),
+            troubles: BTreeSet::new(),
+            going_down: false,
+            _lock: lock,
+        };
+        runner.take_over(specs);
+        Ok(runner)
+    }
+
+    /// The first turn: all services begin.
+    fn take_over(&mut self, specs: Vec<ServiceSpec>) {
+        let mut turn = Turn::new();
+        let data = serde_json::json!({
+            "run_id": null, "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "services": specs.len(),
+        });
+        self.record(EventType::RunnerStarted, None, data.as_object().cloned().unwrap_or_default(), &turn);
+        let traces = Traces::read(&self.paths, &self.id);
+        let declared: BTreeSet<UnitName> = specs.iter().map(|spec| spec.name.clone()).collect();
+        for spec in specs {
+            self.admit(spec, &traces, &mut turn);
+        }
+        if self.options.embedded {
+            for name in traces.undeclared(&declared) {
+                self.end_undeclared(name, &traces, &mut turn);
+            }
+        }
+        self.finish(turn);
+    }
+
+    /// A service that is no longer declared but lives: adopted from what it was started from, and ended in order.
+    fn end_undeclared(&mut self, name: UnitName, traces: &Traces, turn: &mut Turn) {
+        let Some(spec) = service::read_spec(&self.paths, &name) else { return };
+        self.admit(spec, traces, turn);
+        self.retire(&name, turn);
+    }
+
+    /// Ends a service in order and forgets it then.
+    fn retire(&mut self, name: &UnitName, turn: &mut Turn) {
+        let Some(&index) = self.names.get(name) else { return };
+        if let Some(service) = &mut self.services[index] {
+            service.retiring = true;
+        }
+        self.drive(index, Input::Leave { cause: StopCause::Reload }, turn);
+    }
+
+    fn serve(&mut self) -> Result<(), Error> {
+        let mut ready = Vec::new();
+        loop {
+            if self.going_down && self.is_down() {
+                self.sync_journal();
+                self.control.close();
+                return Ok(());
+            }
+            let timeout = self.next_due().map(|due| due.since(begin::now().mono));
+            self.poll
+                .wait(timeout, &mut ready)
+                .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot wait for events: {e}")))?;
+            let mut turn = Turn::new();
+            // Deaths and due starts first, sockets last: what is asked then sees what is.
+            for token in &ready {
+                match *token {
+                    Token::Signals => self.on_signals(&mut turn),
+                    Token::Watch(index) => self.on_watch(index, &mut turn),
+                    Token::PortOwner(index) => self.on_port_free(index, &mut turn),
+                    _ => {}
+                }
+            }
+            self.on_time(&mut turn);
+            for name in self.changes.take() {
+                self.on_index(&name, Input::Changed, &mut turn);
+            }
+            self.spawn_all(&mut turn);
+            for token in &ready {
+                match *token {
+                    Token::Stdout(index) => self.pump(index, Stream::Stdout, turn.now),
+                    Token::Stderr(index) => self.pump(index, Stream::Stderr, turn.now),
+                    Token::Notify(index) => self.on_notify(index, &mut turn),
+                    Token::Listener => self.control.accept(&self.poll),
+                    Token::Connection(key) => self.on_connection(key, &mut turn),
+                    _ => {}
+                }
+            }
+            self.finish(turn);
+        }
+    }
+
+    /// Spawns what is due, tells who waits, and arms what is to come.
+    fn finish(&mut self, mut turn: Turn) {
+        self.spawn_all(&mut turn);
+        self.settle(&mut turn);
+        self.spawn_all(&mut turn);
+        self.publish(&turn);
+    }
+
+    fn is_down(&self) -> bool {
+        self.services.iter().flatten().all(|s| s.machine.run().is_none()) && self.sweeper.is_done()
+    }
+
+    fn pump(&mut self, index: usize, stream: Stream, now: Moment) {
+        if let Some(service) = self.services.get_mut(index).and_then(Option::as_mut) {
+            service.pump(stream, now);
+        }
+    }
+
+    fn on_signals(&mut self, turn: &mut Turn) {
+        let mut bytes = [0u8; 256];
+        let mut down = false;
+        while let Ok(n) = self.signals.read(&mut bytes) {
+            if n == 0 {
+                break;
+            }
+            down |= bytes[..n].contains(&STOP_BYTE);
+        }
+        if down {
+            self.go_down(turn);
+        }
+        while let Some((pid, told)) = reap::peek() {
+            // The dead leader is not reaped yet, so this number is still its group's and nobody else's.
+            let index = self.pids.get(&pid).copied();
+            if index.is_some() {
+                crate::process::signal::group(pid, crate::model::Signal::TERM);
+            }
+            match told {
+                Some(exit) => {
+                    self.on_end(index, pid, exit, turn);
+                    reap::reap(pid);
+                }
+                None => {
+                    let exit = reap::reap(pid);
+                    self.on_end(index, pid, exit, turn);
+                }
+            }
+        }
+    }
+
+    fn on_end(&mut self, index: Option<usize>, pid: i32, exit: crate::model::Exit, turn: &mut Turn) {
+        let Some(index) = index else { return };
+        self.pids.remove(&pid);
+        let Some(service) = self.services[index].as_mut() else { return };
+        service.drain(turn.now);
+        if let Some(run_id) = service.machine.run().filter(|run| run.process.pid == pid).map(|run| run.id) {
+            self.drive(index, Input::Exited { run_id, exit }, turn);
+        }
+    }
+
+    /// An adopted process may have ended.
+    fn on_watch(&mut self, index: usize, turn: &mut Turn) {
+        let Some(service) = self.services.get_mut(index).and_then(Option::as_mut) else { return };
+        let Some(watch) = &service.watch else { return };
+        let exit = match watch.poll_end() {
+            Ended::NotYet => return,
+            Ended::Exited(exit) => exit,
+            Ended::AwaitReap => {
+                let until = *service.await_status.get_or_insert(turn.now.mono.plus(STATUS_WITHIN));
+                if turn.now.mono < until {
+                    // The descriptor stays readable: it is muted, and asked again by the timer.
+                    let _ = self.poll.mute(watch, Token::Watch(index));
+                    let again = turn.now.mono.plus(std::time::Duration::from_millis(5));
+                    self.timers.push(Reverse((again, index, u64::MAX)));
+                    return;
+                }
+                crate::model::Exit::Unknown
+            }
+        };
+        service.await_status = None;
+        if let Some(watch) = service.watch.take() {
+            self.poll.remove(&watch);
+        }
+        service.drain(turn.now);
+        if let Some(run) = service.machine.run().copied() {
+            self.drive(index, Input::Exited { run_id: run.id, exit }, turn);
+        }
+    }
+
+    fn on_port_free(&mut self, index: usize, turn: &mut Turn) {
+        let Some(service) = self.services.get_mut(index).and_then(Option::as_mut) else { return };
+        let over = service.port_owner.as_ref().is_some_and(|watch| watch.poll_end() != Ended::NotYet);
+        if over {
+            if let Some(watch) = service.port_owner.take() {
+                self.poll.remove(&watch);
+            }
+            self.drive(index, Input::Changed, turn);
+        }
+    }
+
+    fn on_notify(&mut self, index: usize, turn: &mut Turn) {
+        let mut bytes = [0u8; 4096];
+        loop {
+            let Some(service) = self.services.get_mut(index).and_then(Option::as_mut) else { return };
+            let Some((socket, _)) = &service.notify else { return };
+            let Ok(n) = socket.recv(&mut bytes) else { return };
+            let ready = bytes[..n].split(|b| *b == b'\n').any(|line| line == b"READY=1");
+            if ready && let Some(run) = service.machine.run().copied() {
+                self.drive(index, Input::Ready { run_id: run.id }, turn);
+            }
+        }
+    }
+
+    fn on_index(&mut self, name: &UnitName, input: Input, turn: &mut Turn) {
+        if let Some(&index) = self.names.get(name) {
+            self.drive(index, input, turn);
+        }
+    }
+
+    fn on_time(&mut self, turn: &mut Turn) {
+        let now = turn.now.mono;
+        while let Some(Reverse((due, index, epoch))) = self.timers.peek().copied() {
+            if due > now {
+                break;
+            }
+            self.timers.pop();
+            if epoch == u64::MAX {
+                self.on_watch(index, turn);
+            } else if self.services.get(index).and_then(Option::as_ref).is_some_and(|s| s.machine.epoch() == epoch) {
+                self.drive(index, Input::Tick, turn);
+            }
+        }
+        if self.synced_by.is_some_and(|due| due <= now) {
+            self.sync_journal();
+        }
+        if self.look_again.is_some_and(|due| due <= now) {
+            self.look_again = None;
+            self.retry_locks(turn);
+            self.update_deps(turn);
+        }
+        if self.sweeper.pass(&self.paths, now) {
+            turn.changed.extend(self.names.values());
+        }
+    }
+
+    fn next_due(&self) -> Option<Mono> {
+        let timer = self.timers.peek().map(|Reverse((due, _, _))| *due);
+        let all = [timer, self.synced_by, self.look_again, self.sweeper.due(), self.orders.due(), self.control.due()];
+        all.into_iter().flatten().min()
+    }
+
+    /// Everything is to end; intent stays as it is.
+    pub(crate) fn go_down(&mut self, turn: &mut Turn) {
+        if self.going_down {
+            return;
+        }
+        self.going_down = true;
+        let all: Vec<usize> = self.names.values().copied().collect();
+        self.orders.leave(all);
+        turn.changed.extend(self.names.values());
+    }
+
+    fn trouble(&mut self, what: String) {
+        self.troubles.insert(what);
+    }
+}
+
+/// What SIGTERM and SIGINT write into the pipe; SIGCHLD writes another byte.
+const STOP_BYTE: u8 = b'T';
+
+/// A pipe that becomes readable with SIGCHLD, SIGTERM and SIGINT. SIGHUP is taken and ignored: it is a terminal's, and a
+/// runner has none.
+#[expect(unsafe_code, reason = "signal-hook's raw handlers, to tell the signals apart in one pipe")]
+fn signal_pipe() -> std::io::Result<UnixStream> {
+    use std::os::fd::IntoRawFd;
+    let (read, write) = UnixStream::pair()?;
+    read.set_nonblocking(true)?;
+    write.set_nonblocking(true)?;
+    // The handlers need it as long as the process lives.
+    let fd = write.into_raw_fd();
+    for (signal, byte) in [(libc::SIGCHLD, b'C'), (libc::SIGTERM, STOP_BYTE), (libc::SIGINT, STOP_BYTE)] {
+        let tell = move || {
+            // SAFETY: send(2) is async-signal-safe, the byte lives on the stack, and the descriptor is never closed. A full
+            // pipe needs no further byte, as it is readable already; SIGTERM has room because it is sent rarely and the
+            // pipe is emptied at every turn.
+            unsafe { libc::send(fd, (&raw const byte).cast(), 1, libc::MSG_DONTWAIT) };
+        };
+        // SAFETY: the handler above only calls send(2).
+        unsafe { signal_hook::low_level::register(signal, tell)? };
+    }
+    // SAFETY: the handler does nothing.
+    unsafe { signal_hook::low_level::register(libc::SIGHUP, || {})? };
+    Ok(read)
+}

@@ -1,0 +1,243 @@
+//! One service in the runner's hands: its machine, its descriptors, and what is on disk about it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::changes::Look;
+use super::poll::{Poll, Token};
+use crate::logs::{Position, Sink, fifo};
+use crate::machine::{ProcessRef, Saved, ServiceMachine};
+use crate::model::paths::{Paths, Stream};
+use crate::model::{Intent, Moment, Mono, RunView, ServiceSpec, UnitName};
+use crate::process::lock::Lock;
+use crate::process::watch::Watch;
+use crate::process::{files, socket};
+
+/// Most bytes moved for one stream in one turn of the loop, so that a flood starves nobody.
+const PUMP_BUDGET: usize = 1 << 20;
+
+pub(super) struct Service {
+    pub(super) machine: ServiceMachine,
+    /// Held while the service is ours.
+    pub(super) lock: Option<Lock>,
+    streams: Option<[Output; 2]>,
+    /// On a process that is not our child.
+    pub(super) watch: Option<Watch>,
+    /// Its end was seen, and until then its status is waited for.
+    pub(super) await_status: Option<Mono>,
+    /// On the process that holds a port of ours.
+    pub(super) port_owner: Option<Watch>,
+    pub(super) notify: Option<(UnixDatagram, PathBuf)>,
+    /// Descendants seen when a stop began: they are swept even if they have left group and environment.
+    pub(super) descendants: Vec<ProcessRef>,
+    /// What the files in `watch_config` looked like when the current run was started.
+    pub(super) look: Look,
+    /// The epoch that is on disk.
+    pub(super) saved_epoch: u64,
+    /// The epoch that the timer was armed for.
+    pub(super) armed_epoch: u64,
+    /// Whether it is to be forgotten once it is idle.
+    pub(super) retiring: bool,
+    /// Whether the spec on disk is the one in force.
+    pub(super) spec_saved: bool,
+}
+
+struct Output {
+    fifo: OwnedFd,
+    sink: Sink,
+    /// Where the current run's output begins.
+    began: Position,
+}
+
+/// The adoption record: what a successor has to know of the service and of its pipes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Adoption {
+    pub(super) saved: Saved,
+    /// Inodes of the stdout and stderr FIFOs that the run writes to.
+    fifos: [u64; 2],
+    /// Where the run's output begins in the two logs.
+    began: [Position; 2],
+}
+
+impl Service {
+    pub(super) fn new(spec: ServiceSpec, intent: Intent) -> Self {
+        Self {
+            machine: ServiceMachine::new(spec, intent),
+            lock: None,
+            streams: None,
+            watch: None,
+            await_status: None,
+            port_owner: None,
+            notify: None,
+            descendants: Vec::new(),
+            look: Look::new(),
+            saved_epoch: 0,
+            armed_epoch: 0,
+            retiring: false,
+            spec_saved: false,
+        }
+    }
+
+    pub(super) fn name(&self) -> &UnitName {
+        &self.machine.spec().name
+    }
+
+    /// Opens FIFOs, logs and the notify socket, and puts them under `poll`.
+    pub(super) fn open(&mut self, paths: &Paths, poll: &Poll, index: usize) -> io::Result<()> {
+        let spec = self.machine.spec();
+        let open = |stream: Stream| -> io::Result<Output> {
+            let path = paths.fifo(&spec.name, stream);
+            fifo::ensure(&path)?;
+            let fifo = fifo::open_reader(&path)?;
+            let sink = Sink::open(&paths.log(&spec.name, stream), &paths.log_index(&spec.name, stream), spec.log);
+            Ok(Output { fifo, sink, began: Position::default() })
+        };
+        if self.streams.is_none() {
+            let outputs = [open(Stream::Stdout)?, open(Stream::Stderr)?];
+            poll.add(&outputs[0].fifo, Token::Stdout(index), false)?;
+            poll.add(&outputs[1].fifo, Token::Stderr(index), false)?;
+            self.streams = Some(outputs);
+        }
+        if spec.notify && self.notify.is_none() {
+            let path = paths.notify_socket(&spec.name);
+            let (socket, bound) = socket::bind_datagram(&path)?;
+            poll.add(&socket, Token::Notify(index), false)?;
+            self.notify = Some((socket, bound));
+        }
+        Ok(())
+    }
+
+    /// Takes everything out of `poll` that `open` and the watches put there.
+    pub(super) fn close(&mut self, poll: &Poll) {
+        if let Some(outputs) = self.streams.take() {
+            for output in &outputs {
+                poll.remove(&output.fifo);
+            }
+        }
+        for watch in [self.watch.take(), self.port_owner.take()].into_iter().flatten() {
+            poll.remove(&watch);
+        }
+        if let Some((socket, _)) = self.notify.take() {
+            poll.remove(&socket);
+        }
+    }
+
+    /// Moves what one stream has to its log; whether there is more.
+    pub(super) fn pump(&mut self, stream: Stream, now: Moment) {
+        if let Some(outputs) = &mut self.streams {
+            let output = &mut outputs[stream as usize];
+            output.sink.pump(output.fifo.as_fd(), PUMP_BUDGET, now);
+        }
+    }
+
+    /// Moves all that the ended run has written: its FIFOs never show an end of file, since we hold them open ourselves.
+    pub(super) fn drain(&mut self, now: Moment) {
+        if let Some(outputs) = &mut self.streams {
+            for output in outputs {
+                output.sink.drain(output.fifo.as_fd(), now);
+            }
+        }
+    }
+
+    /// Marks the logs: the tail of the run that begins now shows nothing from before.
+    pub(super) fn mark(&mut self) {
+        if let Some(outputs) = &mut self.streams {
+            for output in outputs {
+                output.began = output.sink.mark();
+            }
+        }
+    }
+
+    /// The last `most` bytes of the current run's stderr, or of its stdout where stderr is silent.
+    pub(super) fn tail(&self, most: usize) -> String {
+        let Some([stdout, stderr]) = &self.streams else { return String::new() };
+        let mut tail = stderr.sink.tail(most);
+        if tail.is_empty() {
+            tail = stdout.sink.tail(most);
+        }
+        String::from_utf8_lossy(&tail).into_owned()
+    }
+
+    pub(super) fn set_log_spec(&mut self) {
+        let spec = self.machine.spec().log;
+        for output in self.streams.iter_mut().flatten() {
+            output.sink.set_spec(spec);
+        }
+    }
+
+    /// Bytes that could not be logged, and why not.
+    pub(super) fn dropped(&self) -> u64 {
+        self.streams.iter().flatten().map(|output| output.sink.dropped()).sum()
+    }
+
+    pub(super) fn log_trouble(&self) -> Option<String> {
+        self.streams.iter().flatten().find_map(|output| output.sink.trouble())
+    }
+
+    pub(super) fn view(&self, now: Moment) -> RunView {
+        self.machine.view(now, self.dropped())
+    }
+
+    /// Writes the adoption record.
+    pub(super) fn persist(&mut self, paths: &Paths, boot_id: &str) -> io::Result<()> {
+        let saved = self.machine.save(boot_id);
+        let runs = saved.run().is_some();
+        let began = self.streams.as_ref().map_or_else(Default::default, |outputs| [outputs[0].began, outputs[1].began]);
+        let record = Adoption { saved, fifos: self.fifo_inodes(), began };
+        write_json(&paths.adopt(self.name()), &record, false)?;
+        self.saved_epoch = self.machine.epoch();
+        if !self.spec_saved && runs {
+            write_json(&paths.spec(self.name()), self.machine.spec(), false)?;
+            self.spec_saved = true;
+        }
+        Ok(())
+    }
+
+    fn fifo_inodes(&self) -> [u64; 2] {
+        let inode = |output: &Output| nix::sys::stat::fstat(&output.fifo).map_or(0, |stat| stat.st_ino);
+        self.streams.as_ref().map_or([0, 0], |[stdout, stderr]| [inode(stdout), inode(stderr)])
+    }
+
+    /// Goes on where the predecessor's logs began. Whether its run writes to pipes that are no longer ours.
+    pub(super) fn resume(&mut self, record: &Adoption) -> bool {
+        let began = record.began;
+        for (output, began) in self.streams.iter_mut().flatten().zip(began) {
+            output.sink.resume(began);
+            output.began = began;
+        }
+        record.saved.run().is_some() && record.fifos != self.fifo_inodes()
+    }
+
+    /// Stores the intent, and does not return before it is on the disk.
+    pub(super) fn save_intent(&self, paths: &Paths) -> io::Result<()> {
+        write_json(&paths.intent(self.name()), self.machine.intent(), true)
+    }
+}
+
+fn write_json(path: &std::path::Path, value: &impl serde::Serialize, fsync: bool) -> io::Result<()> {
+    let bytes = serde_json::to_vec(value).map_err(io::Error::other)?;
+    files::write_atomic(path, &bytes, fsync)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// What the operator wants; as services.toml says where nobody has said anything.
+pub(super) fn read_intent(paths: &Paths, name: &UnitName) -> Intent {
+    read_json(&paths.intent(name)).unwrap_or_default()
+}
+
+/// The predecessor's adoption record; `None` where there is none that can be read.
+pub(super) fn read_adoption(paths: &Paths, name: &UnitName) -> Option<Adoption> {
+    read_json(&paths.adopt(name)).filter(|record: &Adoption| record.saved.v == Saved::VERSION)
+}
+
+/// The specification that the predecessor's run was started from.
+pub(super) fn read_spec(paths: &Paths, name: &UnitName) -> Option<ServiceSpec> {
+    read_json(&paths.spec(name))
+}
