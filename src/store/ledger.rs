@@ -295,7 +295,7 @@ impl<'tx> Batch<'tx> {
     fn write_positions(&self) -> rusqlite::Result<()> {
         let mut statement = self.tx.prepare(
             "INSERT INTO supervisor_journal (runner, boot_id, seq) VALUES (?1, ?2, ?3) \
-             ON CONFLICT (runner, boot_id) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > seq",
+             ON CONFLICT (runner, boot_id) DO UPDATE SET seq = excluded.seq",
         )?;
         for (boot_id, seq) in &self.positions {
             statement.execute(params![self.runner, boot_id, seq])?;

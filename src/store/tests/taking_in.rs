@@ -73,6 +73,19 @@ fn the_last_exit_is_the_last_by_the_clock_that_never_steps_within_a_boot() {
     assert_eq!(ends(&mut ledger, "b", "boot-z", 1, 7000), 7000);
 }
 
+#[test]
+fn what_another_program_is_writing_is_waited_for() {
+    let scratch = Scratch::new();
+    let mut ledger = scratch.ledger();
+    let other = scratch.other();
+    other.execute_batch("BEGIN IMMEDIATE; INSERT INTO events (timestamp, event_type) VALUES (1, 'theirs')").unwrap();
+    // The moment at which the ledger finds the lock taken is the moment at which the other program commits.
+    let commit = move |_| other.is_autocommit() || other.execute_batch("COMMIT").is_ok();
+    ledger.conn.busy_handler(Some(commit)).unwrap();
+    assert_eq!(ledger.ingest("gateway", &[start(1)]).unwrap(), 1);
+    assert_eq!(scratch.count("events"), 2);
+}
+
 /// What is in the tables, in an order that does not depend on the order of coming in.
 fn contents(scratch: &Scratch) -> (Vec<String>, Vec<String>, Vec<String>) {
     let conn = scratch.other();
