@@ -14,7 +14,7 @@ use super::foreign::{self, Foreign, Mirror, Told};
 use super::{query, schema};
 use crate::model::{LastExit, Record, RestartCounts, UnitName};
 
-/// How long to wait for another program's lock (MISSION: on every connection).
+/// How long to wait for another program's lock; every connection has this.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The -wal file is cut back to this after a checkpoint, so that one long reader does not leave a large one for weeks.
