@@ -29,8 +29,8 @@ pub trait Sources {
     /// What the ledger adds to each service; `None` without a database.
     fn tallies(&self, database: &Path) -> Result<Option<Tallies>, Error>;
 
-    /// Rows of the ledger, oldest first; `None` without a database.
-    fn events(&self, database: &Path, filter: &Filter) -> Result<Option<Vec<EventRow>>, Error>;
+    /// Rows of the ledger, oldest first, and what waits in the journals to become rows; `None` without a database.
+    fn events(&self, paths: &Paths, filter: &Filter) -> Result<Option<Vec<EventRow>>, Error>;
 
     /// Hands a log to `to`, as bytes. When it follows it ends only with an error of `to` or of the file.
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::args::Events as Args;
 use super::table::Grid;
 use super::{Context, Output, Stop, names, since, style};
+use crate::control::client::Daemon;
 use crate::error::{Error, ErrorKind};
 use crate::machine::words;
 use crate::model::EventType;
@@ -19,7 +20,12 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
     };
     let place = context.place()?;
     let database = place.paths.database();
-    let Some(rows) = context.sources.events(&database, &filter)? else {
+    // The ledger is a moment behind the journals. A daemon that does not answer is no reason not to print what is there.
+    match Daemon::connect_if_running(&place.paths) {
+        Ok(Some(daemon)) => drop(daemon.sync()),
+        Ok(None) | Err(_) => {}
+    }
+    let Some(rows) = context.sources.events(&place.paths, &filter)? else {
         writeln!(output.notes, "note: there is no database yet at {}", database.display())?;
         return Ok(0);
     };

@@ -22,6 +22,7 @@ mod table;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod why;
 
 use std::io::{self, IsTerminal, Write};

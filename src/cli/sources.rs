@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::args::Global;
 use super::context::{FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
+use super::unread;
 use crate::config::{self, Surroundings};
 use crate::error::{Error, ErrorKind};
 use crate::logs::read::{self, From};
+use crate::model::paths::Paths;
 use crate::store::{EventRow, Filter, Reader, StoreError, StoreErrorKind};
 
 /// The files of this machine.
@@ -67,8 +69,17 @@ impl Sources for Files {
         Ok(Some(Tallies { counters, last_exits }))
     }
 
-    fn events(&self, database: &Path, filter: &Filter) -> Result<Option<Vec<EventRow>>, Error> {
-        open(database)?.map(|reader| reader.events(filter).map_err(told)).transpose()
+    fn events(&self, paths: &Paths, filter: &Filter) -> Result<Option<Vec<EventRow>>, Error> {
+        let Some(reader) = open(&paths.database())? else { return Ok(None) };
+        let mut rows = reader.events(filter).map_err(told)?;
+        let waiting = unread::rows(&reader, paths, filter).map_err(told)?;
+        if !waiting.is_empty() {
+            rows.extend(waiting);
+            rows.sort_by_key(|row| row.timestamp_ms);
+            let surplus = filter.limit.map_or(0, |limit| rows.len().saturating_sub(limit));
+            rows.drain(..surplus);
+        }
+        Ok(Some(rows))
     }
 
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {

@@ -216,8 +216,8 @@ impl Sources for Facts {
         self.tallies.clone()
     }
 
-    fn events(&self, database: &Path, filter: &Filter) -> Result<Option<Vec<EventRow>>, Error> {
-        assert_eq!(database, self.paths().database());
+    fn events(&self, paths: &Paths, filter: &Filter) -> Result<Option<Vec<EventRow>>, Error> {
+        assert_eq!(*paths, self.paths());
         self.filters.borrow_mut().push(filter.clone());
         Ok(self.events.clone())
     }
@@ -235,6 +235,7 @@ pub(super) fn no_config() -> Error {
 pub(super) fn view(service: &str, status: Status) -> RunView {
     RunView {
         name: name(service),
+        epoch: 0,
         status,
         reason: String::new(),
         remedy: String::new(),

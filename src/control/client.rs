@@ -87,6 +87,11 @@ impl Daemon {
         self.post(routes::RELOAD, body, Patience::of_wait(!body.dry_run))
     }
 
+    /// Has the ledger take in what is in the journals; bounded, as a database that is not well is no reason to wait.
+    pub fn sync(self) -> Result<(), Error> {
+        self.post::<serde_json::Value>(routes::SYNC, &serde_json::json!({}), Patience::Short).map(drop)
+    }
+
     /// GET `path`.
     pub fn get<T: DeserializeOwned>(self, path: &str) -> Result<T, Error> {
         self.ask("GET", path, None, Patience::Short)

@@ -17,6 +17,8 @@ pub mod routes {
     pub const ORDER: &str = "/v1/order";
     /// POST `ReloadBody`: a `ReloadReply`.
     pub const RELOAD: &str = "/v1/reload";
+    /// POST: answers once the ledger has what is in the journals.
+    pub const SYNC: &str = "/v1/sync";
     /// GET: the daemon's program version.
     pub const VERSION: &str = "/v1/version";
 }

@@ -18,7 +18,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::wire::{OrderBody, OrderReply, PROTOCOL, ReloadBody, ReloadReply, WireError};
+use super::routes;
+use crate::model::wire::{OrderBody, OrderReply, PROTOCOL, ReloadBody, ReloadReply, WhyReply, WireError};
 use crate::model::{StatusReport, UnitName};
 use crate::process::socket;
 
@@ -62,12 +63,12 @@ type To = mpsc::Sender<Request>;
 /// Serves until the listener or the daemon is gone.
 pub async fn serve(listener: UnixListener, to: To) {
     let router = Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/why/{name}", get(why))
-        .route("/v1/version", get(version))
-        .route("/v1/order", post(order))
-        .route("/v1/reload", post(reload))
-        .route("/v1/sync", post(sync))
+        .route(routes::STATUS, get(status))
+        .route(&format!("{}{{name}}", routes::WHY), get(why))
+        .route(routes::VERSION, get(version))
+        .route(routes::ORDER, post(order))
+        .route(routes::RELOAD, post(reload))
+        .route(routes::SYNC, post(sync))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(to.clone());
@@ -104,11 +105,13 @@ async fn status(State(to): State<To>) -> Response {
 }
 
 async fn why(State(to): State<To>, Path(name): Path<String>) -> Response {
-    let text = match UnitName::new(&name) {
-        Ok(name) => ask(&to, |answer| Request::Why(name, answer)).await,
+    answer(match UnitName::new(&name) {
+        Ok(name) => {
+            let text = ask(&to, |answer| Request::Why(name.clone(), answer)).await;
+            text.map(|text| WhyReply { name, text })
+        }
         Err(e) => Err(wire(2, format!("{name:?} is no name: {e}"))),
-    };
-    answer(text.map(|text| serde_json::json!({ "name": name, "text": text })))
+    })
 }
 
 async fn version() -> Response {

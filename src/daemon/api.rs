@@ -53,6 +53,14 @@ impl Daemon {
     }
 
     pub(super) fn on_ordered(&mut self, body: &OrderBody, result: &Result<OrderReply, WireError>) {
+        // Who asks for the status right after an order sees what it was told.
+        let views = result.iter().flat_map(|reply| &reply.outcomes).filter_map(|outcome| outcome.view.as_ref());
+        for view in views {
+            let known = self.runners.values_mut().find_map(|linked| linked.views.get_mut(&view.name));
+            if let Some(known) = known.filter(|known| known.epoch < view.epoch) {
+                *known = view.clone();
+            }
+        }
         for answer in self.orders.remove(body).unwrap_or_default() {
             let _ = answer.send(result.clone());
         }

@@ -424,10 +424,18 @@ fn start_log(paths: &Paths, verbose: bool) {
     use tracing_subscriber::prelude::*;
     let level = if verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
     let log = OwnLog::new(&paths.own_log(), OWN_LOG);
-    let file =
-        tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(std::sync::Mutex::new(log));
+    let file = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_target(false)
+        .log_internal_errors(false)
+        .with_writer(std::sync::Mutex::new(log));
+    // A terminal that has gone must not end us: an event that cannot be written is dropped.
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let screen = tracing_subscriber::fmt::layer().with_ansi(terminal).with_target(false).with_writer(std::io::stderr);
+    let screen = tracing_subscriber::fmt::layer()
+        .with_ansi(terminal)
+        .with_target(false)
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr);
     let filter = tracing_subscriber::filter::LevelFilter::from_level(level);
     // A second daemon in one process (tests) keeps the first one's.
     let _ = tracing_subscriber::registry().with(filter).with(file).with(screen).try_init();

@@ -85,6 +85,7 @@ impl ServiceMachine {
         let wall = |until: Mono| now.wall_ms + i64::try_from(until.since(now.mono).as_millis()).unwrap_or(i64::MAX / 2);
         RunView {
             name: self.spec.name.clone(),
+            epoch: self.epoch,
             status: self.status(),
             reason,
             remedy,

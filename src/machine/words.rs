@@ -372,6 +372,7 @@ mod tests {
     fn view(status: Status) -> RunView {
         RunView {
             name: UnitName::new("gateway").unwrap(),
+            epoch: 0,
             status,
             reason: String::new(),
             remedy: String::new(),

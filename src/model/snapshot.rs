@@ -9,6 +9,8 @@ use super::{Exit, ExitClass, Intent, Status, UnitName};
 pub struct RunView {
     /// Which service.
     pub name: UnitName,
+    /// Rises with each change, within one runner.
+    pub epoch: u64,
     /// As the runner sees it (it knows nothing of health).
     pub status: Status,
     /// The reason, in words without relative times: `exit code 78`, `port 18789 is taken by ...`. May be empty.

@@ -178,6 +178,8 @@ impl Runner {
             _lock: lock,
         };
         runner.take_over(specs);
+        // A daemon that is there learns from the knock alone that there is a runner to follow.
+        drop(crate::process::socket::connect(&runner.paths.daemon_socket()));
         Ok(runner)
     }
 

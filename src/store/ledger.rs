@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use super::error::{StoreError, StoreErrorKind};
 use super::foreign::{self, Foreign, Mirror, Told};
@@ -92,7 +92,7 @@ impl Ledger {
     /// # Errors
     /// See [`StoreErrorKind`].
     pub fn position(&self, runner: &str, boot_id: &str) -> Result<Option<u64>, StoreError> {
-        let found = position(&self.conn, runner, boot_id).map_err(|error| self.cannot_read(&error))?;
+        let found = query::position(&self.conn, runner, boot_id).map_err(|error| self.cannot_read(&error))?;
         Ok(found.and_then(|seq| u64::try_from(seq).ok()))
     }
 
@@ -229,7 +229,7 @@ impl<'tx> Batch<'tx> {
         let seq = i64::try_from(record.seq).unwrap_or(i64::MAX);
         let reached = match self.positions.get(&record.boot_id) {
             Some(reached) => *reached,
-            None => position(self.tx, self.runner, &record.boot_id)?,
+            None => query::position(self.tx, self.runner, &record.boot_id)?,
         };
         self.positions.insert(record.boot_id.clone(), reached.max(Some(seq)));
         let key = params![self.runner, record.boot_id, seq];
@@ -302,11 +302,6 @@ impl<'tx> Batch<'tx> {
         }
         Ok(())
     }
-}
-
-fn position(conn: &Connection, runner: &str, boot_id: &str) -> rusqlite::Result<Option<i64>> {
-    let sql = "SELECT seq FROM supervisor_journal WHERE runner = ?1 AND boot_id = ?2";
-    conn.query_row(sql, [runner, boot_id], |row| row.get(0)).optional()
 }
 
 /// Makes the file if it is not there. O_EXCL makes nothing behind a dangling link; SQLite's own -wal and -shm take the

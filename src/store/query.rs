@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value as Sql;
-use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params_from_iter};
 use serde_json::Value;
 
 use super::error::{StoreError, StoreErrorKind};
@@ -109,9 +109,26 @@ impl Reader {
         self.told(last_exits(&self.conn))
     }
 
+    /// The last line of a runner's journal in this boot that is in the ledger.
+    ///
+    /// # Errors
+    /// See [`StoreErrorKind`].
+    pub fn position(&self, runner: &str, boot_id: &str) -> Result<Option<u64>, StoreError> {
+        if !self.told(schema::exists(&self.conn, "supervisor_journal"))? {
+            return Ok(None);
+        }
+        let found = self.told(position(&self.conn, runner, boot_id))?;
+        Ok(found.and_then(|seq| u64::try_from(seq).ok()))
+    }
+
     fn told<T>(&self, outcome: rusqlite::Result<T>) -> Result<T, StoreError> {
         outcome.map_err(|error| StoreError::sqlite("read", &self.path, &error))
     }
+}
+
+pub(super) fn position(conn: &Connection, runner: &str, boot_id: &str) -> rusqlite::Result<Option<i64>> {
+    let sql = "SELECT seq FROM supervisor_journal WHERE runner = ?1 AND boot_id = ?2";
+    conn.query_row(sql, [runner, boot_id], |row| row.get(0)).optional()
 }
 
 fn visit(
