@@ -439,7 +439,7 @@ mod tests {
             ("supervisor", "no command was given", "supervisor status"),
             ("supervisor statsu", "unrecognized subcommand 'statsu'", "'status'"),
             ("supervisor help", "unrecognized subcommand 'help'", "supervisor [OPTIONS] <COMMAND>"),
-            ("supervisor exec", "<NAME>...", "supervisor exec <NAME>..."),
+            ("supervisor exec", "<NAME>...", "supervisor exec [OPTIONS] <NAME>..."),
             ("supervisor start", "<NAME>...", "supervisor start [OPTIONS] <NAME>...|--all"),
             ("supervisor stop", "<NAME>...", "supervisor stop"),
             ("supervisor restart --no-wait", "<NAME>...", "supervisor restart"),

@@ -8,7 +8,7 @@ use super::context::{FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
 use super::unread;
 use crate::config::{self, Surroundings};
 use crate::error::{Error, ErrorKind};
-use crate::logs::read::{self, From};
+use crate::logs::read::{self, Begin};
 use crate::model::paths::Paths;
 use crate::store::{EventRow, Filter, Reader, StoreError, StoreErrorKind};
 
@@ -85,8 +85,8 @@ impl Sources for Files {
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         if wanted.follow {
             let from = match wanted.from {
-                LogFrom::LastLines(n) => From::Lines(n),
-                LogFrom::Since(wall_ms) => From::Since { index: &wanted.index, wall_ms },
+                LogFrom::LastLines(n) => Begin::Lines(n),
+                LogFrom::Since(wall_ms) => Begin::Since { index: &wanted.index, wall_ms },
             };
             return read::follow(&wanted.log, from, to, &mut || false);
         }

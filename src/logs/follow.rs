@@ -14,7 +14,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Where in a log to begin.
 #[derive(Debug, Clone, Copy)]
-pub enum From<'a> {
+pub enum Begin<'a> {
     /// With the last so many lines.
     Lines(usize),
     /// With what was written at that time.
@@ -26,16 +26,16 @@ pub enum From<'a> {
     },
 }
 
-/// Gives `out` what the log at `path` has from `from` on, and then what is added, until `stop` says so (it is asked about
+/// Gives `out` what the log at `path` has from `begin` on, and then what is added, until `stop` says so (it is asked about
 /// five times a second) or `out` fails. No byte is left out and none is given twice, also when the log is rotated
 /// meanwhile, as long as no file is deleted by rotation before it was looked at.
 pub fn follow(
     path: &Path,
-    from: From<'_>,
+    begin: Begin<'_>,
     out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     stop: &mut dyn FnMut() -> bool,
 ) -> io::Result<()> {
-    let mut follower = Follower::open(path, from)?;
+    let mut follower = Follower::open(path, begin)?;
     while !stop() {
         follower.step(out)?;
         pause();
@@ -59,12 +59,12 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn open(path: &Path, from: From<'_>) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, begin: Begin<'_>) -> io::Result<Self> {
         let mut pieces = read::pieces(path)?;
-        let (place, mut offset) = match from {
-            From::Lines(0) => (pieces.len(), 0),
-            From::Lines(n) => read::start_of_lines(&pieces, n)?,
-            From::Since { index, wall_ms } => read::start_of_time(&pieces, index, wall_ms)?,
+        let (place, mut offset) = match begin {
+            Begin::Lines(0) => (pieces.len(), 0),
+            Begin::Lines(n) => read::start_of_lines(&pieces, n)?,
+            Begin::Since { index, wall_ms } => read::start_of_time(&pieces, index, wall_ms)?,
         };
         // The newest file is kept even when nothing of it is wanted: what is added to it is.
         if place >= pieces.len() {
@@ -150,7 +150,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("x.log");
             append(&path, "before\n");
-            let mut follower = Follower::open(&path, From::Lines(1)).unwrap();
+            let mut follower = Follower::open(&path, Begin::Lines(1)).unwrap();
             let (mut written, mut seen) = ("before\n".to_owned(), Vec::new());
             for (n, act) in acts.iter().enumerate() {
                 match act {
@@ -176,7 +176,7 @@ mod tests {
     fn nothing_old_is_shown_when_nothing_old_is_wanted_and_an_emptied_file_is_begun_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.log");
-        let mut follower = Follower::open(&path, From::Lines(0)).unwrap();
+        let mut follower = Follower::open(&path, Begin::Lines(0)).unwrap();
         let mut seen = Vec::new();
         let mut step = |follower: &mut Follower| {
             seen.clear();
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(step(&mut follower), "");
         append(&path, "a long first line\n");
         assert_eq!(step(&mut follower), "a long first line\n", "a log that begins later is seen from its beginning");
-        let mut other = Follower::open(&path, From::Lines(0)).unwrap();
+        let mut other = Follower::open(&path, Begin::Lines(0)).unwrap();
         append(&path, "more\n");
         assert_eq!(step(&mut other), "more\n");
         fs::write(&path, "anew\n").unwrap();
@@ -213,10 +213,10 @@ mod tests {
             append(&path, "x\n");
             rounds == 3
         };
-        follow(&path, From::Lines(1), &mut out, &mut stop).unwrap();
+        follow(&path, Begin::Lines(1), &mut out, &mut stop).unwrap();
         assert_eq!(String::from_utf8(seen).unwrap(), "2\nx\nx\nx\n");
         let closed = &mut |_: &[u8]| Err(io::ErrorKind::BrokenPipe.into());
-        let error = follow(&path, From::Lines(1), closed, &mut || false).unwrap_err();
+        let error = follow(&path, Begin::Lines(1), closed, &mut || false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -10,7 +10,7 @@ use super::follow::Follower;
 use super::sink::Position;
 use super::{index, rotate};
 
-pub use super::follow::{From, follow};
+pub use super::follow::{Begin, follow};
 
 const BLOCK: usize = 64 * 1024;
 
@@ -19,12 +19,12 @@ const TIME_TOLERANCE_MS: i64 = 1000;
 
 /// The last `n` lines, an unfinished one counted too. Nothing when there is no log.
 pub fn last_lines(path: &Path, n: usize) -> io::Result<Vec<u8>> {
-    all_of(Follower::open(path, From::Lines(n))?)
+    all_of(Follower::open(path, Begin::Lines(n))?)
 }
 
 /// What was written at `wall_ms` or later, as far as the time index at `index` tells; a little more rather than less.
 pub fn since(path: &Path, index: &Path, wall_ms: i64) -> io::Result<Vec<u8>> {
-    all_of(Follower::open(path, From::Since { index, wall_ms })?)
+    all_of(Follower::open(path, Begin::Since { index, wall_ms })?)
 }
 
 fn all_of(mut follower: Follower) -> io::Result<Vec<u8>> {

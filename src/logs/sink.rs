@@ -62,7 +62,8 @@ pub struct Sink {
     failing: Option<Failing>,
     /// Why the last rotation failed, and when the next may be tried.
     stuck: Option<(Mono, String)>,
-    /// The file system has no splice (some network and user-space ones), or the system has not (macOS).
+    /// The file system has no splice, as some network and user-space ones.
+    #[cfg(target_os = "linux")]
     by_copy: bool,
 }
 
@@ -92,7 +93,8 @@ impl Sink {
             dropped: 0,
             failing,
             stuck: None,
-            by_copy: cfg!(not(target_os = "linux")),
+            #[cfg(target_os = "linux")]
+            by_copy: false,
         }
     }
 
