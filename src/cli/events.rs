@@ -21,9 +21,8 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
     let place = context.place()?;
     let database = place.paths.database();
     // The ledger is a moment behind the journals. A daemon that does not answer is no reason not to print what is there.
-    match Daemon::connect_if_running(&place.paths) {
-        Ok(Some(daemon)) => drop(daemon.sync()),
-        Ok(None) | Err(_) => {}
+    if let Ok(Some(daemon)) = Daemon::connect_if_running(&place.paths) {
+        drop(daemon.sync());
     }
     let Some(rows) = context.sources.events(&place.paths, &filter)? else {
         writeln!(output.notes, "note: there is no database yet at {}", database.display())?;
