@@ -12,10 +12,13 @@ pub(super) fn reason(machine: &ServiceMachine) -> (String, String) {
     if let Phase::Held { hold, .. } = machine.phase() {
         let files: Vec<_> = machine.spec().watch_config.iter().map(|p| p.display().to_string()).collect();
         let remedy = if files.is_empty() { String::new() } else { format!("{} changes", files.join(" or ")) };
-        let reason = match hold.remedy.as_str() {
-            "" => hold.reason.clone(),
-            remedy => format!("{}; {remedy}", hold.reason),
-        };
+        let mut reason = hold.reason.clone();
+        if !hold.last_words.is_empty() {
+            reason.push_str(&format!(", its last words: {}", hold.last_words));
+        }
+        if !hold.remedy.is_empty() {
+            reason.push_str(&format!("; {}", hold.remedy));
+        }
         return (reason, remedy);
     }
     (reason_of(machine), String::new())

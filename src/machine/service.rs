@@ -26,6 +26,8 @@ pub struct ServiceMachine {
     pub(super) told_hold: Option<String>,
     /// Why the last start did not come about although it may the next time.
     pub(super) short_of: Option<String>,
+    /// The last line on stderr of the run that is ending.
+    last_words: String,
     pub(super) deps: (bool, std::time::Duration),
     /// Whether the adopted run had been ready.
     pub(super) was_ready: bool,
@@ -60,6 +62,7 @@ impl ServiceMachine {
             last_exit: None,
             told_hold: None,
             short_of: None,
+            last_words: String::new(),
             deps,
             was_ready: false,
             epoch: 0,
@@ -89,6 +92,7 @@ impl ServiceMachine {
             }
             Input::Spawned { process } => self.spawned(process, &mut step),
             Input::NotSpawned(refusal) => self.not_spawned(refusal, &mut step),
+            Input::LastWords(words) => self.last_words = words,
             Input::Exited { run_id, exit } => self.exited(run_id, exit, &mut step),
             Input::Ready { run_id } => {
                 if let Phase::Starting(run) = self.phase
@@ -289,7 +293,9 @@ impl ServiceMachine {
                 Next::Failed => self.enter(Phase::Failed, step),
                 Next::Hold => {
                     let code = exit.code().unwrap_or_default();
-                    self.hold(Hold { reason: super::words::code_text(code), remedy: String::new() }, true, step);
+                    let last_words = std::mem::take(&mut self.last_words);
+                    let reason = super::words::code_text(code);
+                    self.hold(Hold { reason, remedy: String::new(), last_words }, true, step);
                 }
             },
         }

@@ -37,6 +37,10 @@ pub struct Hold {
     pub reason: String,
     /// What a person can do, in words; may be empty.
     pub remedy: String,
+    /// The run's own last line on stderr; may be empty. Not part of the reason, since it may hold a time: the same refusal is
+    /// told once.
+    #[serde(default)]
+    pub last_words: String,
 }
 
 /// What is done when the process being stopped is gone.
@@ -166,6 +170,8 @@ pub enum Input {
     },
     /// The spawn did not come about.
     NotSpawned(Refusal),
+    /// The last line on stderr of the run whose end follows.
+    LastWords(String),
     /// A process of ours ended.
     Exited {
         /// Whose run it was.

@@ -27,7 +27,10 @@ pub(super) struct NotStarted {
 
 impl NotStarted {
     fn hold(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { refusal: Refusal::Hold(Hold { reason: reason.into(), remedy: remedy.into() }), port_owner: None }
+        Self {
+            refusal: Refusal::Hold(Hold { reason: reason.into(), remedy: remedy.into(), last_words: String::new() }),
+            port_owner: None,
+        }
     }
 }
 
@@ -52,6 +55,7 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i3
                 refusal: Refusal::Hold(Hold {
                     reason: format!("port {port} is taken by {}", owner.command),
                     remedy: "end that process, and it is started at once".into(),
+                    last_words: String::new(),
                 }),
                 port_owner: owner.pid,
             });

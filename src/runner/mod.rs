@@ -41,7 +41,7 @@ use crate::error::{Error, ErrorKind};
 use crate::journal;
 use crate::machine::Input;
 use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
-use crate::model::{EventType, Moment, Mono, ServiceSpec, StopCause, UnitName};
+use crate::model::{EventType, Exit, Moment, Mono, ServiceSpec, StopCause, UnitName};
 use crate::process::lock::Lock;
 use crate::process::watch::Ended;
 use crate::process::{clock, files, reap, tune};
@@ -309,13 +309,14 @@ impl Runner {
         }
     }
 
-    fn on_end(&mut self, index: Option<usize>, pid: i32, exit: crate::model::Exit, turn: &mut Turn) {
+    fn on_end(&mut self, index: Option<usize>, pid: i32, exit: Exit, turn: &mut Turn) {
         let Some(index) = index else { return };
         self.pids.remove(&pid);
         let Some(service) = self.services[index].as_mut() else { return };
         service.drain(turn.now);
-        if let Some(run_id) = service.machine.run().filter(|run| run.process.pid == pid).map(|run| run.id) {
-            self.drive(index, Input::Exited { run_id, exit }, turn);
+        let run_id = service.machine.run().filter(|run| run.process.pid == pid).map(|run| run.id);
+        if let Some(run_id) = run_id {
+            self.ended(index, run_id, exit, turn);
         }
     }
 
@@ -335,7 +336,7 @@ impl Runner {
                     self.timers.push(Reverse((again, index, u64::MAX)));
                     return;
                 }
-                crate::model::Exit::Unknown
+                Exit::Unknown
             }
         };
         service.await_status = None;
@@ -343,9 +344,19 @@ impl Runner {
             self.poll.remove(&watch);
         }
         service.drain(turn.now);
-        if let Some(run) = service.machine.run().copied() {
-            self.drive(index, Input::Exited { run_id: run.id, exit }, turn);
+        if let Some(run_id) = service.machine.run().map(|run| run.id) {
+            self.ended(index, run_id, exit, turn);
         }
+    }
+
+    fn ended(&mut self, index: usize, run_id: u64, exit: Exit, turn: &mut Turn) {
+        let Some(service) = self.services[index].as_mut() else { return };
+        let refused = exit.code().is_some_and(|code| service.machine.spec().hold_exit_codes.contains(&code));
+        if refused {
+            let words = service.last_words();
+            self.drive(index, Input::LastWords(words), turn);
+        }
+        self.drive(index, Input::Exited { run_id, exit }, turn);
     }
 
     fn on_port_free(&mut self, index: usize, turn: &mut Turn) {

@@ -162,6 +162,13 @@ impl Service {
         String::from_utf8_lossy(&tail).into_owned()
     }
 
+    /// The last line on stderr, as far as it fits into a sentence.
+    pub(super) fn last_words(&self) -> String {
+        let tail = self.tail(1024);
+        let line = tail.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+        line.chars().filter(|c| !c.is_control()).take(160).collect()
+    }
+
     pub(super) fn set_log_spec(&mut self) {
         let spec = self.machine.spec().log;
         for output in self.streams.iter_mut().flatten() {
