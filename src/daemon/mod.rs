@@ -107,8 +107,8 @@ pub fn run(options: Options) -> Result<(), Error> {
     })
 }
 
-/// Reads services.toml. A file that is broken as a whole is an error, unless a runner is alive: then what it runs goes on
-/// being watched from the last good file.
+/// Reads services.toml. What is wrong inside one service is told and disables that one; a file that is broken as a whole is
+/// an error. What runs already goes on all the same: its runner needs no daemon.
 fn first_fleet(options: &Options) -> Result<(Fleet, Vec<String>), Error> {
     let source = config::read(&options.config)?;
     let parsed = config::parse(&source, &options.surroundings);
@@ -431,12 +431,22 @@ fn start_log(paths: &Paths, verbose: bool) {
         .with_writer(std::sync::Mutex::new(log));
     // A terminal that has gone must not end us: an event that cannot be written is dropped.
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let screen = tracing_subscriber::fmt::layer()
-        .with_ansi(terminal)
-        .with_target(false)
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr);
+    let shown = terminal || !under_service_manager();
+    let screen = shown.then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_ansi(terminal)
+            .with_target(false)
+            .log_internal_errors(false)
+            .with_writer(std::io::stderr)
+    });
     let filter = tracing_subscriber::filter::LevelFilter::from_level(level);
     // A second daemon in one process (tests) keeps the first one's.
     let _ = tracing_subscriber::registry().with(filter).with(file).with(screen).try_init();
+}
+
+/// launchd and systemd keep what we print in files that nobody rotates, or in a journal that has our log file's lines already.
+/// (In a terminal window of macOS the first variable is there too, hence the look at the terminal before.)
+fn under_service_manager() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+    set("XPC_SERVICE_NAME") || set("INVOCATION_ID")
 }
