@@ -93,7 +93,7 @@ mod tests {
         let writer = open_writer(&path).unwrap();
         let gate = folder.path().join("gate");
         let script = format!(
-            "echo one; while [ ! -e {0} ]; do sleep 0.01; done; echo two; touch {0}.done; sleep 60",
+            "echo one; while [ ! -e {0} ]; do sleep 0.01; done; echo two; touch {0}.done; exec sleep 60",
             gate.display()
         );
         let _child = Guard(sh(&script).stdout(writer).spawn().unwrap());
