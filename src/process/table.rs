@@ -38,7 +38,8 @@ pub fn scan() -> io::Result<Vec<Entry>> {
     Ok(sys::pids()?.into_iter().filter_map(sys::entry).collect())
 }
 
-/// The marks in the environment that `pid` was started with. `None` when it has none, when it is another user's, or when
+/// The marks in the environment that `pid` was started with. `None` when it has none, when it is another user's, while it
+/// is between two programs (the kernel shows an empty environment in the middle of exec), or when
 /// the system does not show it (macOS hides the environment of Apple's own programs, `/bin/sh` among them; such
 /// processes are found by their ancestry).
 pub fn marker(pid: i32) -> Option<Marker> {
@@ -94,9 +95,9 @@ mod tests {
                 .unwrap(),
         );
         let me = i32::try_from(std::process::id()).unwrap();
-        let grandchild = wait_for("grandchild with its own program", || {
+        let grandchild = wait_for("grandchild with its marks", || {
             let below = descendants(&scan().unwrap(), child.pid());
-            below.first().copied().filter(|entry| crate::process::describe(entry.pid).contains("sleep"))
+            below.first().copied().filter(|entry| marker(entry.pid).is_some())
         });
         let all = descendants(&scan().unwrap(), me);
         let place = |pid| all.iter().position(|entry| entry.pid == pid);
