@@ -1,0 +1,4 @@
+//! The program from outside: real processes, real files, the real database. One test binary for all themes.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
