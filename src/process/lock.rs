@@ -4,6 +4,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
+
+use super::clock;
+use super::identity::{self, State};
+
+/// How long a dead holder's lock is waited for, and how often it is tried meanwhile.
+const HEIR_WITHIN: Duration = Duration::from_secs(2);
+const TRY_EVERY: Duration = Duration::from_millis(1);
 
 /// An exclusive lock (flock) on a file that holds our pid. Given back when it is dropped and when we die; not inherited
 /// by children. The file itself stays: whoever removes a lock file lets two hold 'the' lock.
@@ -38,12 +46,26 @@ impl NotLocked {
 
 impl Lock {
     /// Takes the lock at `path`, or says at once who has it.
+    ///
+    /// Who was killed while starting a program leaves the lock to that child, until exec closes it or fails. That is waited
+    /// for: the lock is free in a moment, and before that moment the child cannot be told from its parent by its marks, so
+    /// that whoever looked around now would not see it.
     pub fn acquire(path: &Path) -> Result<Self, NotLocked> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(NotLocked::Held { pid: read_pid(&mut file) }),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
+        let mut give_up = None;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+            let pid = read_pid(&mut file);
+            let dead = pid.is_some_and(|pid| !matches!(identity::state(pid), State::Running(_)));
+            let now = clock::now().mono;
+            if !dead || now >= *give_up.get_or_insert(now.plus(HEIR_WITHIN)) {
+                return Err(NotLocked::Held { pid });
+            }
+            pause();
         }
         // The lock holds whatever becomes of the text in it, which is for messages only: a full disk is no reason to
         // leave services alone.
@@ -66,8 +88,17 @@ fn write_pid(file: &mut File) -> io::Result<()> {
     file.write_all(format!("{}\n", std::process::id()).as_bytes())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the kernel tells nobody when a lock becomes free, but who blocks in flock"
+)]
+fn pause() {
+    std::thread::sleep(TRY_EVERY);
+}
+
 fn read_pid(file: &mut File) -> Option<i32> {
     let mut text = String::new();
+    file.rewind().ok()?;
     file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
 }
@@ -93,6 +124,26 @@ mod tests {
         let again = Lock::acquire(&path).unwrap();
         assert!(path.exists());
         drop(again);
+    }
+
+    #[test]
+    fn what_a_dead_holder_left_to_its_child_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, gate) = (folder.path().join("lock"), folder.path().join("gate"));
+        let mut dead = sh("exit 0").spawn().unwrap();
+        std::fs::write(&path, format!("{}\n", dead.id())).unwrap();
+        dead.wait().unwrap();
+        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        file.lock().unwrap();
+        let script = format!("while [ ! -e {} ]; do sleep 0.01; done", gate.display());
+        // The same open file, as a child has it that has not called exec yet.
+        let _child = Guard(sh(&script).stdin(file).spawn().unwrap());
+        assert!(File::open(&path).unwrap().try_lock().is_err());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| Lock::acquire(&path));
+            std::fs::write(&gate, "").unwrap();
+            assert!(waiting.join().unwrap().is_ok());
+        });
     }
 
     #[test]
