@@ -6,6 +6,7 @@
 
 mod api;
 mod embedded;
+mod keep;
 mod ledger;
 mod link;
 mod monitors;
@@ -84,6 +85,7 @@ struct Daemon {
     runners: BTreeMap<String, Linked>,
     embedded: Option<Embedded>,
     monitors: Monitors,
+    pipes: keep::Pipes,
     orders: HashMap<OrderBody, Vec<Answer<OrderReply>>>,
     /// Who waits for the reload under way; `None` while there is none.
     reloading: Option<Vec<Answer<ReloadReply>>>,
@@ -158,6 +160,8 @@ impl Daemon {
             ManagerKind::Launchd | ManagerKind::Systemd => None,
         };
         let monitors = Monitors::new(&fleet);
+        let mut pipes = keep::Pipes::default();
+        pipes.follow(&fleet, &paths);
         let mut daemon = Self {
             options,
             paths,
@@ -169,6 +173,7 @@ impl Daemon {
             runners: BTreeMap::new(),
             embedded,
             monitors,
+            pipes,
             orders: HashMap::new(),
             reloading: None,
             events,

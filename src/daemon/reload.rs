@@ -102,6 +102,7 @@ impl Daemon {
             None => {
                 self.faults.clear();
                 self.monitors.follow(&self.fleet);
+                self.pipes.follow(&self.fleet, &self.paths);
                 for linked in self.runners.values() {
                     for view in linked.views.values() {
                         self.monitors.saw(view);

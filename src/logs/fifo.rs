@@ -18,7 +18,11 @@ pub fn ensure(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    Ok(mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?)
+    match mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
+        // Runner and daemon may come at the same moment.
+        Err(nix::errno::Errno::EEXIST) => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 /// The runner's end: never blocks, and as it could write as well it never sees an end of file.
@@ -33,6 +37,11 @@ pub fn open_reader(path: &Path) -> io::Result<OwnedFd> {
 /// open file of its own: the reader's non-blocking mode is not shared with it.
 pub fn open_writer(path: &Path) -> io::Result<OwnedFd> {
     open(path, 0)
+}
+
+/// A third party's end, which keeps what is in the FIFO while neither runner nor service lives.
+pub fn open_keeper(path: &Path) -> io::Result<OwnedFd> {
+    open(path, libc::O_NONBLOCK)
 }
 
 fn open(path: &Path, flags: i32) -> io::Result<OwnedFd> {
