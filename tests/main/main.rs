@@ -1,4 +1,6 @@
 //! The program from outside: real processes, real files, the real database. One test binary for all themes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod chaos;
 mod support;
+mod witness;

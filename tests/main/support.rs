@@ -108,14 +108,12 @@ impl Env {
         Output { status, stdout: out.join().unwrap().unwrap(), stderr: err.join().unwrap().unwrap() }
     }
 
-    /// Starts the daemon, and does not wait for it. Its pid.
+    /// Starts the daemon, and does not wait for it; one that still lives is killed before. Its pid.
     pub fn spawn_daemon(&self) -> i32 {
+        self.kill_daemon();
         let child = self.command(&["run"]).spawn().unwrap();
         let pid = pid_of(&child);
-        if let Some(mut before) = self.daemon.lock().unwrap().replace(child) {
-            before.kill().ok();
-            before.wait().ok();
-        }
+        *self.daemon.lock().unwrap() = Some(child);
         pid
     }
 
@@ -310,6 +308,21 @@ fn processes(dir: &Path, state_dir: &Path) -> Vec<Process> {
     text.lines().filter_map(process).collect()
 }
 
+/// For a test that changes its whole process: runs it again in one of its own. Whether this is that one.
+pub fn in_own_process(test: &str) -> bool {
+    const INNER: &str = "SUPERVISOR_TEST_INNER";
+    if std::env::var_os(INNER).is_some() {
+        return true;
+    }
+    #[expect(clippy::disallowed_methods, reason = "this test binary")]
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(INNER, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    println!("{said}");
+    assert!(output.status.success() && said.contains("1 passed"), "{test} failed in its own process");
+    false
+}
+
 /// Ends and reaps its child.
 pub struct Guard(pub Child);
 
@@ -337,6 +350,14 @@ pub fn wait_for<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
 /// The same with a bound of one's own.
 pub fn wait_within<T>(what: &str, within: Duration, ready: impl FnMut() -> Option<T>) -> T {
     try_wait(within, ready).unwrap_or_else(|| panic!("not within {} s: {what}", within.as_secs()))
+}
+
+/// Lets time pass, and looks at things all the while.
+pub fn pass(time: Duration, mut look: impl FnMut()) {
+    try_wait(time, || {
+        look();
+        None::<()>
+    });
 }
 
 /// Waits for an answer; `None` when there was none in time. The only place that sleeps.
