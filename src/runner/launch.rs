@@ -51,9 +51,10 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i3
     }
     for port in &spec.ports {
         if let Some(owner) = ports::taken(*port) {
+            let pid = owner.pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
             return Err(NotStarted {
                 refusal: Refusal::Hold(Hold {
-                    reason: format!("port {port} is taken by {}", owner.command),
+                    reason: format!("port {port} is taken by {}{pid}", owner.command),
                     remedy: "end that process, and it is started at once".into(),
                     last_words: String::new(),
                 }),

@@ -4,3 +4,4 @@
 mod chaos;
 mod support;
 mod witness;
+mod told;
