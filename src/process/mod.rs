@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod describe;
 pub mod files;
+pub mod folders;
 pub mod identity;
 pub mod lock;
 pub mod ports;

@@ -1,42 +1,56 @@
-//! Tells when something changed that a held service was held for: its `watch_config`, its program, its `env_file`.
-//!
-//! The watcher (inotify, FSEvents) has a thread of its own, which exists only while something is held.
+//! Tells when something changed that a held service was held for: its `watch_config`, its program, its `env_file`, its
+//! working directory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use polling::Poller;
 
 use super::environment;
 use crate::model::{Program, ServiceSpec, UnitName};
+use crate::process::folders::Folders;
 
-type Touched = Arc<Mutex<BTreeSet<PathBuf>>>;
-
-/// The files that held services wait for.
+/// The files that held services wait for. Folders are watched only while something is held.
 pub(super) struct Changes {
-    waker: Arc<Poller>,
-    touched: Touched,
-    watcher: Option<RecommendedWatcher>,
+    folders: Folders,
     /// Folders watched, with how many files in them are waited for.
-    folders: BTreeMap<PathBuf, usize>,
-    files: BTreeMap<UnitName, BTreeSet<PathBuf>>,
+    counts: BTreeMap<PathBuf, usize>,
+    waiting: BTreeMap<UnitName, Waiting>,
 }
 
-/// What a set of files looked like: enough to see that one was replaced, written or made.
+struct Waiting {
+    files: BTreeSet<PathBuf>,
+    look: Look,
+}
+
+/// What a set of files looks like: enough to see that one was made, replaced, written or permitted.
 pub(super) type Look = Vec<Option<(u64, u64, i64, i64)>>;
 
 /// Looks at the files that a service names in `watch_config`.
 pub(super) fn look(spec: &ServiceSpec) -> Look {
+    look_at(spec.watch_config.iter())
+}
+
+fn look_at<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Look {
     use std::os::unix::fs::MetadataExt;
-    let one = |path: &PathBuf| std::fs::metadata(path).ok().map(|m| (m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
-    spec.watch_config.iter().map(one).collect()
+    // A folder's times change with every file in it; that it is there is all that is waited for.
+    let one = |path: &PathBuf| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some(if meta.is_dir() {
+            (meta.ino(), 0, 0, 0)
+        } else {
+            (meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec())
+        })
+    };
+    files.map(one).collect()
 }
 
 impl Changes {
-    pub(super) fn new(waker: Arc<Poller>) -> Self {
-        Self { waker, touched: Touched::default(), watcher: None, folders: BTreeMap::new(), files: BTreeMap::new() }
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self { folders: Folders::new()?, counts: BTreeMap::new(), waiting: BTreeMap::new() })
+    }
+
+    pub(super) fn watches(&self, name: &UnitName) -> bool {
+        self.waiting.contains_key(name)
     }
 
     /// Begins to watch what `spec` may be held for. A folder that cannot be watched is left to the slow retry.
@@ -44,73 +58,55 @@ impl Changes {
         if self.watches(&spec.name) {
             return;
         }
-        if self.watcher.is_none() {
-            let (waker, touched) = (self.waker.clone(), self.touched.clone());
-            let tell = move |event: notify::Result<notify::Event>| {
-                let Ok(event) = event else { return };
-                if event.kind.is_access() {
-                    return;
-                }
-                touched.lock().unwrap_or_else(PoisonError::into_inner).extend(event.paths);
-                // A loop that is gone needs no waking.
-                let _ = waker.notify();
-            };
-            self.watcher = notify::recommended_watcher(tell).ok();
-        }
         let files = waited_for(spec);
-        for file in &files {
-            let Some(folder) = file.parent() else { continue };
-            let count = self.folders.entry(folder.into()).or_insert(0);
-            *count += 1;
-            if *count == 1
-                && let Some(watcher) = &mut self.watcher
-            {
-                let _ = watcher.watch(folder, RecursiveMode::NonRecursive);
-            }
+        for folder in folders_of(&files) {
+            *self.counts.entry(folder.into()).or_insert(0) += 1;
+            let inside: Vec<&Path> =
+                files.iter().map(PathBuf::as_path).filter(|file| file.parent() == Some(folder)).collect();
+            let _ = self.folders.watch(folder, &inside);
         }
-        self.files.insert(spec.name.clone(), files);
-    }
-
-    pub(super) fn watches(&self, name: &UnitName) -> bool {
-        self.files.contains_key(name)
+        let look = look_at(files.iter());
+        self.waiting.insert(spec.name.clone(), Waiting { files, look });
     }
 
     /// Ends it.
     pub(super) fn unwatch(&mut self, name: &UnitName) {
-        let Some(files) = self.files.remove(name) else { return };
-        for folder in files.iter().filter_map(|file| file.parent()) {
-            let Some(count) = self.folders.get_mut(folder) else { continue };
+        let Some(waiting) = self.waiting.remove(name) else { return };
+        for folder in folders_of(&waiting.files) {
+            let Some(count) = self.counts.get_mut(folder) else { continue };
             *count -= 1;
             if *count == 0 {
-                self.folders.remove(folder);
-                if let Some(watcher) = &mut self.watcher {
-                    let _ = watcher.unwatch(folder);
+                self.counts.remove(folder);
+                self.folders.unwatch(folder);
+            }
+        }
+    }
+
+    /// The services whose files have changed since the last call.
+    pub(super) fn take(&mut self) -> Vec<UnitName> {
+        let changed = self.folders.take();
+        let mut names = Vec::new();
+        for (name, waiting) in &mut self.waiting {
+            if folders_of(&waiting.files).iter().any(|folder| changed.iter().any(|c| c == folder)) {
+                let look = look_at(waiting.files.iter());
+                if look != waiting.look {
+                    waiting.look = look;
+                    names.push(name.clone());
                 }
             }
         }
-        if self.files.is_empty() {
-            self.watcher = None;
-        }
-    }
-
-    /// The services that wait for a file touched since the last call.
-    pub(super) fn take(&mut self) -> Vec<UnitName> {
-        if self.files.is_empty() {
-            return Vec::new();
-        }
-        let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
-        if touched.is_empty() {
-            return Vec::new();
-        }
-        let hit = |file: &PathBuf| touched.iter().any(|t| t == file || same_name(t, file));
-        self.files.iter().filter(|(_, files)| files.iter().any(hit)).map(|(name, _)| name.clone()).collect()
+        names
     }
 }
 
-/// Events carry real paths (on macOS `/private/tmp` for `/tmp`), so the last part decides where the folders differ in spelling.
-fn same_name(touched: &Path, file: &Path) -> bool {
-    touched.file_name() == file.file_name()
-        && touched.parent().and_then(|p| p.canonicalize().ok()) == file.parent().and_then(|p| p.canonicalize().ok())
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folders.as_fd()
+    }
+}
+
+fn folders_of(files: &BTreeSet<PathBuf>) -> BTreeSet<&Path> {
+    files.iter().filter_map(|file| file.parent()).collect()
 }
 
 fn waited_for(spec: &ServiceSpec) -> BTreeSet<PathBuf> {

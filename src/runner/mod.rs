@@ -153,7 +153,8 @@ impl Runner {
             .map_err(|e| Error::io("cannot open the control socket", &paths.runner_socket(&id), &e))?;
         let journal = journal::Writer::open(&paths.runners(), &id, &boot_id, now.boot_ns)
             .map_err(|e| Error::io("cannot open the journal in", &paths.runners(), &e))?;
-        let changes = Changes::new(poll.waker());
+        let changes = Changes::new().map_err(|e| internal("cannot watch folders", e))?;
+        poll.add(&changes, Token::Changes, false).map_err(|e| internal("cannot watch folders", e))?;
         let mut runner = Self {
             id,
             options,
@@ -238,13 +239,15 @@ impl Runner {
                     Token::Signals => self.on_signals(&mut turn),
                     Token::Watch(index) => self.on_watch(index, &mut turn),
                     Token::PortOwner(index) => self.on_port_free(index, &mut turn),
+                    Token::Changes => {
+                        for name in self.changes.take() {
+                            self.on_index(&name, Input::Changed, &mut turn);
+                        }
+                    }
                     _ => {}
                 }
             }
             self.on_time(&mut turn);
-            for name in self.changes.take() {
-                self.on_index(&name, Input::Changed, &mut turn);
-            }
             self.spawn_all(&mut turn);
             for token in &ready {
                 match *token {

@@ -12,6 +12,7 @@ use polling::{Event, Events, PollMode, Poller};
 pub(super) enum Token {
     Signals,
     Listener,
+    Changes,
     Connection(usize),
     Stdout(usize),
     Stderr(usize),
@@ -20,7 +21,7 @@ pub(super) enum Token {
     PortOwner(usize),
 }
 
-const KINDS: usize = 8;
+const KINDS: usize = 9;
 
 impl Token {
     fn key(self) -> usize {
@@ -33,6 +34,7 @@ impl Token {
             Self::Watch(index) => (5, index),
             Self::Notify(index) => (6, index),
             Self::PortOwner(index) => (7, index),
+            Self::Changes => (8, 0),
         };
         index * KINDS + kind
     }
@@ -47,26 +49,22 @@ impl Token {
             4 => Self::Stderr(index),
             5 => Self::Watch(index),
             6 => Self::Notify(index),
-            _ => Self::PortOwner(index),
+            7 => Self::PortOwner(index),
+            _ => Self::Changes,
         }
     }
 }
 
 /// epoll or kqueue.
 pub(super) struct Poll {
-    poller: std::sync::Arc<Poller>,
+    poller: Poller,
     events: Events,
 }
 
 impl Poll {
     pub(super) fn new() -> io::Result<Self> {
         let events = Events::with_capacity(NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN));
-        Ok(Self { poller: std::sync::Arc::new(Poller::new()?), events })
-    }
-
-    /// A handle that wakes the loop from another thread.
-    pub(super) fn waker(&self) -> std::sync::Arc<Poller> {
-        self.poller.clone()
+        Ok(Self { poller: Poller::new()?, events })
     }
 
     /// Watches `fd` for input, and for room for output if `writes`.
@@ -128,5 +126,6 @@ mod tests {
         }
         assert_eq!(Token::of_key(Token::Signals.key()), Token::Signals);
         assert_eq!(Token::of_key(Token::Listener.key()), Token::Listener);
+        assert_eq!(Token::of_key(Token::Changes.key()), Token::Changes);
     }
 }

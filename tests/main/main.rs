@@ -3,5 +3,5 @@
 
 mod chaos;
 mod support;
-mod witness;
 mod told;
+mod witness;
