@@ -4,7 +4,7 @@ use super::records::{self, End};
 use super::service::{ServiceMachine, Step};
 use super::types::{Effect, Fate, Found, Phase, Run, Saved, SavedPhase, Then};
 use crate::model::{EventType, Exit, ExitClass, LastExit, StopCause};
-use crate::policy::{Next, classify, next_after, stop_plan};
+use crate::policy::{classify, stop_plan};
 
 impl ServiceMachine {
     pub(super) fn begin(
@@ -46,26 +46,26 @@ impl ServiceMachine {
             | SavedPhase::Failed
             | SavedPhase::Down => return self.take_over(None, alive, step),
         };
-        let lost = match fate {
+        let end = match fate {
             Fate::Fine => return self.take_over(stopping, alive, step),
-            Fate::Recorded => None,
-            Fate::Gone => old,
+            Fate::Recorded(end) => {
+                self.last_exit = Some(LastExit::new(end.class, end.exit, end.at_ms));
+                if same_boot {
+                    self.backoff.ended(&self.spec, end.class, end.uptime, step.at.mono);
+                }
+                Some((end.class, end.exit))
+            }
+            Fate::Gone => old.map(|run| (self.lose(&run, stopping.map(|(cause, _)| cause), step), Exit::Unknown)),
         };
-        let class = lost.map(|run| self.lose(&run, stopping.map(|(cause, _)| cause), step));
         if let Some(found) = alive {
             return self.adopt(found, None, step);
         }
-        match stopping.map(|(_, then)| then) {
-            Some(Then::Start) => self.want_start(false, step),
-            Some(Then::Again) => self.want_start(true, step),
-            Some(Then::Down | Then::Leave) | None => match class.map(|class| next_after(class, self.spec.restart)) {
-                Some(Next::Done) if same_boot && self.intent.up && stopping.is_none() => self.enter(Phase::Done, step),
-                Some(Next::Failed) if same_boot && self.intent.up && stopping.is_none() => {
-                    self.enter(Phase::Failed, step)
-                }
-                // A new boot is a fresh start; within one boot the throttle counts from the last start.
-                _ => self.want_start(same_boot && stopping.is_none(), step),
-            },
+        match (stopping.map(|(_, then)| then), end) {
+            // A new boot is a fresh start; within one boot what would have followed follows.
+            (None | Some(Then::Again), Some((class, exit))) if same_boot && self.intent.up => {
+                self.follow(class, exit, step);
+            }
+            _ => self.want_start(false, step),
         }
     }
 
@@ -88,6 +88,9 @@ impl ServiceMachine {
         }
         step.record(EventType::RunnerAdopted, records::adopted(&run));
         match stopping {
+            // Who wanted to leave it is gone, and an order may have been stored after this was: what is wanted now counts.
+            Some((cause, Then::Down | Then::Leave)) if self.intent.up => self.stop(run, cause, Then::Start, step),
+            Some((cause, _)) if !self.intent.up => self.stop(run, cause, Then::Down, step),
             Some((cause, then)) => self.stop(run, cause, then, step),
             None if !self.intent.up => self.stop(run, StopCause::Operator, Then::Down, step),
             None if self.was_ready => self.enter(Phase::Up(run), step),
@@ -109,6 +112,15 @@ impl ServiceMachine {
         });
         step.effects.push(Effect::Sweep { run_id: run.id, process: run.process });
         class
+    }
+
+    /// A stop that is under way ends by when one that begins now would: whoever asks last may have less time.
+    pub(super) fn hasten(&mut self, cause: StopCause, step: &Step) {
+        let latest = step.at.mono.plus(stop_plan(&self.spec, cause, false).wait);
+        if let Phase::Stopping { until, .. } = &mut self.phase {
+            *until = latest.min(*until);
+            self.epoch += 1;
+        }
     }
 
     /// The step of the ladder that ends `run`.

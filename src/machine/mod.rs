@@ -16,15 +16,20 @@
 
 mod begin;
 mod explain;
+#[cfg(test)]
+mod model_test;
 mod monitor;
 mod read;
 mod records;
 mod service;
+#[cfg(test)]
+mod service_tests;
 mod types;
 pub mod words;
 
 pub use monitor::{Act, MonitorMachine, ProbeOutcome, Seen};
 pub use service::ServiceMachine;
 pub use types::{
-    Effect, Fate, Found, Hold, Input, Phase, ProcessRef, Refusal, Run, Saved, SavedPhase, Then, Ticket, TicketState,
+    Effect, Fate, Found, Hold, Input, Phase, ProcessRef, RecordedEnd, Refusal, Run, Saved, SavedPhase, Then, Ticket,
+    TicketState,
 };

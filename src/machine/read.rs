@@ -1,4 +1,4 @@
-//! What can be asked of a `ServiceMachine` without changing it.
+//! What can be asked of a `ServiceMachine`, and the one thing it is told besides its inputs.
 
 use super::service::ServiceMachine;
 use super::types::{Phase, Run, Saved, SavedPhase, Then, Ticket, TicketState};
@@ -41,6 +41,12 @@ impl ServiceMachine {
         &self.intent
     }
 
+    /// What is wanted now, as it is stored: another runner may have had the service when somebody said so.
+    pub fn set_intent(&mut self, intent: Intent) {
+        self.intent = intent;
+        self.epoch += 1;
+    }
+
     /// What is happening.
     pub fn phase(&self) -> &Phase {
         &self.phase
@@ -58,6 +64,8 @@ impl ServiceMachine {
     pub fn save(&self, boot_id: &str) -> Saved {
         let phase = match &self.phase {
             Phase::Idle | Phase::LockedOut { .. } | Phase::Spawning { .. } => SavedPhase::Idle,
+            // Asked for and not waiting for throttle: a successor starts it as one that nobody has started yet.
+            Phase::Blocked { automatic: false, .. } => SavedPhase::Idle,
             Phase::Blocked { since, .. } => SavedPhase::Waiting { until: *since },
             Phase::Delayed { until } => SavedPhase::Waiting { until: *until },
             Phase::Starting(run) => SavedPhase::Starting(*run),
@@ -131,6 +139,7 @@ impl ServiceMachine {
         let reason = || super::explain::reason(self).0;
         match (ticket.verb, &self.phase) {
             (Verb::Stop, Phase::Down | Phase::Idle | Phase::Done | Phase::Failed) => TicketState::Done("down".into()),
+            (Verb::Stop, Phase::LockedOut { .. }) => TicketState::Failed(reason()),
             (Verb::Stop, Phase::Stopping { .. }) => TicketState::Pending,
             (Verb::Stop, _) if self.intent.up => TicketState::Failed("somebody else started it again".into()),
             (Verb::Stop, _) => TicketState::Pending,

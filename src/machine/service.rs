@@ -113,10 +113,8 @@ impl ServiceMachine {
                 Phase::Starting(run) | Phase::Up(run) => self.stop(run, cause, Then::Leave, &mut step),
                 Phase::Stopping { ref mut then, .. } => {
                     *then = Then::Leave;
-                    self.epoch += 1;
+                    self.hasten(cause, &step);
                 }
-                // Nobody asks for a spawn and for this in one turn of the loop.
-                Phase::Spawning { .. } => {}
                 _ => self.enter(Phase::Idle, &mut step),
             },
         }
@@ -124,6 +122,10 @@ impl ServiceMachine {
     }
 
     fn order(&mut self, verb: Verb, by: String, cause: Option<StopCause>, step: &mut Step) {
+        // Its orders are for who has it; ours would not reach the process.
+        if matches!(self.phase, Phase::LockedOut { .. }) {
+            return;
+        }
         let cause = cause.unwrap_or(StopCause::Operator);
         // A verdict of the daemon is no wish of the operator: it neither brings up what is to be down, nor forgives.
         let wish = cause == StopCause::Operator;
@@ -142,7 +144,9 @@ impl ServiceMachine {
             step.record(EventType::ServiceRestart, records::ordered(self.run_id, &by));
         }
         match (verb, &mut self.phase) {
-            (_, Phase::Spawning { .. } | Phase::LockedOut { .. }) => {}
+            (Verb::Start | Verb::Restart, Phase::Spawning { .. }) => {}
+            // It is not ours yet, or not any more.
+            (_, Phase::LockedOut { .. } | Phase::Idle) => {}
             (Verb::Start, Phase::Starting(_) | Phase::Up(_)) => {}
             (Verb::Start, Phase::Stopping { then, .. }) => {
                 if *then == Then::Down {
@@ -174,7 +178,7 @@ impl ServiceMachine {
             (Verb::Stop, Phase::Stopping { then, .. }) => {
                 if *then != Then::Leave {
                     *then = Then::Down;
-                    self.epoch += 1;
+                    self.hasten(cause, step);
                 }
             }
             (Verb::Stop, _) => self.enter(Phase::Down, step),
@@ -287,19 +291,24 @@ impl ServiceMachine {
                 self.backoff.forgive();
                 self.want_start(false, step);
             }
-            Some(Then::Again) | None => match next_after(class, self.spec.restart) {
-                Next::Again => self.want_start(true, step),
-                Next::Done => self.enter(Phase::Done, step),
-                Next::Failed => self.enter(Phase::Failed, step),
-                Next::Hold => {
-                    let code = exit.code().unwrap_or_default();
-                    let last_words = std::mem::take(&mut self.last_words);
-                    let reason = super::words::code_text(code);
-                    self.hold(Hold { reason, remedy: String::new(), last_words }, true, step);
-                }
-            },
+            Some(Then::Again) | None => self.follow(class, exit, step),
         }
         step.effects.push(Effect::Sweep { run_id: run.id, process: run.process });
+    }
+
+    /// What follows the end of a run while it is wanted up.
+    pub(super) fn follow(&mut self, class: ExitClass, exit: Exit, step: &mut Step) {
+        match next_after(class, self.spec.restart) {
+            Next::Again => self.want_start(true, step),
+            Next::Done => self.enter(Phase::Done, step),
+            Next::Failed => self.enter(Phase::Failed, step),
+            Next::Hold => {
+                let code = exit.code().unwrap_or_default();
+                let last_words = std::mem::take(&mut self.last_words);
+                let reason = super::words::code_text(code);
+                self.hold(Hold { reason, remedy: String::new(), last_words }, true, step);
+            }
+        }
     }
 
     fn tick(&mut self, step: &mut Step) {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::model::{EventType, Exit, LastExit, Moment, Mono, ServiceSpec, Signal, StopCause, wire::Verb};
+use crate::model::{EventType, Exit, ExitClass, LastExit, Moment, Mono, ServiceSpec, Signal, StopCause, wire::Verb};
 use crate::policy::Backoff;
 
 /// A process that cannot be mistaken for another one with the same pid.
@@ -217,9 +217,22 @@ pub enum Fate {
     /// There was none, or it lives.
     Fine,
     /// It is gone, and its end is in the journal already.
-    Recorded,
+    Recorded(RecordedEnd),
     /// It is gone, and nobody saw how.
     Gone,
+}
+
+/// An end that the predecessor put on record, and then had no time to act upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordedEnd {
+    /// What it counted as.
+    pub class: ExitClass,
+    /// How it ended.
+    pub exit: Exit,
+    /// How long it had lived; zero where that is not known.
+    pub uptime: std::time::Duration,
+    /// When, milliseconds since 1970 UTC.
+    pub at_ms: i64,
 }
 
 /// What is to be done, in this order.

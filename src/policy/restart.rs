@@ -35,7 +35,7 @@ pub fn classify(exit: Exit, cause: Option<StopCause>, success: &[i32], hold: &[i
     }
 }
 
-/// What follows the end of a run that nobody asked to end.
+/// What follows the end of a run while its service is wanted up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Another run, as soon as the back-off allows.
@@ -53,7 +53,8 @@ pub fn next_after(class: ExitClass, mode: RestartMode) -> Next {
     match (class, mode) {
         (ExitClass::Refused, RestartMode::Always | RestartMode::OnFailure) => Next::Hold,
         (ExitClass::Recycled, RestartMode::OnFailure | RestartMode::Never) => Next::Done,
-        (ExitClass::Requested, RestartMode::Never) => Next::Done,
+        // `restart` is about ends that nobody asked for; whoever asks for one and wants it up wants another run.
+        (ExitClass::Requested, _) => Next::Again,
         (_, RestartMode::Never) => Next::Failed,
         (_, RestartMode::Always | RestartMode::OnFailure) => Next::Again,
     }
@@ -171,7 +172,7 @@ mod tests {
             (ExitClass::StartTimeout, [Next::Again, Next::Again, Next::Failed]),
             (ExitClass::OverMemory, [Next::Again, Next::Again, Next::Failed]),
             (ExitClass::Lost, [Next::Again, Next::Again, Next::Failed]),
-            (ExitClass::Requested, [Next::Again, Next::Again, Next::Done]),
+            (ExitClass::Requested, [Next::Again, Next::Again, Next::Again]),
         ];
         for (class, wanted) in table {
             assert_eq!([Always, OnFailure, Never].map(|mode| next_after(class, mode)), wanted, "{class}");

@@ -7,8 +7,8 @@ use super::service::{self, Service};
 use super::sweep::Job;
 use super::{Runner, Turn};
 use crate::journal;
-use crate::machine::{Fate, Found, Input, ProcessRef, Run, Saved, SavedPhase};
-use crate::model::{EventType, Moment, ServiceSpec, UnitName, paths::Paths};
+use crate::machine::{Fate, Found, Input, Phase, ProcessRef, RecordedEnd, Run, Saved, SavedPhase};
+use crate::model::{EventType, Exit, ExitClass, Moment, Record, ServiceSpec, Signal, UnitName, paths::Paths};
 use crate::process::lock::Lock;
 use crate::process::table::{self, Entry};
 use crate::process::watch::Watch;
@@ -18,8 +18,8 @@ use crate::process::{clock, files, identity};
 pub(super) struct Traces {
     /// Living processes that carry our mark, by service.
     marked: HashMap<String, Vec<(u64, Entry)>>,
-    /// The highest run of each service whose start and whose end the journal has.
-    recorded: HashMap<UnitName, (u64, u64)>,
+    /// The last run of each service whose start the journal has, and the last whose end.
+    recorded: HashMap<UnitName, (u64, Option<(u64, RecordedEnd)>)>,
 }
 
 impl Traces {
@@ -37,7 +37,7 @@ impl Traces {
                 marked.entry(mark.service).or_default().push((mark.run_id, entry));
             }
         }
-        let mut recorded: HashMap<UnitName, (u64, u64)> = HashMap::new();
+        let mut recorded: HashMap<UnitName, (u64, Option<(u64, RecordedEnd)>)> = HashMap::new();
         // A journal that cannot be read has recorded nothing: its runs are then found again as lost, not as never run.
         let mut reader = journal::Reader::open(&paths.runners(), id).ok();
         while let Some(Ok(records)) = reader.as_mut().map(|reader| reader.read_new(4096)) {
@@ -46,12 +46,12 @@ impl Traces {
             }
             for record in records {
                 let run = record.data.get("run_id").and_then(serde_json::Value::as_u64);
-                let (Some(service), Some(run)) = (record.service, run) else { continue };
-                let (start, end) = recorded.entry(service).or_default();
+                let (Some(service), Some(run)) = (&record.service, run) else { continue };
+                let (start, end) = recorded.entry(service.clone()).or_default();
                 if record.event == EventType::ServiceStart {
                     *start = (*start).max(run);
-                } else if record.event.is_run_end() {
-                    *end = (*end).max(run);
+                } else if record.event.is_run_end() && end.is_none_or(|(last, _)| last <= run) {
+                    *end = recorded_end(&record).map(|end| (run, end));
                 }
             }
         }
@@ -116,7 +116,11 @@ impl Runner {
         let Some(service) = self.services[index].as_mut() else { return };
         let name = service.name().clone();
         match Lock::acquire(&self.paths.service_lock(&name)) {
-            Ok(lock) => service.lock = Some(lock),
+            Ok(lock) => {
+                service.lock = Some(lock);
+                // Until now another runner may have been told what is wanted.
+                service.machine.set_intent(service::read_intent(&self.paths, &name));
+            }
             Err(held) => {
                 self.drive(index, Input::LockedOut { owner: held.pid() }, turn);
                 return;
@@ -143,8 +147,10 @@ impl Runner {
             alive = self.watched(index, run, start_recorded >= run.id);
         }
         let fate = match saved_run {
-            Some(run) if alive.is_none() && end_recorded >= run.id => Fate::Recorded,
-            Some(_) if alive.is_none() => Fate::Gone,
+            Some(run) if alive.is_none() => match end_recorded.filter(|(id, _)| *id >= run.id) {
+                Some((_, end)) => Fate::Recorded(end),
+                None => Fate::Gone,
+            },
             _ => Fate::Fine,
         };
         if alive.is_none()
@@ -180,7 +186,9 @@ impl Runner {
 
     /// Tries again for the services whose locks others had.
     pub(super) fn retry_locks(&mut self, turn: &mut Turn) {
-        let waiting = |service: &Option<Service>| service.as_ref().is_some_and(|s| s.lock.is_none());
+        // What is to be left, alone or with all others, does not begin any more.
+        let left = |s: &Service| s.retiring || *s.machine.phase() == Phase::Idle;
+        let waiting = |service: &Option<Service>| service.as_ref().is_some_and(|s| s.lock.is_none() && !left(s));
         let waiting: Vec<usize> = (0..self.services.len()).filter(|i| waiting(&self.services[*i])).collect();
         for index in waiting {
             let Some(service) = &self.services[index] else { continue };
@@ -192,6 +200,20 @@ impl Runner {
             }
         }
     }
+}
+
+/// What the record of an end says of it.
+fn recorded_end(record: &Record) -> Option<RecordedEnd> {
+    let text = |key: &str| record.data.get(key).and_then(serde_json::Value::as_str);
+    let number = |key: &str| record.data.get(key).and_then(serde_json::Value::as_i64);
+    let class = text("class").and_then(|class| ExitClass::ALL.into_iter().find(|c| c.as_str() == class))?;
+    let exit = match (text("signal").and_then(Signal::parse), number("exit_code")) {
+        (Some(signal), _) => Exit::Signal { signal, core: record.data.contains_key("core_dumped") },
+        (None, Some(code)) => Exit::Code(i32::try_from(code).unwrap_or(-1)),
+        (None, None) => Exit::Unknown,
+    };
+    let uptime = std::time::Duration::from_millis(number("uptime_ms").and_then(|ms| ms.try_into().ok()).unwrap_or(0));
+    Some(RecordedEnd { class, exit, uptime, at_ms: record.wall_ms })
 }
 
 fn started(entry: &Entry, now: Moment) -> Moment {

@@ -95,6 +95,11 @@ impl Runner {
     pub(super) fn spawn_all(&mut self, turn: &mut Turn) {
         while !turn.spawns.is_empty() {
             for (index, run_id, attempt) in std::mem::take(&mut turn.spawns) {
+                let phase = self.services.get(index).and_then(Option::as_ref).map(|s| s.machine.phase());
+                // It may have been told meanwhile to stop or to be left.
+                if !matches!(phase, Some(Phase::Spawning { .. })) {
+                    continue;
+                }
                 let input = self.spawn(index, run_id, attempt);
                 self.drive(index, input, turn);
             }
