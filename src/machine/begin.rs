@@ -1,8 +1,10 @@
 //! The first step of a machine: taking over from a predecessor.
 
+use serde_json::{Map, Value};
+
 use super::records::{self, End};
 use super::service::{ServiceMachine, Step};
-use super::types::{Effect, Fate, Found, Phase, Run, Saved, SavedPhase, Then};
+use super::types::{Effect, Fate, Found, Phase, ProcessRef, RecordedEnd, Run, Saved, SavedPhase, Then};
 use crate::model::{EventType, Exit, ExitClass, LastExit, StopCause};
 use crate::policy::{classify, stop_plan};
 
@@ -29,6 +31,16 @@ impl ServiceMachine {
             SavedPhase::Starting(run) | SavedPhase::Up(run) => (None, Some(run)),
             SavedPhase::Stopping { run, cause, then } => (Some((cause, then)), Some(run)),
             SavedPhase::Idle => return self.take_over(None, alive, step),
+            SavedPhase::Spawning { automatic } if alive.is_none() => {
+                self.run_id += 1;
+                self.backoff.started(step.at.mono, automatic);
+                let end = match fate {
+                    Fate::Recorded(end) => self.recall(end, same_boot, step),
+                    Fate::Fine => self.miss(false, step),
+                    Fate::Gone { start_recorded } => self.miss(start_recorded, step),
+                };
+                return self.go_on(end, same_boot, step);
+            }
             SavedPhase::Waiting { until } if same_boot && self.intent.up && alive.is_none() => {
                 return self.enter(Phase::Delayed { until }, step);
             }
@@ -44,29 +56,68 @@ impl ServiceMachine {
             | SavedPhase::Held { .. }
             | SavedPhase::Done
             | SavedPhase::Failed
+            | SavedPhase::Spawning { .. }
             | SavedPhase::Down => return self.take_over(None, alive, step),
         };
         let end = match fate {
             Fate::Fine => return self.take_over(stopping, alive, step),
-            Fate::Recorded(end) => {
-                self.last_exit = Some(LastExit::new(end.class, end.exit, end.at_ms));
-                if same_boot {
-                    self.backoff.ended(&self.spec, end.class, end.uptime, step.at.mono);
+            Fate::Recorded(end) => Some(self.recall(end, same_boot, step)),
+            Fate::Gone { start_recorded } => old.map(|run| {
+                if !start_recorded {
+                    step.record(EventType::ServiceStart, records::start(&run));
                 }
-                Some((end.class, end.exit))
-            }
-            Fate::Gone => old.map(|run| (self.lose(&run, stopping.map(|(cause, _)| cause), step), Exit::Unknown)),
+                (self.lose(&run, stopping.map(|(cause, _)| cause), step), Exit::Unknown)
+            }),
         };
         if let Some(found) = alive {
             return self.adopt(found, None, step);
         }
         match (stopping.map(|(_, then)| then), end) {
-            // A new boot is a fresh start; within one boot what would have followed follows.
-            (None | Some(Then::Again), Some((class, exit))) if same_boot && self.intent.up => {
-                self.follow(class, exit, step);
-            }
+            (None | Some(Then::Again), Some(end)) => self.go_on(end, same_boot, step),
             _ => self.want_start(false, step),
         }
+    }
+
+    /// What follows a run that ended before its successor's time: within one boot the same as if we had seen it; a new boot is
+    /// a fresh start.
+    fn go_on(&mut self, (class, exit): (ExitClass, Exit), same_boot: bool, step: &mut Step) {
+        if same_boot && self.intent.up {
+            self.follow(class, exit, step);
+        } else {
+            self.want_start(false, step);
+        }
+    }
+
+    /// Takes an end in that the predecessor had put on record.
+    fn recall(&mut self, end: RecordedEnd, same_boot: bool, step: &Step) -> (ExitClass, Exit) {
+        self.last_exit = Some(LastExit::new(end.class, end.exit, end.at_ms));
+        if same_boot {
+            self.backoff.ended(&self.spec, end.class, end.uptime, step.at.mono);
+        }
+        (end.class, end.exit)
+    }
+
+    /// A run that was about to be started when its runner died and of which nothing is there: it may have lived for a moment.
+    /// It is put on record as one that did, without what nobody can know.
+    fn miss(&mut self, start_recorded: bool, step: &mut Step) -> (ExitClass, Exit) {
+        let nobody = ProcessRef { pid: 0, start: 0 };
+        let run =
+            Run { id: self.run_id, process: nobody, started: step.at, attempt: self.backoff.attempts, adopted: false };
+        let unknown = |mut data: Map<String, Value>| {
+            for key in ["pid", "uptime_ms", "started_ms"] {
+                data.entry(key).and_modify(|value| *value = Value::Null);
+            }
+            data.insert("seen".into(), false.into());
+            data
+        };
+        let class = ExitClass::Lost;
+        if !start_recorded {
+            step.record(EventType::ServiceStart, unknown(records::start(&run)));
+        }
+        let end = End { run: &run, exit: Exit::Unknown, class, cause: None, killed: false };
+        step.record(EventType::of_end(class), unknown(records::end(&end, step.at)));
+        self.last_exit = Some(LastExit::new(class, Exit::Unknown, step.at.wall_ms));
+        (class, Exit::Unknown)
     }
 
     fn take_over(&mut self, stopping: Option<(StopCause, Then)>, alive: Option<Found>, step: &mut Step) {

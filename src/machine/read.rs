@@ -63,9 +63,10 @@ impl ServiceMachine {
     /// The record for a successor.
     pub fn save(&self, boot_id: &str) -> Saved {
         let phase = match &self.phase {
-            Phase::Idle | Phase::LockedOut { .. } | Phase::Spawning { .. } => SavedPhase::Idle,
+            Phase::Idle | Phase::LockedOut { .. } => SavedPhase::Idle,
             // Asked for and not waiting for throttle: a successor starts it as one that nobody has started yet.
             Phase::Blocked { automatic: false, .. } => SavedPhase::Idle,
+            Phase::Spawning { automatic, .. } => SavedPhase::Spawning { automatic: *automatic },
             Phase::Blocked { since, .. } => SavedPhase::Waiting { until: *since },
             Phase::Delayed { until } => SavedPhase::Waiting { until: *until },
             Phase::Starting(run) => SavedPhase::Starting(*run),

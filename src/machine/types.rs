@@ -218,8 +218,11 @@ pub enum Fate {
     Fine,
     /// It is gone, and its end is in the journal already.
     Recorded(RecordedEnd),
-    /// It is gone, and nobody saw how.
-    Gone,
+    /// It is gone, and nobody saw how; or it was about to be started, and whether it ever was nobody saw.
+    Gone {
+        /// Whether its start is in the journal already.
+        start_recorded: bool,
+    },
 }
 
 /// An end that the predecessor put on record, and then had no time to act upon.
@@ -298,6 +301,7 @@ impl Saved {
         match &self.phase {
             SavedPhase::Starting(run) | SavedPhase::Up(run) | SavedPhase::Stopping { run, .. } => Some(run),
             SavedPhase::Idle
+            | SavedPhase::Spawning { .. }
             | SavedPhase::Waiting { .. }
             | SavedPhase::Held { .. }
             | SavedPhase::Down
@@ -317,6 +321,12 @@ pub enum SavedPhase {
     Waiting {
         /// When the start is due.
         until: Mono,
+    },
+    /// About to be started, as the run after `run_id`: written down before, as the process may have come and gone before
+    /// anybody could write down that it is there.
+    Spawning {
+        /// Whether nobody asked for this start.
+        automatic: bool,
     },
     /// Running, not ready.
     Starting(Run),

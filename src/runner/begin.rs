@@ -23,8 +23,8 @@ pub(super) struct Traces {
 }
 
 impl Traces {
-    /// Reads the process table and the newest part of this runner's journal.
-    pub(super) fn read(paths: &Paths, id: &str) -> Self {
+    /// Reads the process table and the journals: all of them, as a service may have had another runner before.
+    pub(super) fn read(paths: &Paths) -> Self {
         let ours = paths.state_dir().to_string_lossy();
         let mut marked: HashMap<String, Vec<(u64, Entry)>> = HashMap::new();
         for entry in table::scan().unwrap_or_default() {
@@ -38,21 +38,14 @@ impl Traces {
             }
         }
         let mut recorded: HashMap<UnitName, (u64, Option<(u64, RecordedEnd)>)> = HashMap::new();
-        // A journal that cannot be read has recorded nothing: its runs are then found again as lost, not as never run.
-        let mut reader = journal::Reader::open(&paths.runners(), id).ok();
-        while let Some(Ok(records)) = reader.as_mut().map(|reader| reader.read_new(4096)) {
-            if records.is_empty() {
-                break;
-            }
-            for record in records {
-                let run = record.data.get("run_id").and_then(serde_json::Value::as_u64);
-                let (Some(service), Some(run)) = (&record.service, run) else { continue };
-                let (start, end) = recorded.entry(service.clone()).or_default();
-                if record.event == EventType::ServiceStart {
-                    *start = (*start).max(run);
-                } else if record.event.is_run_end() && end.is_none_or(|(last, _)| last <= run) {
-                    *end = recorded_end(&record).map(|end| (run, end));
-                }
+        for record in journaled(paths) {
+            let run = record.data.get("run_id").and_then(serde_json::Value::as_u64);
+            let (Some(service), Some(run)) = (&record.service, run) else { continue };
+            let (start, end) = recorded.entry(service.clone()).or_default();
+            if record.event == EventType::ServiceStart {
+                *start = (*start).max(run);
+            } else if record.event.is_run_end() && end.is_none_or(|(last, _)| last <= run) {
+                *end = recorded_end(&record).map(|end| (run, end));
             }
         }
         Self { marked, recorded }
@@ -146,10 +139,12 @@ impl Runner {
         if let Some(run) = saved_run.filter(|_| same_boot) {
             alive = self.watched(index, run, start_recorded >= run.id);
         }
-        let fate = match saved_run {
-            Some(run) if alive.is_none() => match end_recorded.filter(|(id, _)| *id >= run.id) {
+        let starting =
+            saved.as_ref().filter(|saved| matches!(saved.phase, SavedPhase::Spawning { .. })).map(|s| s.run_id + 1);
+        let fate = match saved_run.map(|run| run.id).or(starting) {
+            Some(run) if alive.is_none() => match end_recorded.filter(|(id, _)| *id >= run) {
                 Some((_, end)) => Fate::Recorded(end),
-                None => Fate::Gone,
+                None => Fate::Gone { start_recorded: start_recorded >= run },
             },
             _ => Fate::Fine,
         };
@@ -195,7 +190,7 @@ impl Runner {
             let free = Lock::acquire(&self.paths.service_lock(service.name()));
             if free.is_ok() {
                 drop(free);
-                let traces = Traces::read(&self.paths, &self.id);
+                let traces = Traces::read(&self.paths);
                 self.begin(index, &traces, turn);
             }
         }
@@ -214,6 +209,18 @@ fn recorded_end(record: &Record) -> Option<RecordedEnd> {
     };
     let uptime = std::time::Duration::from_millis(number("uptime_ms").and_then(|ms| ms.try_into().ok()).unwrap_or(0));
     Some(RecordedEnd { class, exit, uptime, at_ms: record.wall_ms })
+}
+
+/// All that runners have journaled. A journal that cannot be read has recorded nothing: its runs are then found again as lost,
+/// not as never run.
+fn journaled(paths: &Paths) -> impl Iterator<Item = Record> {
+    let dir = paths.runners();
+    let ids = journal::ids(&dir).unwrap_or_default();
+    let readers = ids.into_iter().filter_map(move |id| journal::Reader::open(&dir, &id).ok());
+    readers.flat_map(|mut reader| {
+        let more = move || reader.read_new(4096).ok().filter(|records| !records.is_empty());
+        std::iter::from_fn(more).flatten()
+    })
 }
 
 fn started(entry: &Entry, now: Moment) -> Moment {

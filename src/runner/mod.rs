@@ -6,8 +6,8 @@
 //!
 //! Order of writing, so that SIGKILL at any point leaves nothing doubled and nothing lost (`begin` reads it back):
 //! - the end of a run: seen (but not reaped) → journal → reaped → adoption record;
-//! - the start of a run: spawned → adoption record → journal. A process spawned but not written down is found by its mark
-//!   in the process table.
+//! - the start of a run: adoption record (it is about to be) → spawned → adoption record → journal. A process spawned but
+//!   not written down is found by its mark in the process table; one that has ended by then is on record as lost.
 //!
 //! Nothing here probes, judges health or memory, or writes SQLite: that is the daemon's.
 
@@ -39,7 +39,7 @@ use sweep::Sweeper;
 
 use crate::error::{Error, ErrorKind};
 use crate::journal;
-use crate::machine::Input;
+use crate::machine::{Input, SavedPhase};
 use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
 use crate::model::{EventType, Exit, Moment, Mono, ServiceSpec, StopCause, UnitName};
 use crate::process::lock::Lock;
@@ -115,7 +115,8 @@ pub fn run(options: Options) -> Result<(), Error> {
 
 /// Whether an adoption record speaks of a run of `name` that may still live.
 pub fn may_live(paths: &Paths, name: &UnitName) -> bool {
-    service::read_adoption(paths, name).is_some_and(|record| record.saved.run().is_some())
+    let started = |phase: &SavedPhase| matches!(phase, SavedPhase::Spawning { .. });
+    service::read_adoption(paths, name).is_some_and(|r| r.saved.run().is_some() || started(&r.saved.phase))
 }
 
 /// The id of a runner for these services.
@@ -191,7 +192,7 @@ impl Runner {
             "run_id": null, "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "services": specs.len(),
         });
         self.record(EventType::RunnerStarted, None, data.as_object().cloned().unwrap_or_default(), &turn);
-        let traces = Traces::read(&self.paths, &self.id);
+        let traces = Traces::read(&self.paths);
         let declared: BTreeSet<UnitName> = specs.iter().map(|spec| spec.name.clone()).collect();
         for spec in specs {
             self.admit(spec, &traces, &mut turn);

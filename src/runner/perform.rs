@@ -28,12 +28,11 @@ impl Runner {
         if spawned {
             self.persist(index);
         }
-        let mut waits = false;
         for effect in effects {
-            waits |= matches!(effect, Effect::Spawn { .. });
             self.perform(index, effect, turn);
         }
-        if !spawned && !waits {
+        // That a process is about to be started, too: it may have come and gone before we could write down that it is there.
+        if !spawned {
             self.persist(index);
         }
     }

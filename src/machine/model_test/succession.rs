@@ -106,11 +106,22 @@ impl World {
                     }
                 }
                 None => {
-                    fate = Fate::Gone;
+                    fate = Fate::Gone { start_recorded: true };
                     lost_now.push((old.id, lost.0.to_owned(), lost.1));
                 }
             }
         }
+        // About to be started, and nothing is there: it may have lived for a moment.
+        let missed = if let (SavedPhase::Spawning { automatic }, None) = (&phase, &found) {
+            self.run_id += 1;
+            self.last_start = Some(self.now);
+            self.attempts += u32::from(*automatic);
+            fate = Fate::Gone { start_recorded: false };
+            lost_now.push((self.run_id, lost.0.to_owned(), lost.1));
+            true
+        } else {
+            false
+        };
         if let Some(found) = found {
             self.run_id = found.run.id;
             self.last_start = self.last_start.max(Some(found.run.started.mono));
@@ -134,6 +145,9 @@ impl World {
                 SavedPhase::Starting(_) | SavedPhase::Up(_) | SavedPhase::Stopping { then: Then::Again, .. }
                     if same_boot =>
                 {
+                    self.ended(class, None);
+                }
+                SavedPhase::Spawning { .. } if same_boot && missed => {
                     self.ended(class, None);
                 }
                 _ => self.prompt = true,
