@@ -2,6 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod chaos;
+mod odd_children;
+mod odd_starts;
+mod reload;
+mod restarts;
 mod support;
 mod told;
+mod tools;
 mod witness;
