@@ -252,8 +252,8 @@ impl Runner {
             self.spawn_all(&mut turn);
             for token in &ready {
                 match *token {
-                    Token::Stdout(index) => self.pump(index, Stream::Stdout, turn.now),
-                    Token::Stderr(index) => self.pump(index, Stream::Stderr, turn.now),
+                    Token::Stdout(index) => self.pump(index, Stream::Stdout, &mut turn),
+                    Token::Stderr(index) => self.pump(index, Stream::Stderr, &mut turn),
                     Token::Notify(index) => self.on_notify(index, &mut turn),
                     Token::Listener => self.control.accept(&self.poll),
                     Token::Connection(key) => self.on_connection(key, &mut turn),
@@ -276,9 +276,15 @@ impl Runner {
         self.services.iter().flatten().all(|s| s.machine.run().is_none()) && self.sweeper.is_done()
     }
 
-    fn pump(&mut self, index: usize, stream: Stream, now: Moment) {
+    fn pump(&mut self, index: usize, stream: Stream, turn: &mut Turn) {
         if let Some(service) = self.services.get_mut(index).and_then(Option::as_mut) {
-            service.pump(stream, now);
+            let look = |service: &Service| (service.dropped(), service.log_trouble().is_some());
+            let before = look(service);
+            service.pump(stream, turn.now);
+            // Output that is lost is seen by those who ask how the service is.
+            if look(service) != before {
+                turn.changed.insert(index);
+            }
         }
     }
 
