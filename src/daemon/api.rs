@@ -91,10 +91,8 @@ impl Daemon {
                         return Err(WireError {
                             code: 2,
                             message: format!("services.toml has no service called {name}"),
-                            hint: Some(
-                                "`supervisor status` lists them; after a change of the file: `supervisor reload`"
-                                    .into(),
-                            ),
+                            // The command line, which has nothing better from us, says what was probably meant.
+                            hint: None,
                         });
                     }
                 },
