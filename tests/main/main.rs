@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod chaos;
+mod control;
+mod ledger_trouble;
 mod odd_children;
+mod odd_output;
 mod odd_starts;
 mod reload;
 mod restarts;

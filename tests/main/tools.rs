@@ -155,3 +155,41 @@ pub fn put(path: &Path, text: &str, mode: u32) {
     std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode)).unwrap();
     std::fs::rename(&beside, path).unwrap();
 }
+
+/// A small disk of its own, mounted for a test where that is permitted.
+pub struct Disk(pub PathBuf);
+
+impl Disk {
+    /// `None`, and a loud word, where nothing can be mounted.
+    pub fn mount(at: &Path, size: &str) -> Option<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(at).unwrap();
+        let options = format!("size={size},mode=0700");
+        Self::run(&["-t", "tmpfs", "-o", &options, "tmpfs", at.to_str()?]).then(|| Self(at.to_path_buf()))
+    }
+
+    /// The file at `path`, read-only from now on.
+    pub fn read_only(path: &Path) -> Option<Self> {
+        let path_text = path.to_str()?;
+        let bound = Self::run(&["--bind", path_text, path_text]).then(|| Self(path.to_path_buf()))?;
+        Self::run(&["-o", "remount,ro,bind", path_text]).then_some(bound)
+    }
+
+    fn run(args: &[&str]) -> bool {
+        #[expect(clippy::disallowed_methods, reason = "the system's own program; its privileges are not ours to have")]
+        let output = std::process::Command::new("mount").args(args).output();
+        let mounted = cfg!(target_os = "linux") && output.as_ref().is_ok_and(|output| output.status.success());
+        if !mounted {
+            println!("SKIPPED: nothing can be mounted here: mount {args:?}: {output:?}");
+        }
+        mounted
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Detached at once, whoever still has a file open there.
+        #[expect(clippy::disallowed_methods, reason = "the system's own program")]
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
