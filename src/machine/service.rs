@@ -241,10 +241,11 @@ impl ServiceMachine {
 
     fn not_spawned(&mut self, refusal: Refusal, step: &mut Step) {
         let Phase::Spawning { automatic, .. } = self.phase else { return };
-        self.backoff.started(step.at.mono, automatic);
         match refusal {
+            // Nothing was started, so there is nothing to keep a distance from when it is mended.
             Refusal::Hold(hold) => self.hold(hold, false, step),
             Refusal::Short(what) => {
+                self.backoff.started(step.at.mono, automatic);
                 self.short_of = Some(what);
                 self.backoff.failed_start(step.at.mono);
                 // Without throttle too: a system that is short of processes must not be asked in a busy loop.

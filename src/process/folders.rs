@@ -4,6 +4,7 @@
 //! be woken by each command that anybody runs from /usr/bin (measured: 190 times a second on a busy machine), in a thread of
 //! its own.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -18,18 +19,20 @@ impl Folders {
         imp::Folders::new().map(Self)
     }
 
-    /// Watches `folder` and, where its own events do not tell of writes to files in it, `files` as far as they exist.
-    pub fn watch(&mut self, folder: &Path, files: &[&Path]) -> io::Result<()> {
-        self.0.watch(folder, files)
+    /// Watches exactly these folders from now on and, where a folder's own events do not tell of writes to files in it, these
+    /// files as far as they exist. Whether a watch was added. What cannot be watched is passed over.
+    pub fn follow(&mut self, wanted: &BTreeMap<PathBuf, Vec<&Path>>) -> bool {
+        self.0.retain(|folder| wanted.contains_key(folder));
+        let mut added = false;
+        for (folder, files) in wanted {
+            added |= !self.0.watches(folder) && self.0.watch(folder, files).is_ok();
+        }
+        added
     }
 
-    /// Ends it.
-    pub fn unwatch(&mut self, folder: &Path) {
-        self.0.unwatch(folder);
-    }
-
-    /// The folders that may have changed since the last call. Never blocks.
-    pub fn take(&mut self) -> Vec<PathBuf> {
+    /// Whether something may have changed since the last call. Never blocks. A folder that was removed or renamed is not
+    /// watched any more.
+    pub fn take(&mut self) -> bool {
         self.0.take()
     }
 }
@@ -42,7 +45,7 @@ impl AsFd for Folders {
 
 #[cfg(target_os = "linux")]
 mod imp {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
     use std::io;
     use std::os::fd::{AsFd, BorrowedFd};
     use std::path::{Path, PathBuf};
@@ -61,6 +64,10 @@ mod imp {
             Ok(Self { inotify, watched: BTreeMap::new() })
         }
 
+        pub(super) fn watches(&self, folder: &Path) -> bool {
+            self.watched.contains_key(folder)
+        }
+
         /// inotify(7): a watch on a folder tells of the files in it too. What is only read or opened is not asked for.
         pub(super) fn watch(&mut self, folder: &Path, _files: &[&Path]) -> io::Result<()> {
             let what = AddWatchFlags::IN_CREATE
@@ -69,33 +76,47 @@ mod imp {
                 | AddWatchFlags::IN_CLOSE_WRITE
                 | AddWatchFlags::IN_DELETE
                 | AddWatchFlags::IN_ATTRIB
+                | AddWatchFlags::IN_DELETE_SELF
+                | AddWatchFlags::IN_MOVE_SELF
                 | AddWatchFlags::IN_ONLYDIR;
             let descriptor = self.inotify.add_watch(folder, what)?;
             self.watched.insert(folder.into(), descriptor);
             Ok(())
         }
 
-        pub(super) fn unwatch(&mut self, folder: &Path) {
-            if let Some(descriptor) = self.watched.remove(folder) {
-                // Two names of one folder share a descriptor: it goes with the last of them.
-                if !self.watched.values().any(|other| *other == descriptor) {
-                    // A folder that has gone has taken its watch along.
-                    let _ = self.inotify.rm_watch(descriptor);
-                }
+        pub(super) fn retain(&mut self, wanted: impl Fn(&Path) -> bool) {
+            let gone: Vec<PathBuf> = self.watched.keys().filter(|folder| !wanted(folder)).cloned().collect();
+            for folder in gone {
+                self.forget(&folder);
             }
         }
 
-        pub(super) fn take(&mut self) -> Vec<PathBuf> {
-            let mut changed = BTreeSet::new();
+        fn forget(&mut self, folder: &Path) {
+            if let Some(descriptor) = self.watched.remove(folder)
+                // Two names of one folder share a descriptor: it goes with the last of them.
+                && !self.watched.values().any(|other| *other == descriptor)
+            {
+                // A folder that has gone has taken its watch along.
+                let _ = self.inotify.rm_watch(descriptor);
+            }
+        }
+
+        pub(super) fn take(&mut self) -> bool {
+            let over = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_IGNORED;
+            let mut changed = false;
             while let Ok(events) = self.inotify.read_events() {
                 for event in events {
-                    // A full queue has dropped events of anybody.
-                    let lost = event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW);
-                    let hit = self.watched.iter().filter(|(_, wd)| lost || **wd == event.wd);
-                    changed.extend(hit.map(|(folder, _)| folder.clone()));
+                    let names =
+                        self.watched.iter().filter(|(_, wd)| **wd == event.wd).map(|(folder, _)| folder.clone());
+                    let names: Vec<PathBuf> = names.collect();
+                    // A full queue has dropped events of anybody; an event of a watch that was given up is no news.
+                    changed |= !names.is_empty() || event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW);
+                    if event.mask.intersects(over) {
+                        names.iter().for_each(|folder| self.forget(folder));
+                    }
                 }
             }
-            changed.into_iter().collect()
+            changed
         }
     }
 
@@ -129,6 +150,10 @@ mod imp {
             Ok(Self { queue: Kqueue::new()?, watched: BTreeMap::new() })
         }
 
+        pub(super) fn watches(&self, folder: &Path) -> bool {
+            self.watched.contains_key(folder)
+        }
+
         /// kqueue(2): a folder tells of names that come and go, only a file itself of writes to it.
         pub(super) fn watch(&mut self, folder: &Path, files: &[&Path]) -> io::Result<()> {
             let mut held = vec![self.add(folder)?];
@@ -151,24 +176,25 @@ mod imp {
             Ok(file)
         }
 
-        pub(super) fn unwatch(&mut self, folder: &Path) {
-            self.watched.remove(folder);
+        pub(super) fn retain(&mut self, wanted: impl Fn(&Path) -> bool) {
+            self.watched.retain(|folder, _| wanted(folder));
         }
 
-        pub(super) fn take(&mut self) -> Vec<PathBuf> {
+        pub(super) fn take(&mut self) -> bool {
             let nothing = KEvent::new(0, EventFilter::EVFILT_VNODE, EvFlags::empty(), FilterFlag::empty(), 0, 0);
             let mut events = [nothing; 16];
-            let mut changed = Vec::new();
+            let mut changed = false;
             let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
             while let Ok(n) = self.queue.kevent(&[], &mut events, Some(at_once)) {
                 if n == 0 {
                     break;
                 }
+                changed = true;
                 for event in &events[..n] {
                     let is = |file: &File| usize::try_from(file.as_raw_fd()).ok() == Some(event.ident());
-                    changed.extend(
-                        self.watched.iter().filter(|(_, held)| held.iter().any(is)).map(|(folder, _)| folder.clone()),
-                    );
+                    // Another file may have the name of one that was written anew: the folder is watched afresh, with what
+                    // is in it by then.
+                    self.watched.retain(|_, held| !held.iter().any(is));
                 }
             }
             changed
@@ -192,14 +218,19 @@ mod tests {
     #[test]
     fn what_is_made_written_renamed_removed_or_permitted_is_told_and_what_is_read_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("f");
-        let other = dir.path().join("g");
+        let inner = dir.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        let file = inner.join("f");
+        let other = inner.join("g");
         std::fs::write(&file, "1").unwrap();
+        let wanted = BTreeMap::from([(inner.clone(), vec![file.as_path()])]);
         let mut folders = Folders::new().unwrap();
-        folders.watch(dir.path(), &[&file]).unwrap();
-        assert_eq!(folders.take(), Vec::<PathBuf>::new());
+        assert!(folders.follow(&wanted));
+        assert!(!folders.follow(&wanted), "nothing new");
+        assert!(!folders.take());
         let mut told = |what: &str| {
-            wait_for(what, || (folders.take() == [dir.path()]).then_some(()));
+            wait_for(what, || folders.take().then_some(()));
+            folders.follow(&wanted);
         };
         std::fs::write(&file, "22").unwrap();
         told("a write");
@@ -211,13 +242,15 @@ mod tests {
         told("a rename");
         std::fs::remove_file(&file).unwrap();
         told("a removal");
+        std::fs::remove_dir(&inner).unwrap();
+        std::fs::create_dir(&inner).unwrap();
+        told("a folder that is another one now");
         std::fs::write(&file, "4").unwrap();
-        told("another new file");
+        told("a file in it");
         assert_eq!(std::fs::read(&file).unwrap(), b"4");
-        assert_eq!(folders.take(), Vec::<PathBuf>::new(), "reading changes nothing");
-        folders.unwatch(dir.path());
+        assert!(!folders.take(), "reading changes nothing");
+        folders.follow(&BTreeMap::new());
         std::fs::write(&file, "5").unwrap();
-        assert_eq!(folders.take(), Vec::<PathBuf>::new(), "not watched any more");
-        assert!(folders.watch(&dir.path().join("none"), &[]).is_err());
+        assert!(!folders.take(), "not watched any more");
     }
 }

@@ -140,8 +140,8 @@ fn explain(program: PathBuf, cwd: PathBuf, source: io::Error) -> SpawnError {
     }
 }
 
-/// The program that the file's first line names.
-fn interpreter(program: &Path) -> Option<String> {
+/// The program that a file's `#!` line names.
+pub fn interpreter(program: &Path) -> Option<String> {
     let mut start = Vec::new();
     File::open(program).ok()?.take(256).read_to_end(&mut start).ok()?;
     let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;

@@ -1,5 +1,5 @@
-//! Tells when something changed that a held service was held for: its `watch_config`, its program, its `env_file`, its
-//! working directory.
+//! Tells when something changed that a held service was held for: its `watch_config`, its program and what reads that, its
+//! `env_file`, its working directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use super::environment;
 use crate::model::{Program, ServiceSpec, UnitName};
 use crate::process::folders::Folders;
+use crate::process::spawn::interpreter;
+
+/// So many folders that appear one below the other are followed at once.
+const DEEPEST: usize = 32;
 
 /// The files that held services wait for. Folders are watched only while something is held.
 pub(super) struct Changes {
     folders: Folders,
-    /// Folders watched, with how many files in them are waited for.
-    counts: BTreeMap<PathBuf, usize>,
     waiting: BTreeMap<UnitName, Waiting>,
 }
 
@@ -25,16 +27,16 @@ struct Waiting {
 /// What a set of files looks like: enough to see that one was made, replaced, written or permitted.
 pub(super) type Look = Vec<Option<(u64, u64, i64, i64)>>;
 
-/// Looks at the files that a service names in `watch_config`.
+/// Looks at the files that the program itself reads when it starts.
 pub(super) fn look(spec: &ServiceSpec) -> Look {
-    look_at(spec.watch_config.iter())
+    look_at(spec.watch_config.iter().chain(&spec.env_file))
 }
 
 fn look_at<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Look {
     use std::os::unix::fs::MetadataExt;
-    // A folder's times change with every file in it; that it is there is all that is waited for.
     let one = |path: &PathBuf| {
         let meta = std::fs::metadata(path).ok()?;
+        // What is in a folder changes all the time, not least by the service itself; it counts that it is there.
         Some(if meta.is_dir() {
             (meta.ino(), 0, 0, 0)
         } else {
@@ -46,7 +48,7 @@ fn look_at<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Look {
 
 impl Changes {
     pub(super) fn new() -> std::io::Result<Self> {
-        Ok(Self { folders: Folders::new()?, counts: BTreeMap::new(), waiting: BTreeMap::new() })
+        Ok(Self { folders: Folders::new()?, waiting: BTreeMap::new() })
     }
 
     pub(super) fn watches(&self, name: &UnitName) -> bool {
@@ -58,44 +60,51 @@ impl Changes {
         if self.watches(&spec.name) {
             return;
         }
-        let files = waited_for(spec);
-        for folder in folders_of(&files) {
-            *self.counts.entry(folder.into()).or_insert(0) += 1;
-            let inside: Vec<&Path> =
-                files.iter().map(PathBuf::as_path).filter(|file| file.parent() == Some(folder)).collect();
-            let _ = self.folders.watch(folder, &inside);
+        self.waiting.insert(spec.name.clone(), Waiting { files: waited_for(spec), look: Look::new() });
+        self.follow();
+        if let Some(waiting) = self.waiting.get_mut(&spec.name) {
+            waiting.look = look_at(waiting.files.iter());
         }
-        let look = look_at(files.iter());
-        self.waiting.insert(spec.name.clone(), Waiting { files, look });
     }
 
     /// Ends it.
     pub(super) fn unwatch(&mut self, name: &UnitName) {
-        let Some(waiting) = self.waiting.remove(name) else { return };
-        for folder in folders_of(&waiting.files) {
-            let Some(count) = self.counts.get_mut(folder) else { continue };
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(folder);
-                self.folders.unwatch(folder);
-            }
+        if self.waiting.remove(name).is_some() {
+            self.follow();
         }
     }
 
     /// The services whose files have changed since the last call.
     pub(super) fn take(&mut self) -> Vec<UnitName> {
-        let changed = self.folders.take();
+        if !self.folders.take() {
+            return Vec::new();
+        }
+        // Before anybody looks: what is made while a new watch is set up tells nobody, but is there by then.
+        self.follow();
         let mut names = Vec::new();
         for (name, waiting) in &mut self.waiting {
-            if folders_of(&waiting.files).iter().any(|folder| changed.iter().any(|c| c == folder)) {
-                let look = look_at(waiting.files.iter());
-                if look != waiting.look {
-                    waiting.look = look;
-                    names.push(name.clone());
-                }
+            let look = look_at(waiting.files.iter());
+            if look != waiting.look {
+                waiting.look = look;
+                names.push(name.clone());
             }
         }
         names
+    }
+
+    /// Watches the folder of each file, or the nearest one above it that there is.
+    fn follow(&mut self) {
+        for _ in 0..DEEPEST {
+            let mut wanted: BTreeMap<PathBuf, Vec<&Path>> = BTreeMap::new();
+            for file in self.waiting.values().flat_map(|waiting| &waiting.files) {
+                if let Some(folder) = file.ancestors().skip(1).find(|folder| folder.is_dir()) {
+                    wanted.entry(folder.into()).or_default().push(file);
+                }
+            }
+            if !self.folders.follow(&wanted) {
+                return;
+            }
+        }
     }
 }
 
@@ -105,23 +114,27 @@ impl AsFd for Changes {
     }
 }
 
-fn folders_of(files: &BTreeSet<PathBuf>) -> BTreeSet<&Path> {
-    files.iter().filter_map(|file| file.parent()).collect()
+fn waited_for(spec: &ServiceSpec) -> BTreeSet<PathBuf> {
+    let programs = programs(spec);
+    // A script waits for the program that is to read it, too.
+    let readers = programs.iter().filter(|path| path.is_file()).filter_map(|path| interpreter(path)).map(PathBuf::from);
+    let mut files: BTreeSet<PathBuf> = readers.filter(|path| path.is_absolute()).collect();
+    files.extend(spec.watch_config.iter().chain(&spec.env_file).chain([&spec.cwd]).cloned());
+    files.extend(programs);
+    files
 }
 
-fn waited_for(spec: &ServiceSpec) -> BTreeSet<PathBuf> {
-    let mut files: BTreeSet<PathBuf> = spec.watch_config.iter().chain(&spec.env_file).cloned().collect();
-    if let Program::Command(argv) = &spec.program
-        && let Some(program) = argv.first()
-    {
-        if program.contains('/') {
-            files.insert(program.into());
-        } else {
-            let nothing = BTreeMap::new();
-            let path = environment::search_path(spec, &nothing);
-            files.extend(path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(program)));
-        }
+/// Where the service's program is, or may come to be.
+fn programs(spec: &ServiceSpec) -> Vec<PathBuf> {
+    match &spec.program {
+        Program::Command(argv) => match argv.first() {
+            Some(program) if program.contains('/') => vec![spec.cwd.join(program)],
+            Some(program) => {
+                let path = environment::search_path(spec, &BTreeMap::new()).to_owned();
+                path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(program)).collect()
+            }
+            None => Vec::new(),
+        },
+        Program::Builtin(_) => Vec::new(),
     }
-    files.insert(spec.cwd.clone());
-    files
 }

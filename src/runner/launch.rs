@@ -23,19 +23,34 @@ pub(super) struct NotStarted {
     pub(super) refusal: Refusal,
     /// The process that holds a port we need.
     pub(super) port_owner: Option<i32>,
+    /// Whether [`prepare`] found something missing.
+    pub(super) unprepared: bool,
 }
 
 impl NotStarted {
     fn hold(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            refusal: Refusal::Hold(Hold { reason: reason.into(), remedy: remedy.into(), last_words: String::new() }),
-            port_owner: None,
-        }
+        let hold = Hold { reason: reason.into(), remedy: remedy.into(), last_words: String::new() };
+        Self { refusal: Refusal::Hold(hold), port_owner: None, unprepared: false }
+    }
+
+    fn short(what: String) -> Self {
+        Self { refusal: Refusal::Short(what), port_owner: None, unprepared: false }
     }
 }
 
-/// Starts a process for `spec`; its pid.
-pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i32, NotStarted> {
+/// What a start is made from.
+struct Prepared<'a> {
+    program: PathBuf,
+    argv: &'a [String],
+    file: BTreeMap<String, String>,
+}
+
+/// Whether all that a start needs is there, ports apart.
+pub(super) fn is_prepared(spec: &ServiceSpec) -> bool {
+    prepare(spec).is_ok()
+}
+
+fn prepare(spec: &ServiceSpec) -> Result<Prepared<'_>, NotStarted> {
     let argv = match &spec.program {
         Program::Command(argv) => argv,
         Program::Builtin(builtin) => return Err(absent_builtin(*builtin, &spec.name)),
@@ -49,23 +64,22 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i3
         let reason = format!("its working directory {} does not exist", spec.cwd.display());
         return Err(NotStarted::hold(reason, format!("create it or change `cwd` of service.{}", spec.name)));
     }
+    Ok(Prepared { program, argv, file })
+}
+
+/// Starts a process for `spec`; its pid.
+pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i32, NotStarted> {
+    let Prepared { program, argv, file } =
+        prepare(spec).map_err(|refused| NotStarted { unprepared: true, ..refused })?;
     for port in &spec.ports {
         if let Some(owner) = ports::taken(*port) {
             let pid = owner.pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
-            return Err(NotStarted {
-                refusal: Refusal::Hold(Hold {
-                    reason: format!("port {port} is taken by {}{pid}", owner.command),
-                    remedy: "end that process, and it is started at once".into(),
-                    last_words: String::new(),
-                }),
-                port_owner: owner.pid,
-            });
+            let reason = format!("port {port} is taken by {}{pid}", owner.command);
+            let refused = NotStarted::hold(reason, "end that process, and it is started at once");
+            return Err(NotStarted { port_owner: owner.pid, ..refused });
         }
     }
-    let short = |what: &str, e: std::io::Error| NotStarted {
-        refusal: Refusal::Short(format!("{what} could not be opened: {e}")),
-        port_owner: None,
-    };
+    let short = |what: &str, e: std::io::Error| NotStarted::short(format!("{what} could not be opened: {e}"));
     let open = |stream: Stream| {
         let path = around.paths.fifo(&spec.name, stream);
         fifo::ensure(&path).and_then(|()| fifo::open_writer(&path))
@@ -79,7 +93,7 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i3
     };
     let launch = spawn::Launch {
         program,
-        argv: argv.clone(),
+        argv: argv.to_vec(),
         env: environment::compose(spec, &file, around.base, facts),
         cwd: spec.cwd.clone(),
         stdout: open(Stream::Stdout).map_err(|e| short("its stdout", e))?,
@@ -87,7 +101,7 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i3
     };
     match spawn::spawn(launch) {
         Ok(spawned) => Ok(spawned.pid),
-        Err(e) if !e.needs_mending() => Err(NotStarted { refusal: Refusal::Short(e.to_string()), port_owner: None }),
+        Err(e) if !e.needs_mending() => Err(NotStarted::short(e.to_string())),
         Err(e) => Err(NotStarted::hold(e.to_string(), "")),
     }
 }

@@ -129,6 +129,7 @@ impl Runner {
         };
         match launch::launch(spec, &around) {
             Ok(pid) => {
+                service.unprepared = false;
                 self.pids.insert(pid, index);
                 // The child is not reaped yet, so it is in the process table even if it has ended already.
                 let start = match identity::state(pid) {
@@ -137,7 +138,8 @@ impl Runner {
                 };
                 Input::Spawned { process: ProcessRef { pid, start } }
             }
-            Err(NotStarted { refusal, port_owner }) => {
+            Err(NotStarted { refusal, port_owner, unprepared }) => {
+                service.unprepared = unprepared;
                 if let Some(pid) = port_owner
                     && let Some(token) = identity::start_token(pid)
                     && let Ok(watch) = Watch::open(pid, token)
@@ -243,7 +245,8 @@ impl Runner {
         self.changes.watch(service.machine.spec());
         // A file that was mended between the start of the refused run and now sends no further event.
         let before = &service.look;
-        if !before.is_empty() && *before != changes::look(service.machine.spec()) {
+        let mended = !before.is_empty() && *before != changes::look(service.machine.spec());
+        if mended || (service.unprepared && launch::is_prepared(service.machine.spec())) {
             self.drive(index, Input::Changed, turn);
         }
     }

@@ -34,8 +34,10 @@ pub(super) struct Service {
     pub(super) notify: Option<(UnixDatagram, PathBuf)>,
     /// Descendants seen when a stop began: they are swept even if they have left group and environment.
     pub(super) descendants: Vec<ProcessRef>,
-    /// What the files in `watch_config` looked like when the current run was started.
+    /// What the files that it may be held for looked like when the current run was started.
     pub(super) look: Look,
+    /// Whether the last start found something missing before it asked for a process.
+    pub(super) unprepared: bool,
     /// The epoch that is on disk.
     pub(super) saved_epoch: u64,
     /// The epoch that the timer was armed for.
@@ -75,6 +77,7 @@ impl Service {
             notify: None,
             descendants: Vec::new(),
             look: Look::new(),
+            unprepared: false,
             saved_epoch: 0,
             armed_epoch: 0,
             retiring: false,

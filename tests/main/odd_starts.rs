@@ -71,6 +71,30 @@ fn what_is_wrong_with_a_program_is_said_and_mending_it_starts_it_at_once() {
 }
 
 #[test]
+fn a_folder_that_is_made_anew_and_an_interpreter_that_comes_back_are_seen() {
+    let env = Env::new(
+        &["venv/bin/py", "tool"]
+            .map(|path| with_program(path).replacen(&format!("service.{path}"), &format!("service.{}", &path[..4]), 1))
+            .concat(),
+    );
+    // As after an upgrade of the system's python: the environment is there, what it needs is not.
+    std::fs::create_dir_all(home(&env, "venv/bin")).unwrap();
+    put(&home(&env, "tool"), &format!("#!{} -x\nexec sleep 1000\n", path(&env, "lib/reader")), 0o700);
+    env.start_daemon();
+    held(&env, "venv", "does not exist");
+    held(&env, "tool", "needs the interpreter");
+    std::fs::remove_dir_all(home(&env, "venv")).unwrap();
+    std::fs::create_dir_all(home(&env, "venv/bin")).unwrap();
+    put(&home(&env, "venv/bin/py"), GOOD, 0o700);
+    std::fs::create_dir(home(&env, "lib")).unwrap();
+    std::os::unix::fs::symlink("/bin/sh", home(&env, "lib/reader")).unwrap();
+    for name in ["venv", "tool"] {
+        env.wait_status(name, "up");
+        assert_eq!(env.service(name)["run_id"], 1);
+    }
+}
+
+#[test]
 fn a_missing_working_directory_holds_and_making_it_starts() {
     let env =
         Env::new(&service("homeless", "pwd >$HOME/where; exec sleep 1000", "cwd = \"{dir}/a/b\"\nthrottle = \"0s\""));

@@ -159,7 +159,7 @@ impl World {
         self.prompt = false;
     }
 
-    /// A start came about or failed; both count.
+    /// A start came about, or failed for want of something; both count. One that was refused before is none.
     fn tried(&mut self) {
         self.attempts += u32::from(self.asked.take().unwrap());
         self.last_start = Some(self.now);
@@ -182,7 +182,7 @@ impl World {
             Do::Order(verb, cause) => self.order(verb, cause, &before),
             Do::Spawned => self.spawned(),
             Do::Refused if self.asked.is_some() => {
-                self.tried();
+                self.asked = None;
                 let hold = Hold { reason: "no such program".into(), remedy: String::new(), last_words: String::new() };
                 self.give(Input::NotSpawned(Refusal::Hold(hold)));
                 self.rest = Rest::Held(self.now.plus(HOLD_RETRY));
