@@ -108,6 +108,8 @@ impl Service {
         if spec.notify && self.notify.is_none() {
             let path = paths.notify_socket(&spec.name);
             let (socket, bound) = socket::bind_datagram(&path)?;
+            // It is read until it is empty, and the loop must not wait there.
+            socket.set_nonblocking(true)?;
             poll.add(&socket, Token::Notify(index), false)?;
             self.notify = Some((socket, bound));
         }
