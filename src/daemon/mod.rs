@@ -263,6 +263,7 @@ impl Daemon {
 
     fn on_push(&mut self, id: String, info: RunnerInfo) {
         let RunnerInfo { views, .. } = &info;
+        let ours = id == EMBEDDED_RUNNER && self.embedded.is_some();
         let linked = self.runners.entry(id).or_insert_with(|| Linked {
             info: info.clone(),
             views: BTreeMap::new(),
@@ -273,6 +274,14 @@ impl Daemon {
             tell_transition(linked.views.get(&view.name), view);
             self.monitors.saw(view);
             linked.views.insert(view.name.clone(), view.clone());
+        }
+        if ours {
+            // A service that was taken out of services.toml is forgotten by its runner once it is down.
+            let fleet = &self.fleet;
+            let declared = |name: &UnitName| {
+                fleet.service(name).is_some_and(|spec| spec.enabled) || fleet.unusable.iter().any(|u| u.name == *name)
+            };
+            linked.views.retain(|name, view| view.pid.is_some() || declared(name));
         }
         linked.info = RunnerInfo { views: Vec::new(), ..info };
     }
