@@ -62,6 +62,9 @@ fn order_runners(body: &OrderBody, place: &Place, output: &mut Output<'_>) -> Re
         return Err(place.fault().unwrap_or_else(|| names::unknown(name, &declared)).into());
     }
     if asked.infos.is_empty() {
+        if let Some(fault) = place.fault() {
+            return Err(fault.into());
+        }
         let message = format!("cannot {}: neither the daemon nor a runner is running", body.verb.as_str());
         return Err(Error::new(ErrorKind::Unreachable, message).hint("start them with `supervisor run`").into());
     }
@@ -133,7 +136,9 @@ impl Told {
 
 pub(super) fn reload(args: &Reload, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let place = context.place()?;
-    let reply = Daemon::connect(&place.paths)?.reload(&ReloadBody { dry_run: args.dry_run })?;
+    // Without a file that can be read, the daemon may have been looked for in the wrong place.
+    let daemon = Daemon::connect(&place.paths).map_err(|error| place.fault().unwrap_or(error))?;
+    let reply = daemon.reload(&ReloadBody { dry_run: args.dry_run })?;
     if context.json {
         let line = serde_json::to_string(&reply).map_err(std::io::Error::other)?;
         writeln!(output.out, "{line}")?;
