@@ -19,7 +19,7 @@ impl World {
         for automatic in [false, true, true] {
             backoff.started(ago(3).mono, automatic);
         }
-        let until = ago(3).mono.plus(Duration::from_secs(40));
+        let until = ago(3).mono.plus(MOST.max(self.wishes.kind.spec().throttle));
         let phase = match left {
             Left::Nothing | Left::Idle => SavedPhase::Idle,
             Left::Waiting => SavedPhase::Waiting { until },
@@ -198,7 +198,9 @@ impl World {
     /// Whether the next start is due by when back-off may make it wait at most.
     fn is_soon(&self) -> bool {
         let from = self.last_start.unwrap_or(self.now);
-        self.machine.due().is_some_and(|due| due <= self.now.max(from.plus(MOST)))
+        // A successor may keep a wait that an earlier services.toml asked for.
+        let most = MOST.max(Duration::from_secs(30));
+        self.machine.due().is_some_and(|due| due <= self.now.max(from.plus(most)))
     }
 
     /// A successor that is given the record goes on from there.
