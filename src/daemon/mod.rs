@@ -12,11 +12,11 @@ mod link;
 mod monitors;
 mod reload;
 mod report;
+mod signals;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::{self, Surroundings};
@@ -33,6 +33,7 @@ use crate::process::{clock, files, socket, tune};
 use embedded::Embedded;
 use ledger::LedgerThread;
 use monitors::Monitors;
+use signals::{Signals, Told};
 
 /// How a daemon is started.
 #[derive(Debug, Clone)]
@@ -393,42 +394,6 @@ async fn until(due: Option<crate::model::Mono>) {
         Some(due) => tokio::time::sleep(due.since(clock::now().mono)).await,
         None => std::future::pending().await,
     }
-}
-
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-    child: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Error> {
-        let catch =
-            |kind| signal(kind).map_err(|e| Error::new(ErrorKind::Internal, format!("cannot catch signals: {e}")));
-        Ok(Self {
-            term: catch(SignalKind::terminate())?,
-            int: catch(SignalKind::interrupt())?,
-            hup: catch(SignalKind::hangup())?,
-            child: catch(SignalKind::child())?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.term.recv() => Told::Stop,
-            _ = self.int.recv() => Told::Stop,
-            _ = self.hup.recv() => Told::Reload,
-            _ = self.child.recv() => Told::Child,
-        }
-    }
-}
-
-/// What a signal asks for.
-enum Told {
-    Stop,
-    Reload,
-    Child,
 }
 
 /// Rotation of our own log.

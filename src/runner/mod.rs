@@ -21,6 +21,7 @@ mod perform;
 mod poll;
 mod reload;
 mod service;
+mod signals;
 mod sweep;
 
 use std::cmp::Reverse;
@@ -148,7 +149,7 @@ impl Runner {
         let boot_id = clock::boot_id();
         let internal = |what: &str, e: std::io::Error| Error::new(ErrorKind::Internal, format!("{what}: {e}"));
         let poll = Poll::new().map_err(|e| internal("cannot wait for events", e))?;
-        let signals = signal_pipe().map_err(|e| internal("cannot catch signals", e))?;
+        let signals = signals::pipe().map_err(|e| internal("cannot catch signals", e))?;
         poll.add(&signals, Token::Signals, false).map_err(|e| internal("cannot wait for signals", e))?;
         let control = Control::open(&paths, &id, &poll)
             .map_err(|e| Error::io("cannot open the control socket", &paths.runner_socket(&id), &e))?;
@@ -295,7 +296,7 @@ impl Runner {
             if n == 0 {
                 break;
             }
-            down |= bytes[..n].contains(&STOP_BYTE);
+            down |= bytes[..n].contains(&signals::STOP);
         }
         if down {
             self.go_down(turn);
@@ -445,32 +446,4 @@ impl Runner {
     fn trouble(&mut self, what: String) {
         self.troubles.insert(what);
     }
-}
-
-/// What SIGTERM and SIGINT write into the pipe; SIGCHLD writes another byte.
-const STOP_BYTE: u8 = b'T';
-
-/// A pipe that becomes readable with SIGCHLD, SIGTERM and SIGINT. SIGHUP is taken and ignored: it is a terminal's, and a
-/// runner has none.
-#[expect(unsafe_code, reason = "signal-hook's raw handlers, to tell the signals apart in one pipe")]
-fn signal_pipe() -> std::io::Result<UnixStream> {
-    use std::os::fd::IntoRawFd;
-    let (read, write) = UnixStream::pair()?;
-    read.set_nonblocking(true)?;
-    write.set_nonblocking(true)?;
-    // The handlers need it as long as the process lives.
-    let fd = write.into_raw_fd();
-    for (signal, byte) in [(libc::SIGCHLD, b'C'), (libc::SIGTERM, STOP_BYTE), (libc::SIGINT, STOP_BYTE)] {
-        let tell = move || {
-            // SAFETY: send(2) is async-signal-safe, the byte lives on the stack, and the descriptor is never closed. A full
-            // pipe needs no further byte, as it is readable already; SIGTERM has room because it is sent rarely and the
-            // pipe is emptied at every turn.
-            unsafe { libc::send(fd, (&raw const byte).cast(), 1, libc::MSG_DONTWAIT) };
-        };
-        // SAFETY: the handler above only calls send(2).
-        unsafe { signal_hook::low_level::register(signal, tell)? };
-    }
-    // SAFETY: the handler does nothing.
-    unsafe { signal_hook::low_level::register(libc::SIGHUP, || {})? };
-    Ok(read)
 }

@@ -1,0 +1,41 @@
+//! The signals that the daemon acts upon.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::error::{Error, ErrorKind};
+
+pub(super) struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    child: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> Result<Self, Error> {
+        let catch =
+            |kind| signal(kind).map_err(|e| Error::new(ErrorKind::Internal, format!("cannot catch signals: {e}")));
+        Ok(Self {
+            term: catch(SignalKind::terminate())?,
+            int: catch(SignalKind::interrupt())?,
+            hup: catch(SignalKind::hangup())?,
+            child: catch(SignalKind::child())?,
+        })
+    }
+
+    pub(super) async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.term.recv() => Told::Stop,
+            _ = self.int.recv() => Told::Stop,
+            _ = self.hup.recv() => Told::Reload,
+            _ = self.child.recv() => Told::Child,
+        }
+    }
+}
+
+/// What a signal asks for.
+pub(super) enum Told {
+    Stop,
+    Reload,
+    Child,
+}
