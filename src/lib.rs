@@ -1,8 +1,8 @@
 //! `supervisor` keeps the local services of an OpenClaw installation alive and puts every exit on record.
 //!
 //! # Layers
-//! Arrows point to what may be used; `tests/layers.rs` holds them, `.clippy.toml` keeps clocks and spawning out of the
-//! pure ones. `error` may be used by all.
+//! Arrows point to what may be used; `tests/main/layers.rs` reads this table and holds the sources against it,
+//! `.clippy.toml` keeps clocks and spawning out of the pure rooms. `error` may be used by all.
 //!
 //! ```text
 //! model     plain data                                                          (no IO, no clock)
@@ -18,7 +18,7 @@
 //! runner    the parent of services                                              -> all of the above but probe, manager, store
 //! control   the sockets: client and server                                      -> model, process
 //! daemon    judges, records, answers                                            -> all of the above
-//! cli       asks and prints                                                     -> model, machine, config, control, store and logs (reading), process
+//! cli       asks and prints                                                     -> model, machine, config, control, store, journal and logs (reading), process
 //! ```
 pub mod cli;
 pub mod config;

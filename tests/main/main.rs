@@ -12,4 +12,7 @@ mod restarts;
 mod support;
 mod told;
 mod tools;
+mod layers;
+mod support;
+mod told;
 mod witness;
