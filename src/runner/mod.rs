@@ -361,6 +361,8 @@ impl Runner {
     }
 
     fn ended(&mut self, index: usize, run_id: u64, exit: Exit, turn: &mut Turn) {
+        // What it said before it ended is not the next run's.
+        self.on_notify(index, turn);
         let Some(service) = self.services[index].as_mut() else { return };
         let refused = exit.code().is_some_and(|code| service.machine.spec().hold_exit_codes.contains(&code));
         if refused {
