@@ -61,7 +61,10 @@ impl ServiceMachine {
         };
         let end = match fate {
             Fate::Fine => return self.take_over(stopping, alive, step),
-            Fate::Recorded(end) => Some(self.recall(end, same_boot, step)),
+            Fate::Recorded(end) => {
+                step.effects.extend(old.map(|run| Effect::Sweep { run_id: run.id, process: run.process }));
+                Some(self.recall(end, same_boot, step))
+            }
             Fate::Gone { start_recorded } => old.map(|run| {
                 if !start_recorded {
                     step.record(EventType::ServiceStart, records::start(&run));

@@ -8,11 +8,11 @@ use super::sweep::Job;
 use super::{Runner, Turn};
 use crate::journal;
 use crate::machine::{Fate, Found, Input, Phase, ProcessRef, RecordedEnd, Run, Saved, SavedPhase};
-use crate::model::{EventType, Exit, ExitClass, Moment, Record, ServiceSpec, Signal, UnitName, paths::Paths};
+use crate::model::{EventType, Exit, ExitClass, Moment, Record, ServiceSpec, Signal, Sweep, UnitName, paths::Paths};
 use crate::process::lock::Lock;
 use crate::process::table::{self, Entry};
 use crate::process::watch::Watch;
-use crate::process::{clock, files, identity};
+use crate::process::{clock, files, identity, signal};
 
 /// What a look at the machine found of our services.
 pub(super) struct Traces {
@@ -67,12 +67,18 @@ impl Traces {
         members.iter().filter(leads).min_by_key(|e| e.start).map(|entry| (run_id, *entry))
     }
 
-    /// Runs of `name` of which something lives, other than `current`; each with one of its processes.
+    /// Runs of `name` of which something lives, other than `current`; each with the oldest of its processes.
     fn leftovers(&self, name: &UnitName, current: Option<u64>) -> BTreeMap<u64, ProcessRef> {
-        let all = self.marked.get(name.as_str()).into_iter().flatten();
-        all.filter(|(run, _)| Some(*run) != current)
-            .map(|(run, entry)| (*run, ProcessRef { pid: entry.pgid, start: entry.start }))
-            .collect()
+        let mut oldest: BTreeMap<u64, ProcessRef> = BTreeMap::new();
+        for (run, entry) in self.marked.get(name.as_str()).into_iter().flatten() {
+            let found = ProcessRef { pid: entry.pid, start: entry.start };
+            let known = oldest.entry(*run).or_insert(found);
+            if found.start < known.start {
+                *known = found;
+            }
+        }
+        oldest.retain(|run, _| Some(*run) != current);
+        oldest
     }
 }
 
@@ -161,9 +167,11 @@ impl Runner {
             alive = self.watched(index, run, start_recorded >= run_id);
         }
         let current = alive.map(|found| found.run.id);
-        for (run_id, leader) in traces.leftovers(&name, current) {
-            let reach = self.services[index].as_ref().map_or(crate::model::Sweep::Tree, |s| s.machine.spec().sweep);
-            let job = Job { service: name.clone(), run_id, leader, reach, descendants: vec![leader] };
+        let reach = self.services[index].as_ref().map(|s| s.machine.spec().sweep);
+        // `sweep = "group"` spares what has left its group, and who led which group is not known any more.
+        let leftovers = if reach == Some(Sweep::Tree) { traces.leftovers(&name, current) } else { BTreeMap::new() };
+        for (run_id, leader) in leftovers {
+            let job = Job { service: name.clone(), run_id, leader, reach: Sweep::Tree, descendants: vec![leader] };
             self.sweeper.add(job, now.mono);
         }
         self.drive(index, Input::Begin { saved: saved.map(Box::new), fate, alive, same_boot }, turn);
@@ -171,7 +179,16 @@ impl Runner {
 
     /// Watches the process of a run that lives; `None` when it has ended.
     fn watched(&mut self, index: usize, run: Run, start_recorded: bool) -> Option<Found> {
-        let watch = Watch::open(run.process.pid, run.process.start).ok()?;
+        let watch = match Watch::open(run.process.pid, run.process.start) {
+            Ok(watch) => watch,
+            Err(_) => {
+                // Where it lives and cannot be watched it is ended: there are never two.
+                if identity::start_token(run.process.pid) == Some(run.process.start) {
+                    signal::group(run.process.pid, Signal::KILL);
+                }
+                return None;
+            }
+        };
         // A zombie has ended, but how can still be learnt: it is adopted, and its end comes in at once.
         self.poll.add(&watch, Token::Watch(index), false).ok()?;
         let service = self.services[index].as_mut()?;

@@ -128,11 +128,8 @@ impl Ended {
                 && marks.get(&e.pid).is_some_and(|(name, run)| *name == *self.service.as_str() && *run == self.run_id)
         };
         let seen = |e: &Entry| self.reach == Sweep::Tree && self.descendants.contains(&as_ref(e));
-        let mut left: Vec<ProcessRef> = entries
-            .iter()
-            .filter(|e| !e.zombie && as_ref(e) != self.leader && (in_group(e) || marked(e) || seen(e)))
-            .map(as_ref)
-            .collect();
+        let mut left: Vec<ProcessRef> =
+            entries.iter().filter(|e| !e.zombie && (in_group(e) || marked(e) || seen(e))).map(as_ref).collect();
         if self.reach == Sweep::Tree {
             for root in left.clone() {
                 for entry in table::descendants(entries, root.pid) {
@@ -186,6 +183,12 @@ mod tests {
         let marks = HashMap::from([(120, ("s".to_string(), 3)), (140, ("s".into(), 4)), (150, ("t".into(), 3))]);
         assert_eq!(pids(ended(Sweep::Tree).left(&table, &marks)), [101, 120, 121, 130]);
         assert_eq!(pids(ended(Sweep::Group).left(&table, &marks)), [101]);
+    }
+
+    #[test]
+    fn a_leader_that_lives_after_all_is_left_too() {
+        let table = [entry(100, 1, 100, 50), entry(101, 100, 100, 51)];
+        assert_eq!(pids(ended(Sweep::Tree).left(&table, &HashMap::new())), [100, 101]);
     }
 
     #[test]
