@@ -45,6 +45,11 @@ impl Orders {
         self.stops = all.into_iter().map(|index| (index, Input::Leave { cause: StopCause::Shutdown })).collect();
     }
 
+    /// The place may be another service's soon.
+    pub(super) fn forget_service(&mut self, index: usize) {
+        self.stops.remove(&index);
+    }
+
     pub(super) fn forget_connection(&mut self, connection: u64) {
         self.waiters.retain(|w| w.connection != connection);
     }
@@ -60,6 +65,15 @@ impl Runner {
             if asked.names.is_empty() { self.names.keys().cloned().collect() } else { asked.names };
         if let Some(unknown) = names.iter().find(|name| !self.names.contains_key(*name)) {
             return Some(refuse(format!("this runner has no service called {unknown}")));
+        }
+        let retiring = |name: &&UnitName| {
+            self.names.get(*name).and_then(|index| self.services[*index].as_ref()).is_some_and(|s| s.retiring)
+        };
+        if asked.verb != Verb::Stop
+            && let Some(name) = names.iter().find(retiring)
+        {
+            let what = format!("cannot {} {name}: it is no longer declared and is being stopped", asked.verb.as_str());
+            return Some(refuse(what));
         }
         let mut services = Vec::new();
         let mut longest = std::time::Duration::ZERO;

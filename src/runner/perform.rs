@@ -203,13 +203,11 @@ impl Runner {
             self.proceed_orders(turn);
             self.update_deps(turn);
             self.forget_retired();
+            // What was started may be what others wait for.
             if turn.changed.len() == before && turn.spawns.is_empty() {
                 break;
             }
             self.spawn_all(turn);
-            if turn.changed.len() == before {
-                break;
-            }
         }
         let all: Vec<usize> = turn.changed.iter().copied().collect();
         for index in all {
@@ -301,6 +299,7 @@ impl Runner {
             if self.sweeper.concerns(service.name()) {
                 continue;
             }
+            self.orders.forget_service(index);
             if let Some(mut service) = self.services[index].take() {
                 self.changes.unwatch(service.name());
                 self.names.remove(service.name());
