@@ -190,9 +190,9 @@ impl Runner {
                 connection.say(&reply);
             }
         }
-        if open {
-            self.flush(key);
-        } else {
+        // Who has nothing more to say may still listen.
+        self.flush(key);
+        if !open {
             self.hang_up(key);
         }
     }
