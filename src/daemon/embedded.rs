@@ -10,9 +10,10 @@ use super::{Daemon, Event, link};
 use crate::manager::embedded;
 use crate::model::paths::{EMBEDDED_RUNNER, Paths};
 use crate::model::wire::RunnerRequest;
-use crate::model::{Mono, UnitName};
+use crate::model::{Mono, Signal, UnitName};
 use crate::process::clock;
-use crate::process::lock::Lock;
+use crate::process::lock::{Lock, NotLocked};
+use crate::process::{identity, signal};
 
 /// A runner that keeps dying is not started more often than this.
 const START_EVERY: Duration = Duration::from_secs(1);
@@ -33,6 +34,8 @@ pub(super) struct Embedded {
     last_start: Option<Mono>,
     /// Whether there is nothing (left) to run.
     idle: bool,
+    /// Whether services.toml was reloaded while we were getting through to it: it may have read the old one.
+    pub(super) outdated: bool,
     /// The process we started and have not reaped.
     pub(super) child: Option<i32>,
     /// Why it could not be started, until it is.
@@ -48,12 +51,25 @@ pub(super) struct Attached {
 
 impl Embedded {
     pub(super) fn new() -> Self {
-        Self { attaching: false, connected: false, last_start: None, idle: false, child: None, trouble: None }
+        Self {
+            attaching: false,
+            connected: false,
+            last_start: None,
+            idle: false,
+            outdated: false,
+            child: None,
+            trouble: None,
+        }
     }
 
     /// Whether `pid` is the runner that we started.
     pub(super) fn started(&self, pid: i32) -> bool {
         self.child == Some(pid)
+    }
+
+    /// Whether we are getting through to it.
+    pub(super) fn is_attaching(&self) -> bool {
+        self.attaching
     }
 
     pub(super) fn is_down(&self) -> bool {
@@ -103,7 +119,7 @@ impl Daemon {
                 tokio::spawn(link::follow(EMBEDDED_RUNNER.into(), stream, self.events.clone()));
                 if self.going_down {
                     self.shut_runner_down();
-                } else if started.is_none() {
+                } else if std::mem::take(&mut embedded.outdated) || started.is_none() {
                     // It may have been started from another services.toml than the one we have read.
                     tokio::spawn(async move {
                         if let Err(e) = link::ask(path, RunnerRequest::Reload { names }).await {
@@ -138,7 +154,8 @@ impl Daemon {
             embedded.attaching = true;
             let (paths, events) = (self.paths.clone(), self.events.clone());
             tokio::spawn(async move {
-                while Lock::acquire(&paths.runner_lock(EMBEDDED_RUNNER)).is_err() {
+                // A lock that cannot be looked at (its folder was taken away) tells nothing to wait for.
+                while matches!(Lock::acquire(&paths.runner_lock(EMBEDDED_RUNNER)), Err(NotLocked::Held { .. })) {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
                 let _ = events.send(Event::Attached(Err(String::new()))).await;
@@ -165,9 +182,15 @@ impl Daemon {
         let Some(embedded) = &mut self.embedded else { return };
         if embedded.connected {
             let path = self.paths.runner_socket(EMBEDDED_RUNNER);
+            let pid = self.runners.get(EMBEDDED_RUNNER).map(|linked| linked.info.pid);
+            let process = pid.and_then(|pid| Some((pid, identity::start_token(pid)?)));
             tokio::spawn(async move {
-                // A runner that dies now is succeeded, and asked again.
-                let _ = link::ask(path, RunnerRequest::Shutdown).await;
+                // A runner that dies now is succeeded, and asked again. One whose socket was taken away is still told.
+                if link::ask(path, RunnerRequest::Shutdown).await.is_err()
+                    && let Some((pid, start)) = process
+                {
+                    signal::process(pid, start, Signal::TERM);
+                }
             });
         }
     }

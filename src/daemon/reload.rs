@@ -35,6 +35,9 @@ impl Daemon {
         }
         self.reloading = Some(answer.into_iter().collect());
         let old = std::mem::replace(&mut self.fleet, fleet);
+        if let Some(embedded) = &mut self.embedded {
+            embedded.outdated = embedded.is_attaching();
+        }
         let reloading = Box::new(Reloading { old, reply: ReloadReply { applied: true, changes } });
         let mut asks = Vec::new();
         for (id, linked) in &self.runners {
