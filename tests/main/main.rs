@@ -13,6 +13,7 @@ mod support;
 mod told;
 mod tools;
 mod layers;
+mod succession;
 mod support;
 mod told;
 mod witness;
