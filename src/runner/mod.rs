@@ -213,15 +213,6 @@ impl Runner {
         self.retire(&name, turn);
     }
 
-    /// Ends a service in order and forgets it then.
-    fn retire(&mut self, name: &UnitName, turn: &mut Turn) {
-        let Some(&index) = self.names.get(name) else { return };
-        if let Some(service) = &mut self.services[index] {
-            service.retiring = true;
-        }
-        self.drive(index, Input::Leave { cause: StopCause::Reload }, turn);
-    }
-
     fn serve(&mut self) -> Result<(), Error> {
         let mut ready = Vec::new();
         loop {

@@ -9,7 +9,7 @@ use crate::config;
 use crate::error::{Error, ErrorKind};
 use crate::machine::Input;
 use crate::model::paths::Paths;
-use crate::model::{Fleet, ServiceSpec, UnitName};
+use crate::model::{Fleet, ServiceSpec, StopCause, UnitName};
 use crate::process::clock;
 
 /// The state directory and the specifications to begin with.
@@ -137,5 +137,14 @@ impl Runner {
         }
         self.options.names = names;
         Ok(told)
+    }
+
+    /// Ends a service in order and forgets it then.
+    pub(super) fn retire(&mut self, name: &UnitName, turn: &mut Turn) {
+        let Some(&index) = self.names.get(name) else { return };
+        if let Some(service) = &mut self.services[index] {
+            service.retiring = true;
+        }
+        self.drive(index, Input::Leave { cause: StopCause::Reload }, turn);
     }
 }

@@ -3,17 +3,15 @@
 
 mod chaos;
 mod control;
+mod layers;
 mod ledger_trouble;
 mod odd_children;
 mod odd_output;
 mod odd_starts;
 mod reload;
 mod restarts;
-mod support;
-mod told;
-mod tools;
-mod layers;
 mod succession;
 mod support;
 mod told;
+mod tools;
 mod witness;
