@@ -42,7 +42,7 @@ use crate::error::{Error, ErrorKind};
 use crate::journal;
 use crate::machine::{Input, SavedPhase};
 use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
-use crate::model::{EventType, Exit, Moment, Mono, ServiceSpec, StopCause, UnitName};
+use crate::model::{EventType, Exit, Moment, Mono, ServiceSpec, UnitName};
 use crate::process::lock::Lock;
 use crate::process::watch::Ended;
 use crate::process::{clock, files, reap, tune};
