@@ -126,6 +126,11 @@ impl Writer {
         }
     }
 
+    /// The least seq that the next line can have.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
     /// How many lines wait in memory.
     pub fn pending(&self) -> usize {
         self.backlog.len()

@@ -20,6 +20,8 @@ pub(super) struct Traces {
     marked: HashMap<String, Vec<(u64, Entry)>>,
     /// The last run of each service whose start the journal has, and the last whose end.
     recorded: HashMap<UnitName, (u64, Option<(u64, RecordedEnd)>)>,
+    /// seq of the oldest line that each journal still has.
+    oldest: HashMap<String, u64>,
 }
 
 impl Traces {
@@ -38,7 +40,9 @@ impl Traces {
             }
         }
         let mut recorded: HashMap<UnitName, (u64, Option<(u64, RecordedEnd)>)> = HashMap::new();
-        for record in journaled(paths) {
+        let mut oldest: HashMap<String, u64> = HashMap::new();
+        for (id, record) in journaled(paths) {
+            oldest.entry(id).and_modify(|seq| *seq = record.seq.min(*seq)).or_insert(record.seq);
             let run = record.data.get("run_id").and_then(serde_json::Value::as_u64);
             let (Some(service), Some(run)) = (&record.service, run) else { continue };
             let (start, end) = recorded.entry(service.clone()).or_default();
@@ -48,13 +52,18 @@ impl Traces {
                 *end = recorded_end(&record).map(|end| (run, end));
             }
         }
-        Self { marked, recorded }
+        Self { marked, recorded, oldest }
     }
 
     /// Services with living processes that nobody has declared: (name, its lock can be had).
     pub(super) fn undeclared(&self, declared: &BTreeSet<UnitName>) -> Vec<UnitName> {
         let names = self.marked.keys().filter_map(|name| UnitName::new(name).ok());
         names.filter(|name| !declared.contains(name)).collect()
+    }
+
+    /// Whether line `seq` of a runner's journal is so old that it was taken into the ledger and dropped.
+    fn has_dropped(&self, runner: &str, seq: u64) -> bool {
+        self.oldest.get(runner).is_some_and(|oldest| seq < *oldest)
     }
 
     /// The latest living run of `name` that is younger than `after`: its leader leads its own group and descends from no
@@ -137,20 +146,26 @@ impl Runner {
             let what = format!("the pipes of {name} were replaced; its output is not logged until its next start");
             self.trouble(what);
         }
+        // What its last run had to say, before anything is told of it or comes after it.
+        if let Some(service) = self.services[index].as_mut() {
+            service.drain(now);
+        }
+        let (runner, start_seq) = record.as_ref().map_or_else(Default::default, |r| (r.runner.clone(), r.start_seq));
         let saved = record.map(|record| record.saved);
         let same_boot = saved.as_ref().is_some_and(|saved| saved.boot_id == self.boot_id);
         let (start_recorded, end_recorded) = traces.recorded.get(&name).copied().unwrap_or_default();
         let saved_run = saved.as_ref().and_then(Saved::run).copied();
+        let told = saved_run.is_some_and(|run| start_recorded >= run.id || traces.has_dropped(&runner, start_seq));
         let mut alive = None;
         if let Some(run) = saved_run.filter(|_| same_boot) {
-            alive = self.watched(index, run, start_recorded >= run.id);
+            alive = self.watched(index, run, told);
         }
         let starting =
             saved.as_ref().filter(|saved| matches!(saved.phase, SavedPhase::Spawning { .. })).map(|s| s.run_id + 1);
         let fate = match saved_run.map(|run| run.id).or(starting) {
             Some(run) if alive.is_none() => match end_recorded.filter(|(id, _)| *id >= run) {
                 Some((_, end)) => Fate::Recorded(end),
-                None => Fate::Gone { start_recorded: start_recorded >= run },
+                None => Fate::Gone { start_recorded: told || start_recorded >= run },
             },
             _ => Fate::Fine,
         };
@@ -230,13 +245,13 @@ fn recorded_end(record: &Record) -> Option<RecordedEnd> {
 
 /// All that runners have journaled. A journal that cannot be read has recorded nothing: its runs are then found again as lost,
 /// not as never run.
-fn journaled(paths: &Paths) -> impl Iterator<Item = Record> {
+fn journaled(paths: &Paths) -> impl Iterator<Item = (String, Record)> {
     let dir = paths.runners();
     let ids = journal::ids(&dir).unwrap_or_default();
-    let readers = ids.into_iter().filter_map(move |id| journal::Reader::open(&dir, &id).ok());
-    readers.flat_map(|mut reader| {
+    let readers = ids.into_iter().filter_map(move |id| Some((journal::Reader::open(&dir, &id).ok()?, id)));
+    readers.flat_map(|(mut reader, id)| {
         let more = move || reader.read_new(4096).ok().filter(|records| !records.is_empty());
-        std::iter::from_fn(more).flatten()
+        std::iter::from_fn(more).flatten().map(move |record| (id.clone(), record))
     })
 }
 

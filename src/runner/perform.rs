@@ -26,6 +26,7 @@ impl Runner {
         turn.changed.insert(index);
         // A run is written down before it is reported: its successor must find it whatever happens next.
         if spawned {
+            service.start_seq = self.journal.next_seq();
             self.persist(index);
         }
         for effect in effects {
@@ -179,7 +180,7 @@ impl Runner {
         if service.lock.is_none() || service.saved_epoch == service.machine.epoch() {
             return;
         }
-        match service.persist(&self.paths, &self.boot_id) {
+        match service.persist(&self.paths, &self.boot_id, &self.id) {
             Ok(()) => {
                 let cured = format!("the record of {} ", service.name());
                 self.troubles.retain(|t| !t.starts_with(&cured));

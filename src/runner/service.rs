@@ -40,6 +40,8 @@ pub(super) struct Service {
     pub(super) unprepared: bool,
     /// The epoch that is on disk.
     pub(super) saved_epoch: u64,
+    /// The least seq that the start of the current run can have in the journal; 0 when it is there for sure.
+    pub(super) start_seq: u64,
     /// The epoch that the timer was armed for.
     pub(super) armed_epoch: u64,
     /// Whether it is to be forgotten once it is idle.
@@ -63,6 +65,12 @@ pub(super) struct Adoption {
     fifos: [u64; 2],
     /// Where the run's output begins in the two logs.
     began: [Position; 2],
+    /// Whose journal `start_seq` is about.
+    #[serde(default)]
+    pub(super) runner: String,
+    /// As in [`Service`]: what is older than the journal's oldest line was taken in and dropped.
+    #[serde(default)]
+    pub(super) start_seq: u64,
 }
 
 impl Service {
@@ -79,6 +87,7 @@ impl Service {
             look: Look::new(),
             unprepared: false,
             saved_epoch: 0,
+            start_seq: 0,
             armed_epoch: 0,
             retiring: false,
             spec_saved: false,
@@ -195,11 +204,12 @@ impl Service {
     }
 
     /// Writes the adoption record.
-    pub(super) fn persist(&mut self, paths: &Paths, boot_id: &str) -> io::Result<()> {
+    pub(super) fn persist(&mut self, paths: &Paths, boot_id: &str, runner: &str) -> io::Result<()> {
         let saved = self.machine.save(boot_id);
         let runs = saved.run().is_some();
         let began = self.streams.as_ref().map_or_else(Default::default, |outputs| [outputs[0].began, outputs[1].began]);
-        let record = Adoption { saved, fifos: self.fifo_inodes(), began };
+        let record =
+            Adoption { saved, fifos: self.fifo_inodes(), began, runner: runner.into(), start_seq: self.start_seq };
         write_json(&paths.adopt(self.name()), &record, false)?;
         self.saved_epoch = self.machine.epoch();
         if !self.spec_saved && runs {
