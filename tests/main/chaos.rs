@@ -104,12 +104,16 @@ fn a_runner_killed_a_hundred_times_is_succeeded_without_loss() {
             kill_one(&witness, &chance);
             witness.pass(chance.millis(20));
         }
-        if with_daemon {
-            unheld.extend(witness.starts());
-        }
         runner = start();
         if with_daemon {
-            env.spawn_daemon();
+            // What waits in a pipe that neither of them nor the run has open any more, the kernel forgets: of the newest
+            // runs, as a runner that did not live long may not have read it.
+            for (name, _) in &TALKERS {
+                let newest = witness.starts().into_iter().rfind(|run| run.service == *name);
+                let run = newest.map_or(0, |run| run.run);
+                unheld.extend((run.saturating_sub(3)..=run + 1).map(|run| (name.to_string(), run)));
+            }
+            env.start_daemon();
         }
     }
     witness.calm(&TALKERS);
@@ -120,6 +124,6 @@ fn a_runner_killed_a_hundred_times_is_succeeded_without_loss() {
     assert_eq!(env.stop_daemon(), Some(0));
     assert_eq!(env.processes().len(), 0, "{:?}", env.processes());
     let lost = witness.audit();
-    witness.nothing_printed_is_missing(&["printer-1", "printer-2", "spiller-1", "spiller-2"]);
+    witness.nothing_printed_is_missing(&["printer-1", "printer-2", "spiller-1", "spiller-2"], &unheld);
     println!("{} runs, {lost} ends unseen", witness.starts().len());
 }
