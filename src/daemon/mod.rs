@@ -285,6 +285,8 @@ impl Daemon {
             linked.views.retain(|name, view| view.pid.is_some() || declared(name));
         }
         linked.info = RunnerInfo { views: Vec::new(), ..info };
+        // What was journaled before we subscribed is told by nobody else.
+        self.ledger.look();
     }
 
     /// Reaps what became our child by the death of a runner. The runner itself is waited for by who started it.
