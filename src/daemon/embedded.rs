@@ -85,7 +85,8 @@ impl Daemon {
 
     /// Gets through to our runner, starting it if none lives.
     pub(super) fn attach(&mut self) {
-        let names = self.runner_names();
+        // On the way down a successor is there only to end what its predecessor left alive.
+        let names = if self.going_down { Vec::new() } else { self.runner_names() };
         let paths = self.paths.clone();
         let Some(embedded) = &mut self.embedded else { return };
         if embedded.attaching || embedded.connected {
