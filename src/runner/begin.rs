@@ -8,7 +8,9 @@ use super::sweep::Job;
 use super::{Runner, Turn};
 use crate::journal;
 use crate::machine::{Fate, Found, Input, Phase, ProcessRef, RecordedEnd, Run, Saved, SavedPhase};
-use crate::model::{EventType, Exit, ExitClass, Moment, Record, ServiceSpec, Signal, Sweep, UnitName, paths::Paths};
+use crate::model::{
+    EventType, Exit, ExitClass, Intent, Moment, Record, ServiceSpec, Signal, Sweep, UnitName, paths::Paths,
+};
 use crate::process::lock::Lock;
 use crate::process::table::{self, Entry};
 use crate::process::watch::Watch;
@@ -55,9 +57,13 @@ impl Traces {
         Self { marked, recorded, oldest }
     }
 
-    /// Services with living processes that nobody has declared: (name, its lock can be had).
-    pub(super) fn undeclared(&self, declared: &BTreeSet<UnitName>) -> Vec<UnitName> {
-        let names = self.marked.keys().filter_map(|name| UnitName::new(name).ok());
+    /// Services that nobody has declared and of which something lives, or did when it was last written of.
+    pub(super) fn undeclared(&self, declared: &BTreeSet<UnitName>, paths: &Paths) -> BTreeSet<UnitName> {
+        let marked = self.marked.keys().cloned();
+        let folders = std::fs::read_dir(paths.services()).into_iter().flatten().flatten();
+        let names = folders.filter_map(|folder| folder.file_name().into_string().ok());
+        let recorded = names.filter(|name| UnitName::new(name).is_ok_and(|name| super::may_live(paths, &name)));
+        let names = marked.chain(recorded).filter_map(|name| UnitName::new(&name).ok());
         names.filter(|name| !declared.contains(name)).collect()
     }
 
@@ -99,9 +105,8 @@ pub(super) fn was_cut_off(saved: &Saved, boot_id: &str) -> bool {
 
 impl Runner {
     /// Makes `spec` one of our services and begins it.
-    pub(super) fn admit(&mut self, spec: ServiceSpec, traces: &Traces, turn: &mut Turn) {
+    pub(super) fn admit(&mut self, spec: ServiceSpec, intent: Intent, traces: &Traces, turn: &mut Turn) {
         let name = spec.name.clone();
-        let intent = service::read_intent(&self.paths, &name);
         let index = match self.services.iter().position(Option::is_none) {
             Some(free) => free,
             None => {

@@ -132,7 +132,8 @@ impl Runner {
             let traces = Traces::read(&self.paths);
             for spec in admitted {
                 told.push((spec.name.clone(), "added".into()));
-                self.admit(spec, &traces, turn);
+                let intent = service::read_intent(&self.paths, &spec.name);
+                self.admit(spec, intent, &traces, turn);
             }
         }
         self.options.names = names;
