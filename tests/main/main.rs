@@ -11,6 +11,7 @@ mod odd_starts;
 mod reload;
 mod restarts;
 mod succession;
+mod successors;
 mod support;
 mod told;
 mod tools;

@@ -28,6 +28,9 @@ pub struct Witness<'a> {
 /// The first act of a service's script.
 const BEGIN: &str = "echo \"start $SUPERVISOR_SERVICE $SUPERVISOR_RUN_ID $$\" >> {dir}/witness";
 
+/// The last one, with the exit code to come in `c`.
+const END: &str = "echo \"end $SUPERVISOR_SERVICE $SUPERVISOR_RUN_ID $c\" >> {dir}/witness";
+
 /// From here on nothing crashes any more: what is to be counted has to come to rest first.
 const CALM: &str = "[ -e {dir}/calm ] && exec sleep 1000";
 
@@ -42,11 +45,8 @@ impl<'a> Witness<'a> {
         };
         write("steady", &[BEGIN, "exec sleep 1000"]);
         // Ends by itself, after up to 0.4 s, with code 0, 1 or 3, and says so before.
-        let end = "echo \"end $SUPERVISOR_SERVICE $SUPERVISOR_RUN_ID $c\" >> {dir}/witness\nexit $c";
         let code = "case $((n % 3)) in 0) c=0;; 1) c=1;; *) c=3;; esac";
-        write("crasher", &[BEGIN, CALM, CHANCE, "sleep 0.$(printf %03d $((n % 400)))", code, end]);
-        // As fast as a shell can.
-        write("flash", &[BEGIN, CALM, CHANCE, code, end]);
+        write("crasher", &[BEGIN, CALM, CHANCE, "sleep 0.$(printf %03d $((n % 400)))", code, END, "exit $c"]);
         // Prints numbered lines for ever, and tells at SIGTERM how far it came.
         let trap = "i=1; trap 'echo \"lines $SUPERVISOR_SERVICE $SUPERVISOR_RUN_ID $((i - 1))\" >> {dir}/witness; exit 0' TERM";
         let burst = "[ $((i % 40)) = 0 ] && sleep 0.01";
@@ -56,8 +56,14 @@ impl<'a> Witness<'a> {
         let told = "echo \"lines $SUPERVISOR_SERVICE $SUPERVISOR_RUN_ID $((i - 1))\" >> {dir}/witness";
         let some = "i=1; while [ $i -le $((n % 90 + 10)) ]; do";
         let slow = "[ $((i % 10)) = 0 ] && sleep 0.01";
-        write("spiller", &[BEGIN, CALM, CHANCE, some, print, "i=$((i + 1))", slow, "done", code, told, end]);
+        write("spiller", &[BEGIN, CALM, CHANCE, some, print, "i=$((i + 1))", slow, "done", code, told, END, "exit $c"]);
         Self { env }
+    }
+
+    /// A script that writes itself down and ends at once.
+    pub fn script_ending_with(&self, name: &str, code: i32) {
+        let body = format!("{BEGIN}\n{}\nexit {code}", END.replace("$c", &code.to_string()));
+        self.env.script(name, &body.replace("{dir}", &self.env.dir().display().to_string()));
     }
 
     /// `[service.NAME]` tables for these scripts, without any pause between runs.
@@ -166,7 +172,7 @@ impl<'a> Witness<'a> {
             let rests = |(name, script): &(&str, &str)| {
                 let Some(run) = self.alive(name) else { return false };
                 // What began before the calm runs to its end.
-                let exits = matches!(*script, "crasher" | "flash" | "spiller");
+                let exits = matches!(*script, "crasher" | "spiller");
                 let is_sleep = || {
                     let command = self.env.processes().into_iter().find(|p| p.pid == run.pid);
                     command.is_some_and(|p| p.args.first().is_some_and(|arg| arg == "sleep"))
