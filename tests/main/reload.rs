@@ -8,7 +8,7 @@ use super::tools::*;
 const SLEEP: &str = "exec sleep 1000";
 
 fn three() -> [String; 3] {
-    ["a", "b", "c"].map(|name| service(name, SLEEP, ""))
+    ["a", "b", "c"].map(|name| service(name, SLEEP, "throttle = \"0s\""))
 }
 
 /// An Env whose three services are up, and their pids.
@@ -27,7 +27,7 @@ fn reloads(env: &Env) -> usize {
 fn a_faulty_file_is_told_with_its_place_and_changes_nothing() {
     let (env, pids) = running();
     let [a, b, c] = three();
-    env.configure(&format!("{a}{b}throttle = \"soon\"\n{c}\n[service.d]\ncomand = [\"x\"]\n"));
+    env.configure(&format!("{a}{b}min_uptime = \"soon\"\n{c}\n[service.d]\ncomand = [\"x\"]\n"));
     let text = ends_with(&env, 5, &["reload"]);
     assert!(text.contains("\"soon\"") && text.contains('^'), "no caret: {text}");
     assert!(text.contains("comand") && text.contains("services.toml:"), "not all faults with their places: {text}");
@@ -58,10 +58,12 @@ fn a_dry_run_says_what_a_reload_then_does() {
     let (env, [a, b, c]) = running();
     let [first, _, third] = three();
     let added = service("d", SLEEP, "");
-    env.configure(&format!("{first}throttle = \"5s\"\n{third}env = {{ X = \"1\" }}\n{added}"));
+    env.configure(&format!(
+        "{first}stop_timeout = \"5s\"\ndrain_timeout = \"30s\"\n{third}env = {{ X = \"1\" }}\n{added}"
+    ));
     let text = ok(&env, &["reload", "--dry-run"]);
     for line in [
-        "a: would be taken over without a restart (throttle)",
+        "a: would be taken over without a restart (stop_timeout)",
         "b: would be stopped and removed",
         "c: would be restarted (env)",
         "d: would be added",
@@ -75,7 +77,7 @@ fn a_dry_run_says_what_a_reload_then_does() {
 
     let text = ok(&env, &["reload"]);
     for line in
-        ["a: taken over without a restart (throttle)", "b: stopped and removed", "c: restarted (env)", "d: added"]
+        ["a: taken over without a restart (stop_timeout)", "b: stopped and removed", "c: restarted (env)", "d: added"]
     {
         assert!(text.lines().any(|said| said == line), "no {line:?} in:\n{text}");
     }
@@ -115,15 +117,22 @@ fn a_live_change_of_policy_holds_for_the_process_that_runs() {
 fn a_changed_environment_restarts_with_drain_and_the_new_run_has_it() {
     let script = "trap 'until test -e $HOME/drained; do sleep 0.02; done; exit 0' TERM; \
                   echo \"$X\" >$HOME/x; while :; do sleep 0.02; done";
-    let env =
-        Env::new(&service("a", script, "env = { X = \"old\" }\nstop_timeout = \"100ms\"\ndrain_timeout = \"10m\""));
+    let env = Env::new(&service(
+        "a",
+        script,
+        "env = { X = \"old\" }\nthrottle = \"0s\"\nstop_timeout = \"100ms\"\ndrain_timeout = \"10m\"",
+    ));
     env.start_daemon();
     let said = |word: &str| {
         wait_for(word, || (std::fs::read_to_string(home(&env, "x")).ok()?.trim() == word).then_some(()));
     };
     said("old");
     let pid = main_pid(&env, "a");
-    env.configure(&service("a", script, "env = { X = \"new\" }\nstop_timeout = \"100ms\"\ndrain_timeout = \"10m\""));
+    env.configure(&service(
+        "a",
+        script,
+        "env = { X = \"new\" }\nthrottle = \"0s\"\nstop_timeout = \"100ms\"\ndrain_timeout = \"10m\"",
+    ));
     signal(env.daemon_pid().unwrap(), Signal::SIGHUP);
     env.wait_status("a", "stopping");
     assert!(alive(pid));
