@@ -158,6 +158,7 @@ fn disabled_is_stopped_shown_and_comes_back() {
     wait_for("its removal to be over", || (run(&env, &["reload"]).2 == 0).then_some(()));
     main_pid(&env, "b");
     assert_eq!((main_pid(&env, "a"), main_pid(&env, "c")), (a, c));
+    sync(&env);
     let runs: Vec<u64> = rows_of(&env, "b").iter().filter(|row| row.is("service_start")).map(Row::run).collect();
     assert_eq!(runs, [1, 2], "a run's number was given twice");
 }
@@ -194,6 +195,7 @@ fn reloads_at_the_same_time_restart_once() {
     wait_dead(b);
     up_after(&env, "b", 1);
     assert_eq!(env.service("b")["run_id"], 2);
+    sync(&env);
     let ends = rows_of(&env, "b").into_iter().filter(|row| row.is("service_exit")).count();
     assert_eq!(ends, 1);
     assert_eq!((run_id(&env, "a"), run_id(&env, "c")), (1, 1));

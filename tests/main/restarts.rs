@@ -46,6 +46,7 @@ fn exit_78_holds_and_a_touched_configuration_or_the_operator_tries_again() {
     let before = run_id(&env, "picky");
     put(&conf, "good\n", 0o600);
     up_after(&env, "picky", before);
+    sync(&env);
     let all = rows_of(&env, "picky");
     let (starts, ends): (Vec<&Row>, Vec<&Row>) =
         (all.iter().filter(|r| r.is("service_start")).collect(), all.iter().filter(|r| r.is("service_exit")).collect());
@@ -179,6 +180,7 @@ fn what_ran_longer_than_the_throttle_is_restarted_at_once_and_what_did_not_waits
     let info = env.wait_status("steady", "waiting");
     assert!(info["next_run_ms"].is_i64() && info["why"].as_str().unwrap().contains("next start"), "{info}");
     up_after(&env, "steady", 2);
+    sync(&env);
     let rows = rows_of(&env, "steady");
     let at = |event: &str, run: u64| rows.iter().find(|row| row.is(event) && row.run() == run).unwrap().at_ms;
     assert!(at("service_start", 2) - at("service_crash", 1) < 3000, "the throttle was counted from the end");

@@ -1,5 +1,6 @@
 //! What several themes need beside `support`: small services, rows of the ledger, processes.
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -136,6 +137,15 @@ fn try_rows(env: &Env) -> rusqlite::Result<Vec<Row>> {
 /// The rows of one service.
 pub fn rows_of(env: &Env, name: &str) -> Vec<Row> {
     all_rows(env).into_iter().filter(|row| row.service.as_deref() == Some(name)).collect()
+}
+
+/// Returns once the daemon has taken in what was journaled until now.
+pub fn sync(env: &Env) {
+    let mut stream = std::os::unix::net::UnixStream::connect(env.state_dir().join("supervisor/daemon.sock")).unwrap();
+    stream.write_all(b"POST /v1/sync HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 pub fn count(env: &Env, name: &str, event: &str) -> usize {
