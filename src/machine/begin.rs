@@ -29,8 +29,6 @@ impl ServiceMachine {
         }
         let (stopping, old) = match phase {
             SavedPhase::Starting(run) | SavedPhase::Up(run) => (None, Some(run)),
-            // The one who was to leave it has left; if we are to leave it too, we are told.
-            SavedPhase::Stopping { run, cause, then: Then::Leave } => (Some((cause, Then::Again)), Some(run)),
             SavedPhase::Stopping { run, cause, then } => (Some((cause, then)), Some(run)),
             SavedPhase::Idle => return self.take_over(None, alive, step),
             SavedPhase::Spawning { automatic } if alive.is_none() => {
