@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::logs::fifo;
 use crate::process::clock;
+#[cfg(target_os = "linux")]
 use crate::process::testing::{Guard, again, sh, wait_for};
 
 /// A FIFO with both its ends, and a log beside it.

@@ -7,7 +7,7 @@ use super::identity;
 use crate::model::Signal;
 
 /// Sends `signal` to the process group led by `leader`; whether anybody was there to get it. The number is safe to use
-/// as long as its leader has not been reaped (see [`super::reap::next`]) or a member of the group is known to live.
+/// as long as its leader has not been reaped (see [`super::reap::peek`]) or a member of the group is known to live.
 pub fn group(leader: i32, signal: Signal) -> bool {
     // 0 would be our own group, 1 and below everybody.
     leader > 1 && NixSignal::try_from(signal.0).is_ok_and(|signal| killpg(Pid::from_raw(leader), signal).is_ok())
