@@ -93,6 +93,8 @@ pub async fn serve(listener: UnixListener, to: To) {
         tokio::spawn(async move {
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(MAX_PATIENCE).max_buf_size(MAX_HEAD);
+            // Who closes its end after asking is answered all the same.
+            http.half_close(true);
             // A client that goes away, or speaks no HTTP, has its answer from hyper; nobody else needs to know.
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
             drop(slot);

@@ -88,8 +88,8 @@ struct Daemon {
     monitors: Monitors,
     pipes: keep::Pipes,
     orders: HashMap<OrderBody, Vec<Answer<OrderReply>>>,
-    /// Who waits for the reload under way; `None` while there is none.
-    reloading: Option<Vec<Answer<ReloadReply>>>,
+    /// Who wants a reload after the one under way; `None` while there is none.
+    reloading: Option<Vec<Option<Answer<ReloadReply>>>>,
     events: mpsc::Sender<Event>,
     going_down: bool,
     _lock: Lock,

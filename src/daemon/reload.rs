@@ -11,15 +11,17 @@ use crate::model::{EventType, Fleet, UnitName};
 pub(super) struct Reloading {
     old: Fleet,
     reply: ReloadReply,
+    answer: Option<Answer<ReloadReply>>,
 }
 
 impl Daemon {
-    /// Starts a reload; `answer` is told when it is done. One that is asked for while one is under way shares its result.
+    /// Starts a reload; `answer` is told when it is done. One that is asked for while one is under way comes after it, as the
+    /// file may have changed again since that one read it; then there is nothing left to do, or just that change.
     pub(super) fn reload(&mut self, body: ReloadBody, answer: Option<Answer<ReloadReply>>) {
         if !body.dry_run
-            && let Some(waiting) = &mut self.reloading
+            && let Some(next) = &mut self.reloading
         {
-            waiting.extend(answer);
+            next.push(answer);
             return;
         }
         let fleet = match self.read_anew() {
@@ -33,12 +35,17 @@ impl Daemon {
         if body.dry_run {
             return tell(answer, Ok(ReloadReply { applied: false, changes }));
         }
-        self.reloading = Some(answer.into_iter().collect());
+        if changes.is_empty() {
+            self.fleet = fleet;
+            self.faults.clear();
+            return tell(answer, Ok(ReloadReply { applied: true, changes }));
+        }
+        self.reloading = Some(Vec::new());
         let old = std::mem::replace(&mut self.fleet, fleet);
         if let Some(embedded) = &mut self.embedded {
             embedded.outdated = embedded.is_attaching();
         }
-        let reloading = Box::new(Reloading { old, reply: ReloadReply { applied: true, changes } });
+        let reloading = Box::new(Reloading { old, reply: ReloadReply { applied: true, changes }, answer });
         let mut asks = Vec::new();
         for (id, linked) in &self.runners {
             let names: Vec<UnitName> = if id == EMBEDDED_RUNNER {
@@ -92,8 +99,8 @@ impl Daemon {
     }
 
     pub(super) fn on_reloaded(&mut self, reloading: Reloading, errors: Vec<WireError>) {
-        let waiting = self.reloading.take().unwrap_or_default();
-        let Reloading { old, reply } = reloading;
+        let next = self.reloading.take().unwrap_or_default();
+        let Reloading { old, reply, answer } = reloading;
         // A runner that is not there reads the file when it comes; any other error means that the old holds.
         let refused = errors.into_iter().find(|e| e.code != 4);
         let result = match refused {
@@ -118,8 +125,9 @@ impl Daemon {
                 Ok(reply)
             }
         };
-        for answer in waiting {
-            tell(Some(answer), result.clone());
+        tell(answer, result);
+        for answer in next {
+            self.reload(ReloadBody::default(), answer);
         }
     }
 }

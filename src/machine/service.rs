@@ -335,7 +335,7 @@ impl ServiceMachine {
         self.spec = spec;
         self.epoch += 1;
         match self.phase {
-            Phase::Starting(run) | Phase::Up(run) if restart => self.stop(run, StopCause::Reload, Then::Again, step),
+            Phase::Starting(run) | Phase::Up(run) if restart => self.stop(run, StopCause::Reload, Then::Start, step),
             Phase::Starting(run) if self.spec.readiness() == Readiness::Exec => self.enter(Phase::Up(run), step),
             // What it was held or delayed for may be what has changed.
             Phase::Held { .. } | Phase::Done | Phase::Failed => {

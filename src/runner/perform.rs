@@ -126,7 +126,7 @@ impl Runner {
             base: &self.base,
             run_id,
             attempt,
-            notify_socket: service.notify.as_ref().map(|(_, path)| path.as_path()),
+            notify_socket: service.notify.as_ref().filter(|_| spec.notify).map(|(_, path)| path.as_path()),
         };
         match launch::launch(spec, &around) {
             Ok(pid) => {

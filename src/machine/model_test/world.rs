@@ -340,7 +340,7 @@ impl World {
             self.rest = Rest::No;
         }
         if restart && self.run.is_some_and(|(_, ending)| ending.is_none()) {
-            self.end_run(StopCause::Reload, Then::Again);
+            self.end_run(StopCause::Reload, Then::Start);
         }
         self.give(Input::Spec { spec: Box::new(spec), restart });
     }
