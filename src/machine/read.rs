@@ -148,7 +148,7 @@ impl ServiceMachine {
                 TicketState::Failed("somebody else stopped it".into())
             }
             (_, Phase::Stopping { then: Then::Leave, .. } | Phase::Idle) => {
-                TicketState::Failed("its runner is going down".into())
+                TicketState::Failed("its runner does not run it any more".into())
             }
             (Verb::Restart, _) if self.run_id == ticket.run_id && self.run().is_some() => TicketState::Pending,
             (_, Phase::Up(run)) => TicketState::Done(format!("up, pid {}", run.process.pid)),

@@ -66,15 +66,6 @@ impl Runner {
         if let Some(unknown) = names.iter().find(|name| !self.names.contains_key(*name)) {
             return Some(refuse(format!("this runner has no service called {unknown}")));
         }
-        let retiring = |name: &&UnitName| {
-            self.names.get(*name).and_then(|index| self.services[*index].as_ref()).is_some_and(|s| s.retiring)
-        };
-        if asked.verb != Verb::Stop
-            && let Some(name) = names.iter().find(retiring)
-        {
-            let what = format!("cannot {} {name}: it is no longer declared and is being stopped", asked.verb.as_str());
-            return Some(refuse(what));
-        }
         let mut services = Vec::new();
         let mut longest = std::time::Duration::ZERO;
         for name in names {
