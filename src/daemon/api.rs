@@ -114,6 +114,7 @@ async fn carry_out(paths: &Paths, body: &OrderBody, parts: Parts) -> Result<Orde
     let mut tasks = tokio::task::JoinSet::new();
     for (id, names) in parts.asks {
         let path = paths.runner_socket(&id);
+        let whom = names.clone();
         let request =
             RunnerRequest::Order { verb: body.verb, names, by: "operator".into(), cause: None, wait: body.wait };
         // A runner that dies before it answers has stored the intent; only a restart might be done twice.
@@ -125,18 +126,30 @@ async fn carry_out(paths: &Paths, body: &OrderBody, parts: Parts) -> Result<Orde
                 if reached || clock::now().mono >= until {
                     match link::ask(path.clone(), request.clone()).await {
                         Err(e) if e.code == 4 && again && clock::now().mono < until => {}
-                        result => return result,
+                        result => return (whom, result),
                     }
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
     }
+    // What one runner cannot do is told of its services; the others' outcomes stand.
+    let mut failures = Vec::new();
     while let Some(reply) = tasks.join_next().await {
-        let internal = |e: tokio::task::JoinError| WireError { code: 70, message: e.to_string(), hint: None };
-        if let RunnerReply::Done(done) = reply.map_err(internal)?? {
-            outcomes.extend(done);
+        match reply.map_err(|e| WireError { code: 70, message: e.to_string(), hint: None })? {
+            (_, Ok(RunnerReply::Done(done))) => outcomes.extend(done),
+            (_, Ok(_)) => {}
+            (whom, Err(e)) => failures.push((whom, e)),
         }
+    }
+    if outcomes.is_empty()
+        && let Some((_, e)) = failures.pop()
+    {
+        return Err(e);
+    }
+    for (whom, e) in failures {
+        let failed = |name| Outcome { name, ok: false, text: e.message.clone(), view: None };
+        outcomes.extend(whom.into_iter().map(failed));
     }
     outcomes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(OrderReply { outcomes })

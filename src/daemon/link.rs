@@ -14,6 +14,9 @@ use crate::process::socket;
 /// Longest line of a runner, bytes: a thousand services with long reasons.
 const MAX_LINE: u64 = 16 << 20;
 
+/// A runner that does not answer within this is stopped or stuck.
+const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Connects to a runner; fails at once when there is none.
 pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
     let stream = socket::connect(path)?;
@@ -64,7 +67,14 @@ pub(super) async fn ask(path: PathBuf, request: RunnerRequest) -> Result<RunnerR
         write.write_all(&line(&request)?).await?;
         Lines::new(read).next().await?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
     };
-    match exchange.await.map_err(failed)? {
+    // An order that is waited for has its own end in the runner; everything else is answered at once by one that works.
+    let waits = matches!(request, RunnerRequest::Order { wait: true, .. });
+    let reply = if waits {
+        exchange.await
+    } else {
+        tokio::time::timeout(ANSWER_WITHIN, exchange).await.unwrap_or_else(|late| Err(late.into()))
+    };
+    match reply.map_err(failed)? {
         RunnerReply::Error(e) => Err(e),
         reply => Ok(reply),
     }

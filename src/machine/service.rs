@@ -332,12 +332,15 @@ impl ServiceMachine {
         if spec.after.is_empty() {
             self.deps = (true, spec.start_timeout);
         }
+        let same_mode = self.spec.restart == spec.restart;
         self.spec = spec;
         self.epoch += 1;
         match self.phase {
             Phase::Starting(run) | Phase::Up(run) if restart => self.stop(run, StopCause::Reload, Then::Start, step),
             Phase::Starting(run) if self.spec.readiness() == Readiness::Exec => self.enter(Phase::Up(run), step),
-            // What it was held or delayed for may be what has changed.
+            // What has run its course does not run again because its log may be longer now.
+            Phase::Done | Phase::Failed if !restart && same_mode => {}
+            // What it was held for may be what has changed.
             Phase::Held { .. } | Phase::Done | Phase::Failed => {
                 self.told_hold = None;
                 self.want_start(true, step);

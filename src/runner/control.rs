@@ -25,6 +25,8 @@ const PUSH_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
 
 pub(super) struct Control {
     listener: UnixListener,
+    /// Given up for a moment when there is no other descriptor left.
+    spare: Option<std::fs::File>,
     path: PathBuf,
     connections: BTreeMap<usize, Connection>,
     next_id: u64,
@@ -51,6 +53,7 @@ impl Control {
         poll.add(&listener, Token::Listener, false)?;
         Ok(Self {
             listener,
+            spare: std::fs::File::open("/dev/null").ok(),
             path,
             connections: BTreeMap::new(),
             next_id: 0,
@@ -67,7 +70,19 @@ impl Control {
     }
 
     pub(super) fn accept(&mut self, poll: &Poll) {
-        while let Ok((stream, _)) = self.listener.accept() {
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                    // A caller that cannot be let in would be announced without end: it is let in with the spare descriptor,
+                    // and sent away.
+                    self.spare = None;
+                    drop(self.listener.accept());
+                    self.spare = std::fs::File::open("/dev/null").ok();
+                    return;
+                }
+                Err(_) => return,
+            };
             if !socket::same_uid(&stream) || self.connections.len() >= MAX_CONNECTIONS {
                 continue;
             }

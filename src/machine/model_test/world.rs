@@ -213,7 +213,7 @@ impl World {
                 self.tick();
             }
             Do::Early => self.tick(),
-            Do::Respec(kind, restart) => self.respec(kind, restart),
+            Do::Respec(kind, restart) => self.respec(before.kind.mode, kind, restart),
             Do::Leave(cause) => self.leave(cause),
             Do::Reborn(became, torn) => self.reborn(became, torn),
             Do::Refused | Do::Short | Do::Ready | Do::Deps(_) => {}
@@ -333,10 +333,11 @@ impl World {
         }
     }
 
-    fn respec(&mut self, kind: Kind, restart: bool) {
+    fn respec(&mut self, mode: RestartMode, kind: Kind, restart: bool) {
         let spec = kind.spec();
         self.throttle = self.throttle.min(spec.throttle);
-        if self.run.is_none() && self.wishes.whose == Whose::Ours {
+        let over = matches!(self.rest, Rest::Done | Rest::Failed) && !restart && mode == kind.mode;
+        if self.run.is_none() && self.wishes.whose == Whose::Ours && !over {
             self.rest = Rest::No;
         }
         if restart && self.run.is_some_and(|(_, ending)| ending.is_none()) {
