@@ -8,10 +8,12 @@ use super::Context;
 use super::context::{Place, Tallies};
 use crate::control::client::{Daemon, Patience, Runner};
 use crate::error::{Error, ErrorKind};
+use crate::machine::Saved;
 use crate::machine::words::{self, Recorded};
 use crate::model::paths::Paths;
 use crate::model::wire::{RunnerReply, RunnerRequest};
 use crate::model::{DaemonInfo, LedgerInfo, RunView, RunnerInfo, ServiceInfo, StatusReport, UnitName};
+use crate::process::{clock, identity};
 
 /// What the daemon said, or what was found without it.
 pub(super) enum Known {
@@ -99,7 +101,10 @@ fn services(context: &Context<'_>, place: &Place, infos: &[RunnerInfo], tallies:
     if let Some(fleet) = place.fleet() {
         for spec in &fleet.services {
             let info = served(&spec.name, spec.enabled);
-            all.push(info.unwrap_or_else(|| words::unserved(spec, &recorded(&spec.name))));
+            all.push(info.unwrap_or_else(|| match orphan(&place.paths, &spec.name) {
+                Some((pid, run_id)) => words::orphaned(spec, pid, run_id, &recorded(&spec.name)),
+                None => words::unserved(spec, &recorded(&spec.name)),
+            }));
         }
         all.extend(fleet.tasks.iter().map(|task| words::idle_task(task, &recorded(&task.name))));
         for unit in &fleet.unusable {
@@ -115,6 +120,15 @@ fn services(context: &Context<'_>, place: &Place, infos: &[RunnerInfo], tallies:
     let others: BTreeSet<&UnitName> = others.filter(|name| !declared.contains(*name)).collect();
     all.extend(others.into_iter().filter_map(|name| served(name, wanted)));
     all
+}
+
+/// The process and the run of a service whose runner has died and which lives on: its adoption record names it.
+fn orphan(paths: &Paths, name: &UnitName) -> Option<(i32, u64)> {
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(paths.adopt(name)).ok()?).ok()?;
+    let saved: Saved = serde_json::from_value(record.get("saved")?.clone()).ok()?;
+    let run = saved.run().filter(|_| saved.boot_id == clock::boot_id())?;
+    let lives = identity::start_token(run.process.pid) == Some(run.process.start);
+    lives.then_some((run.process.pid, run.id))
 }
 
 fn recorded(tallies: Option<&Tallies>, name: &UnitName) -> Recorded {

@@ -147,7 +147,10 @@ pub fn why(view: &RunView, health: Option<&HealthInfo>, at: Reader<'_>) -> Strin
     let failure = health.and_then(|h| h.failure.clone());
     let mut said = Vec::new();
     match view.status {
-        Status::Up => said.push(format!("{name} is up and {} {since}", well_word(view, health))),
+        Status::Up => said.push(match well_word(view, health) {
+            "up" => format!("{name} is up {since}"),
+            word => format!("{name} is up and {word} {since}"),
+        }),
         Status::Running => said.push(format!("{name} is running {since}")),
         Status::Starting => {
             said.push(with_reason(format!("{name} is starting {since} and is not ready yet"), reason));
@@ -251,6 +254,13 @@ pub fn unserved(spec: &ServiceSpec, recorded: &Recorded) -> ServiceInfo {
         (Status::Disabled, "disabled in services.toml")
     };
     bare(&spec.name, UnitKind::Service, status, why.into(), spec.enabled, recorded)
+}
+
+/// A service that lives on without its runner: `pid` is its process, `run_id` its run.
+pub fn orphaned(spec: &ServiceSpec, pid: i32, run_id: u64, recorded: &Recorded) -> ServiceInfo {
+    let why = "it runs, but its runner is gone, so nothing would start it again; `supervisor run` takes it over";
+    let info = bare(&spec.name, UnitKind::Service, Status::Degraded, why.into(), spec.enabled, recorded);
+    ServiceInfo { pid: Some(pid), run_id: Some(run_id), ..info }
 }
 
 /// A calendar job while no daemon is there to start it.
