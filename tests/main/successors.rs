@@ -155,20 +155,28 @@ fn what_is_held_or_delayed_stays_so() {
 }
 
 #[test]
-fn a_service_that_was_removed_meanwhile_is_ended_and_the_others_go_on() {
-    let env = Env::new(&Witness::tables(&[("steady", "steady"), ("removed", "steady")]));
+fn services_that_were_removed_meanwhile_are_ended_and_the_others_go_on() {
+    let steady = Witness::tables(&[("steady", "steady")]);
+    let env = Env::new(&(steady.clone() + &Witness::tables(&[("removed", "steady"), ("removed-and-dead", "steady")])));
     let witness = Witness::new(&env);
     env.start_daemon();
-    env.wait_status("removed", "up");
-    let steady = wait_for("its first act", || witness.alive("steady"));
-    wait_for("its first act", || witness.alive("removed"));
-    replace_both(&env, "steady", || env.configure(&Witness::tables(&[("steady", "steady")])));
+    let runs = ["steady", "removed", "removed-and-dead"].map(|name| {
+        env.wait_status(name, "up");
+        wait_for("its first act", || witness.alive(name))
+    });
+    replace_both(&env, "steady", || {
+        signal(runs[2].pid, Signal::SIGKILL);
+        wait_for("its end", || witness.alive("removed-and-dead").is_none().then_some(()));
+        env.configure(&steady);
+    });
     wait_for("the end of what is no longer declared", || witness.alive("removed").is_none().then_some(()));
-    assert_eq!(witness.alive("steady"), Some(steady));
+    assert_eq!(witness.alive("steady"), Some(runs[0].clone()));
     assert_eq!(env.stop_daemon(), Some(0));
     witness.audit();
     assert_eq!(ends(&env, "removed"), [(1, "requested".to_owned())]);
-    assert_eq!(starts(&witness, "removed"), 1);
+    for name in ["removed", "removed-and-dead"] {
+        assert_eq!(starts(&witness, name), 1, "{name} is not wanted any more");
+    }
 }
 
 #[test]
