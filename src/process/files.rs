@@ -21,6 +21,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8], fsync: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes what writers that were killed have left in `folder`. Only for whoever is its one writer now.
+pub fn clear_scratch(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let scratch = |name: &std::ffi::OsStr| name.to_str().is_some_and(|n| n.starts_with('.') && n.ends_with(".tmp"));
+    for entry in entries.filter(|entry| scratch(&entry.file_name())) {
+        // What stays is tried again by the next one; it harms nobody.
+        fs::remove_file(entry.path()).ok();
+    }
+}
+
 /// Makes the folder and what is missing above it, 0700. One that is there stays as it is.
 pub fn ensure_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -60,6 +70,18 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_cleared_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("adopt");
+        write_atomic(&path, b"whole", false).unwrap();
+        fs::write(folder.path().join(".adopt.4711.tmp"), "hal").unwrap();
+        clear_scratch(folder.path());
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["adopt"]);
+        clear_scratch(&path);
     }
 
     #[test]

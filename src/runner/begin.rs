@@ -131,6 +131,7 @@ impl Runner {
         match Lock::acquire(&self.paths.service_lock(&name)) {
             Ok(lock) => {
                 service.lock = Some(lock);
+                files::clear_scratch(&self.paths.service(&name));
                 // Until now another runner may have been told what is wanted.
                 service.machine.set_intent(service::read_intent(&self.paths, &name));
             }

@@ -124,6 +124,11 @@ fn a_runner_killed_a_hundred_times_is_succeeded_without_loss() {
     assert_eq!(env.stop_daemon(), Some(0));
     assert_eq!(env.processes().len(), 0, "{:?}", env.processes());
     let lost = witness.audit();
+    for (name, _) in &TALKERS {
+        let folder = std::fs::read_dir(env.state_dir().join("supervisor/services").join(name)).unwrap();
+        let scratch = folder.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "tmp"));
+        assert_eq!(scratch.count(), 0, "half-written records of {name} pile up");
+    }
     witness.nothing_printed_is_missing(&["printer-1", "printer-2", "spiller-1", "spiller-2"], &unheld);
     println!("{} runs, {lost} ends unseen", witness.starts().len());
 }
