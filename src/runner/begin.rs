@@ -8,9 +8,7 @@ use super::sweep::Job;
 use super::{Runner, Turn};
 use crate::journal;
 use crate::machine::{Fate, Found, Input, Phase, ProcessRef, RecordedEnd, Run, Saved, SavedPhase};
-use crate::model::{
-    EventType, Exit, ExitClass, Intent, Moment, Record, ServiceSpec, Signal, Sweep, UnitName, paths::Paths,
-};
+use crate::model::{EventType, Exit, ExitClass, Moment, Record, ServiceSpec, Signal, Sweep, UnitName, paths::Paths};
 use crate::process::lock::Lock;
 use crate::process::table::{self, Entry};
 use crate::process::watch::Watch;
@@ -105,7 +103,7 @@ pub(super) fn was_cut_off(saved: &Saved, boot_id: &str) -> bool {
 
 impl Runner {
     /// Makes `spec` one of our services and begins it.
-    pub(super) fn admit(&mut self, spec: ServiceSpec, intent: Intent, traces: &Traces, turn: &mut Turn) {
+    pub(super) fn admit(&mut self, spec: ServiceSpec, traces: &Traces, turn: &mut Turn) {
         let name = spec.name.clone();
         let index = match self.services.iter().position(Option::is_none) {
             Some(free) => free,
@@ -114,7 +112,7 @@ impl Runner {
                 self.services.len() - 1
             }
         };
-        self.services[index] = Some(Service::new(spec, intent));
+        self.services[index] = Some(Service::new(spec));
         self.names.insert(name.clone(), index);
         if let Err(e) = files::ensure_dir(&self.paths.service(&name)) {
             self.trouble(format!("the folder of {name} cannot be made: {e}"));

@@ -42,7 +42,7 @@ use crate::error::{Error, ErrorKind};
 use crate::journal;
 use crate::machine::{Input, SavedPhase};
 use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
-use crate::model::{EventType, Exit, Intent, Moment, Mono, ServiceSpec, UnitName};
+use crate::model::{EventType, Exit, Moment, Mono, ServiceSpec, UnitName};
 use crate::process::lock::Lock;
 use crate::process::watch::Ended;
 use crate::process::{clock, files, reap, tune};
@@ -196,8 +196,7 @@ impl Runner {
         let traces = Traces::read(&self.paths);
         let declared: BTreeSet<UnitName> = specs.iter().map(|spec| spec.name.clone()).collect();
         for spec in specs {
-            let intent = service::read_intent(&self.paths, &spec.name);
-            self.admit(spec, intent, &traces, &mut turn);
+            self.admit(spec, &traces, &mut turn);
         }
         if self.options.embedded {
             for name in traces.undeclared(&declared, &self.paths) {
@@ -211,8 +210,7 @@ impl Runner {
     /// wanted, so that it is not started either should it have ended by now.
     fn end_undeclared(&mut self, name: UnitName, traces: &Traces, turn: &mut Turn) {
         let Some(spec) = service::read_spec(&self.paths, &name) else { return };
-        let unwanted = Intent { up: false, by: "config".into(), since_ms: turn.now.wall_ms };
-        self.admit(spec, unwanted, traces, turn);
+        self.admit(spec, traces, turn);
         self.retire(&name, turn);
     }
 

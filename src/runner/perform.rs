@@ -48,7 +48,11 @@ impl Runner {
                     self.trouble(what);
                 }
             }
-            Effect::Signal { process, signal } => self.signal(index, process, signal),
+            Effect::Signal { process, signal } => {
+                // Should we be killed now, its end is to be known as the one that was asked for.
+                self.persist(index);
+                self.signal(index, process, signal);
+            }
             Effect::Record { event, mut data, with_tail } => {
                 if with_tail {
                     let tail = service.tail(TAIL);

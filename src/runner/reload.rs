@@ -132,8 +132,7 @@ impl Runner {
             let traces = Traces::read(&self.paths);
             for spec in admitted {
                 told.push((spec.name.clone(), "added".into()));
-                let intent = service::read_intent(&self.paths, &spec.name);
-                self.admit(spec, intent, &traces, turn);
+                self.admit(spec, &traces, turn);
             }
         }
         self.options.names = names;

@@ -74,9 +74,10 @@ pub(super) struct Adoption {
 }
 
 impl Service {
-    pub(super) fn new(spec: ServiceSpec, intent: Intent) -> Self {
+    /// What is wanted of it is read once its lock is ours.
+    pub(super) fn new(spec: ServiceSpec) -> Self {
         Self {
-            machine: ServiceMachine::new(spec, intent),
+            machine: ServiceMachine::new(spec, Intent::default()),
             lock: None,
             streams: None,
             watch: None,
