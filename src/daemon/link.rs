@@ -37,7 +37,6 @@ async fn subscribe(id: &str, stream: UnixStream, to: &mpsc::Sender<Event>) -> io
     let (read, mut write) = stream.into_split();
     write.write_all(&line(&RunnerRequest::Subscribe)?).await?;
     let mut lines = Lines::new(read);
-    let mut first = true;
     while let Some(reply) = lines.next().await? {
         let event = match reply {
             RunnerReply::Push(info) => Event::RunnerPush(id.into(), Box::new(info)),
@@ -45,10 +44,6 @@ async fn subscribe(id: &str, stream: UnixStream, to: &mpsc::Sender<Event>) -> io
             RunnerReply::Snapshot(_) | RunnerReply::Done(_) | RunnerReply::Error(_) => continue,
         };
         if to.send(event).await.is_err() {
-            break;
-        }
-        // From its answer on it tells us what it journals; what was journaled before nobody has told.
-        if std::mem::take(&mut first) && to.send(Event::Journaled).await.is_err() {
             break;
         }
     }

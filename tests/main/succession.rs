@@ -26,6 +26,7 @@ fn service(name: &str, more: &str) -> String {
 }
 
 /// A process that leaves group and session of the script it stands in and takes no SIGTERM; its pid goes into `{dir}/stray`.
+#[cfg(target_os = "linux")]
 fn stray(env: &Env) -> String {
     let path = env.dir().join("stray");
     let say = format!("trap '' TERM; echo $$ > {0}.new; mv {0}.new {0}; while :; do sleep 0.1; done", path.display());
@@ -36,6 +37,7 @@ fn stray(env: &Env) -> String {
     )
 }
 
+#[cfg(target_os = "linux")]
 fn stray_pid(env: &Env) -> Option<i32> {
     std::fs::read_to_string(env.dir().join("stray")).ok()?.trim().parse().ok()
 }
