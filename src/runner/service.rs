@@ -177,11 +177,14 @@ impl Service {
         String::from_utf8_lossy(&tail).into_owned()
     }
 
-    /// The last line on stderr, as far as it fits into a sentence.
+    /// The last two lines on stderr, as far as they fit into a sentence. Two, because the gateway's very last one is about the
+    /// audit of its configuration file, and the one before says why it does not start.
     pub(super) fn last_words(&self) -> String {
         let tail = self.tail(1024);
-        let line = tail.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
-        line.chars().filter(|c| !c.is_control()).take(160).collect()
+        let shown = |line: &str| line.chars().filter(|c| !c.is_control()).take(160).collect::<String>();
+        let lines: Vec<&str> = tail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let last: Vec<String> = lines.iter().rev().take(2).rev().map(|line| shown(line)).collect();
+        last.join(" | ")
     }
 
     pub(super) fn set_log_spec(&mut self) {
