@@ -74,7 +74,8 @@ impl LedgerThread {
             ledger: None,
             readers: BTreeMap::new(),
             unsaved: BTreeMap::new(),
-            since_prune: 0,
+            // The first look cleans up: an installation that records little would never come to the count.
+            since_prune: PRUNE_EVERY,
         };
         let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || keeper.serve(&inbox))?;
         Ok(Self { calls: Some(calls), known, database, thread: Some(thread) })

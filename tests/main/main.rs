@@ -8,6 +8,7 @@ mod ledger_trouble;
 mod odd_children;
 mod odd_output;
 mod odd_starts;
+mod plists;
 mod reload;
 mod restarts;
 mod succession;
