@@ -54,17 +54,6 @@ fn parse_stat(pid: i32, stat: &[u8]) -> Option<Entry> {
     Some(Entry { pid, ppid, pgid, sid, start, zombie })
 }
 
-/// wait(2)'s status word.
-pub(super) fn exit_of_wait_status(status: i32) -> Exit {
-    if libc::WIFEXITED(status) {
-        Exit::Code(libc::WEXITSTATUS(status))
-    } else if libc::WIFSIGNALED(status) {
-        Exit::Signal { signal: Signal(libc::WTERMSIG(status)), core: libc::WCOREDUMP(status) }
-    } else {
-        Exit::Unknown
-    }
-}
-
 /// `si_code` and `si_status` of a SIGCHLD siginfo.
 pub(super) fn exit_of_siginfo(code: i32, status: i32) -> Option<Exit> {
     match code {
@@ -106,7 +95,7 @@ impl ExitWatch {
         }
         match self.info() {
             Ok(info) if info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0 => {
-                Ended::Exited(exit_of_wait_status(info.exit_code))
+                Ended::Exited(super::reap::exit_of_wait_status(info.exit_code))
             }
             Ok(_) => Ended::AwaitReap,
             // Before 6.13 there is no such request; before 6.15 it fails once the process has been reaped.

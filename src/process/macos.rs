@@ -15,7 +15,7 @@ use nix::unistd::{Pid, getpeereid, getsid};
 use super::procargs;
 use super::table::Entry;
 use super::watch::Ended;
-use crate::model::{Exit, Moment, Signal};
+use crate::model::{Exit, Moment};
 
 /// Stands still while the machine sleeps.
 pub(super) const AWAKE_CLOCK: ClockId = ClockId::from_raw(libc::CLOCK_UPTIME_RAW);
@@ -86,17 +86,6 @@ pub(super) fn environment(pid: i32) -> Option<Vec<u8>> {
     procargs::environment(&sysctl(&mut [libc::CTL_KERN, libc::KERN_PROCARGS2, pid])?).map(<[u8]>::to_vec)
 }
 
-/// wait(2)'s status word.
-pub(super) fn exit_of_wait_status(status: i32) -> Exit {
-    if libc::WIFEXITED(status) {
-        Exit::Code(libc::WEXITSTATUS(status))
-    } else if libc::WIFSIGNALED(status) {
-        Exit::Signal { signal: Signal(libc::WTERMSIG(status)), core: libc::WCOREDUMP(status) }
-    } else {
-        Exit::Unknown
-    }
-}
-
 /// Nothing: `si_status` is zero here for children that a signal ended (xnu, `waitid`).
 pub(super) fn exit_of_siginfo(_code: i32, _status: i32) -> Option<Exit> {
     None
@@ -150,7 +139,7 @@ impl ExitWatch {
             return Ended::NotYet;
         }
         let exit = if self.with_status {
-            i32::try_from(events[0].data()).map_or(Exit::Unknown, exit_of_wait_status)
+            i32::try_from(events[0].data()).map_or(Exit::Unknown, super::reap::exit_of_wait_status)
         } else {
             Exit::Unknown
         };

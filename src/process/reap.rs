@@ -1,7 +1,7 @@
 //! Reaping children in two steps, so that something can be done between a child's end and its pid becoming free.
 
 use super::sys;
-use crate::model::Exit;
+use crate::model::{Exit, Signal};
 
 /// A child that has ended, which stays a zombie until [`reap`] is called with its pid; `None` when there is none. Never
 /// blocks.
@@ -38,11 +38,22 @@ pub fn reap(pid: i32) -> Exit {
         // SAFETY: the pointer is to an integer that outlives the call.
         let result = unsafe { libc::waitpid(pid, &mut status, 0) };
         if result == pid {
-            return sys::exit_of_wait_status(status);
+            return exit_of_wait_status(status);
         }
         if nix::errno::Errno::last() != nix::errno::Errno::EINTR {
             return Exit::Unknown;
         }
+    }
+}
+
+/// wait(2)'s status word.
+pub(super) fn exit_of_wait_status(status: i32) -> Exit {
+    if libc::WIFEXITED(status) {
+        Exit::Code(libc::WEXITSTATUS(status))
+    } else if libc::WIFSIGNALED(status) {
+        Exit::Signal { signal: Signal(libc::WTERMSIG(status)), core: libc::WCOREDUMP(status) }
+    } else {
+        Exit::Unknown
     }
 }
 
