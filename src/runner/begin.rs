@@ -12,7 +12,7 @@ use crate::model::{EventType, Exit, ExitClass, Moment, Record, ServiceSpec, Sign
 use crate::process::lock::Lock;
 use crate::process::table::{self, Entry};
 use crate::process::watch::Watch;
-use crate::process::{clock, files, identity, signal};
+use crate::process::{files, identity, signal};
 
 /// What a look at the machine found of our services.
 pub(super) struct Traces {
@@ -267,9 +267,4 @@ fn started(entry: &Entry, now: Moment) -> Moment {
         boot_ns: now.boot_ns.saturating_sub(nanos),
         wall_ms: now.wall_ms - i64::try_from(age.as_millis()).unwrap_or(0),
     }
-}
-
-/// The clock for what is not a turn of the loop.
-pub(super) fn now() -> Moment {
-    clock::now()
 }

@@ -45,7 +45,7 @@ use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
 use crate::model::{EventType, Exit, Moment, Mono, ServiceSpec, UnitName};
 use crate::process::lock::Lock;
 use crate::process::watch::Ended;
-use crate::process::{clock, files, reap, tune};
+use crate::process::{clock, files, reap, table, tune};
 
 /// How a runner is started.
 #[derive(Debug, Clone)]
@@ -100,11 +100,18 @@ pub(crate) struct Turn {
     pub(crate) spawns: Vec<(usize, u64, u32)>,
     /// Services whose machines changed.
     pub(crate) changed: BTreeSet<usize>,
+    /// The process table, once somebody has asked for it: to stop a thousand services it is read once.
+    table: Option<Vec<table::Entry>>,
 }
 
 impl Turn {
     fn new() -> Self {
-        Self { now: clock::now(), spawns: Vec::new(), changed: BTreeSet::new() }
+        Self { now: clock::now(), spawns: Vec::new(), changed: BTreeSet::new(), table: None }
+    }
+
+    /// The process table as of this turn; empty where it cannot be read.
+    fn table(&mut self) -> &[table::Entry] {
+        self.table.get_or_insert_with(|| table::scan().unwrap_or_default())
     }
 }
 
@@ -222,7 +229,7 @@ impl Runner {
                 self.control.close();
                 return Ok(());
             }
-            let timeout = self.next_due().map(|due| due.since(begin::now().mono));
+            let timeout = self.next_due().map(|due| due.since(clock::now().mono));
             self.poll
                 .wait(timeout, &mut ready)
                 .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot wait for events: {e}")))?;

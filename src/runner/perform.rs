@@ -51,7 +51,7 @@ impl Runner {
             Effect::Signal { process, signal } => {
                 // Should we be killed now, its end is to be known as the one that was asked for.
                 self.persist(index);
-                self.signal(index, process, signal);
+                self.signal(index, process, signal, turn);
             }
             Effect::Record { event, mut data, with_tail } => {
                 if with_tail {
@@ -75,17 +75,15 @@ impl Runner {
     }
 
     /// Signals a run's group. An adopted leader is not our child, so its pid could be anybody's: the start time tells.
-    fn signal(&mut self, index: usize, process: ProcessRef, what: Signal) {
+    fn signal(&mut self, index: usize, process: ProcessRef, what: Signal, turn: &mut Turn) {
         let Some(service) = self.services[index].as_mut() else { return };
         let ours = self.pids.contains_key(&process.pid);
         if !ours && identity::start_token(process.pid) != Some(process.start) {
             return;
         }
         // Who descends from it now may have left its group by the time it ends.
-        if service.machine.spec().sweep == Sweep::Tree
-            && let Ok(entries) = table::scan()
-        {
-            let found = table::descendants(&entries, process.pid);
+        if service.machine.spec().sweep == Sweep::Tree {
+            let found = table::descendants(turn.table(), process.pid);
             service.descendants.extend(found.iter().map(|e| ProcessRef { pid: e.pid, start: e.start }));
         }
         signal::group(process.pid, what);
