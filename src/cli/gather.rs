@@ -1,8 +1,6 @@
 //! The state of everything: from the daemon, or without one from the runners, services.toml and the database.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::path::Path;
 
 use super::Context;
 use super::context::{Place, Tallies};
@@ -13,7 +11,7 @@ use crate::machine::words::{self, Recorded};
 use crate::model::paths::Paths;
 use crate::model::wire::{RunnerReply, RunnerRequest};
 use crate::model::{DaemonInfo, LedgerInfo, RunView, RunnerInfo, ServiceInfo, StatusReport, UnitName};
-use crate::process::{clock, identity};
+use crate::process::{clock, identity, socket};
 
 /// What the daemon said, or what was found without it.
 pub(super) enum Known {
@@ -161,7 +159,9 @@ pub(super) struct Asked {
 /// Asks every runner that is there. A socket whose runner is gone is passed over.
 pub(super) fn ask_runners(paths: &Paths) -> Result<Asked, Error> {
     let mut asked = Asked::default();
-    for id in runner_ids(&paths.runners())? {
+    let folder = paths.runners();
+    let ids = socket::names_in(&folder).map_err(|e| Error::io("cannot read the folder of runners", &folder, &e))?;
+    for id in ids {
         let reply = Runner::connect_if_running(&paths.runner_socket(&id))
             .and_then(|runner| runner.map(|mut it| it.ask(&RunnerRequest::Snapshot, Patience::Short)).transpose());
         match reply {
@@ -178,21 +178,4 @@ pub(super) fn ask_runners(paths: &Paths) -> Result<Asked, Error> {
         }
     }
     Ok(asked)
-}
-
-/// Ids of all runners that have, or had, a socket. A socket whose path was too long is known by a `.path` file.
-fn runner_ids(folder: &Path) -> Result<BTreeSet<String>, Error> {
-    let cannot = |error: io::Error| Error::io("cannot read the folder of runners", folder, &error);
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        Err(error) => return Err(cannot(error)),
-    };
-    let mut ids = BTreeSet::new();
-    for entry in entries {
-        let name = entry.map_err(cannot)?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        ids.extend(name.strip_suffix(".path").unwrap_or(name).strip_suffix(".sock").map(str::to_owned));
-    }
-    Ok(ids)
 }

@@ -1,7 +1,7 @@
 //! For tests: commands as they are typed, against made up facts, a daemon and runners in threads.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -18,8 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{Outcome, RunnerReply, RunnerRequest};
 use crate::model::{
-    AlertSpec, CrashWindow, Fleet, Intent, LogSpec, ManagerKind, ProcessType, Program, RestartMode, RunView,
-    RunnerInfo, ServiceSpec, Signal, Status, Sweep, UnitName,
+    AlertSpec, CrashWindow, Fleet, Intent, ManagerKind, Program, RunView, RunnerInfo, ServiceSpec, Status, UnitName,
 };
 use crate::store::{EventRow, Filter};
 
@@ -258,34 +257,5 @@ pub(super) fn up(service: &str, pid: i32) -> RunView {
 }
 
 fn spec(service: &str) -> ServiceSpec {
-    let second = Duration::from_secs(1);
-    ServiceSpec {
-        name: name(service),
-        program: Program::Command(vec!["/bin/sh".into()]),
-        cwd: "/".into(),
-        env: BTreeMap::new(),
-        env_file: None,
-        enabled: true,
-        restart: RestartMode::Always,
-        success_exit_codes: vec![0],
-        hold_exit_codes: vec![78],
-        throttle: second * 10,
-        backoff_max: second * 300,
-        min_uptime: second * 10,
-        start_timeout: second * 60,
-        stop_signal: Signal::TERM,
-        stop_timeout: second * 30,
-        drain_timeout: second * 30,
-        ports: vec![],
-        sweep: Sweep::Tree,
-        notify: false,
-        after: vec![],
-        watch_config: vec![],
-        process_type: ProcessType::Interactive,
-        log: LogSpec { max_size: 1, keep: 1 },
-        health: None,
-        memory: None,
-        watch: vec![],
-        listen: None,
-    }
+    ServiceSpec { program: Program::Command(vec!["/bin/sh".into()]), ..ServiceSpec::for_tests(service) }
 }

@@ -279,15 +279,3 @@ fn last_words(log: &std::path::Path) -> String {
         None => "it said nothing".into(),
     }
 }
-
-/// The ids of all runners that have a socket.
-pub(super) fn ids(paths: &Paths) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(paths.runners()) else { return Vec::new() };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let ids = names.filter_map(|name| {
-        // A socket whose path is too long lives elsewhere and leaves a file that says where.
-        let name = name.strip_suffix(".path").unwrap_or(&name);
-        name.strip_suffix(".sock").map(str::to_owned)
-    });
-    ids.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
-}

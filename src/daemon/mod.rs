@@ -316,7 +316,8 @@ impl Daemon {
 
     /// Looks for runners that were started by others and follows them.
     fn find_runners(&mut self) {
-        for id in embedded::ids(&self.paths) {
+        // A folder that cannot be read now is read at the next knock.
+        for id in socket::names_in(&self.paths.runners()).unwrap_or_default() {
             let ours = id == EMBEDDED_RUNNER && self.embedded.is_some();
             if ours || self.runners.contains_key(&id) {
                 continue;

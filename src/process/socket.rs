@@ -1,5 +1,6 @@
 //! Unix sockets by path, also where the path is longer than the system takes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -107,6 +108,23 @@ fn runtime_dir() -> io::Result<PathBuf> {
 fn is_private(dir: &Path, uid: u32) -> bool {
     // Of the link itself, if it is one: a link could be turned elsewhere later.
     fs::symlink_metadata(dir).is_ok_and(|data| data.is_dir() && data.uid() == uid && data.mode() & 0o077 == 0)
+}
+
+/// The names, without `.sock`, of all sockets in `folder` that [`connect`] could be asked for; none where there is no such
+/// folder. One whose path was too long is known by the record of where it is.
+pub fn names_in(folder: &Path) -> io::Result<BTreeSet<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        names.extend(name.strip_suffix(".path").unwrap_or(name).strip_suffix(".sock").map(str::to_owned));
+    }
+    Ok(names)
 }
 
 #[cfg(test)]
