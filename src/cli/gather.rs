@@ -11,7 +11,7 @@ use crate::machine::words::{self, Recorded};
 use crate::model::paths::Paths;
 use crate::model::wire::{RunnerReply, RunnerRequest};
 use crate::model::{DaemonInfo, LedgerInfo, RunView, RunnerInfo, ServiceInfo, StatusReport, UnitName};
-use crate::process::{clock, identity, socket};
+use crate::process::{clock, identity, record, socket};
 
 /// What the daemon said, or what was found without it.
 pub(super) enum Known {
@@ -122,7 +122,7 @@ fn services(context: &Context<'_>, place: &Place, infos: &[RunnerInfo], tallies:
 
 /// The process and the run of a service whose runner has died and which lives on: its adoption record names it.
 fn orphan(paths: &Paths, name: &UnitName) -> Option<(i32, u64)> {
-    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(paths.adopt(name)).ok()?).ok()?;
+    let record: serde_json::Value = serde_json::from_slice(&record::read(&paths.adopt(name))?).ok()?;
     let saved: Saved = serde_json::from_value(record.get("saved")?.clone()).ok()?;
     let run = saved.run().filter(|_| saved.boot_id == clock::boot_id())?;
     let lives = identity::start_token(run.process.pid) == Some(run.process.start);

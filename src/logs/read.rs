@@ -48,6 +48,14 @@ impl Piece {
     pub(super) fn identity(&self) -> (u64, u64) {
         (self.data.dev(), self.data.ino())
     }
+
+    /// Its last bytes, at most `most`.
+    fn end(&self, most: usize) -> io::Result<Vec<u8>> {
+        let wanted = most.min(usize::try_from(self.data.len()).unwrap_or(usize::MAX));
+        let mut bytes = vec![0; wanted];
+        self.file.read_exact_at(&mut bytes, self.data.len() - wanted as u64)?;
+        Ok(bytes)
+    }
 }
 
 /// All files of the log, oldest first.
@@ -85,14 +93,19 @@ pub(super) fn inodes(path: &Path) -> Vec<u64> {
 
 /// The last `most` bytes of the log.
 pub(super) fn last_bytes(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    // Mostly the newest file has enough, and the folder need not be read.
+    if let Ok(file) = File::open(path) {
+        let newest = Piece { data: file.metadata()?, file };
+        if newest.data.len() >= most as u64 {
+            return newest.end(most);
+        }
+    }
     let mut parts = Vec::new();
     let mut left = most;
     for piece in pieces(path)?.iter().rev() {
-        let wanted = left.min(usize::try_from(piece.data.len()).unwrap_or(usize::MAX));
-        let mut part = vec![0; wanted];
-        piece.file.read_exact_at(&mut part, piece.data.len() - wanted as u64)?;
+        let part = piece.end(left)?;
+        left -= part.len();
         parts.push(part);
-        left -= wanted;
         if left == 0 {
             break;
         }

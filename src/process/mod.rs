@@ -13,6 +13,7 @@ pub mod ports;
 #[cfg(any(target_os = "macos", test))]
 mod procargs;
 pub mod reap;
+pub mod record;
 pub mod signal;
 pub mod socket;
 pub mod spawn;

@@ -112,7 +112,7 @@ impl Runner {
                 self.services.len() - 1
             }
         };
-        self.services[index] = Some(Service::new(spec));
+        self.services[index] = Some(Service::new(spec, &self.paths));
         self.names.insert(name.clone(), index);
         if let Err(e) = files::ensure_dir(&self.paths.service(&name)) {
             self.trouble(format!("the folder of {name} cannot be made: {e}"));

@@ -20,6 +20,10 @@ const MAX_UNSENT: usize = 8 << 20;
 /// Most connections at a time.
 const MAX_CONNECTIONS: usize = 64;
 
+/// Subscribers are told of a change after this: what they do about it (a transaction, for one) is not to take the processor
+/// away from a service that is just starting.
+const PUSH_AFTER: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// While changes come thick and fast, subscribers are told at this interval.
 const PUSH_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
 
@@ -277,8 +281,8 @@ impl Runner {
         }
         let now = turn.now.mono;
         let soonest = self.control.pushed.map_or(Mono(0), |last| last.plus(PUSH_EVERY));
-        if soonest > now {
-            self.control.due = Some(soonest);
+        let due = *self.control.due.get_or_insert(soonest.max(now.plus(PUSH_AFTER)));
+        if due > now {
             return;
         }
         let indexes = std::mem::take(&mut self.control.unpushed);

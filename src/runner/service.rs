@@ -14,6 +14,7 @@ use crate::machine::{ProcessRef, Saved, ServiceMachine};
 use crate::model::paths::{Paths, Stream};
 use crate::model::{Intent, Moment, Mono, RunView, ServiceSpec, UnitName};
 use crate::process::lock::Lock;
+use crate::process::record::{self, RecordFile};
 use crate::process::watch::Watch;
 use crate::process::{files, socket};
 
@@ -25,6 +26,7 @@ pub(super) struct Service {
     /// Held while the service is ours.
     pub(super) lock: Option<Lock>,
     streams: Option<[Output; 2]>,
+    adoption: RecordFile,
     /// On a process that is not our child.
     pub(super) watch: Option<Watch>,
     /// Its end was seen, and until then its status is waited for.
@@ -75,8 +77,9 @@ pub(super) struct Adoption {
 
 impl Service {
     /// What is wanted of it is read once its lock is ours.
-    pub(super) fn new(spec: ServiceSpec) -> Self {
+    pub(super) fn new(spec: ServiceSpec, paths: &Paths) -> Self {
         Self {
+            adoption: RecordFile::new(&paths.adopt(&spec.name)),
             machine: ServiceMachine::new(spec, Intent::default()),
             lock: None,
             streams: None,
@@ -214,7 +217,7 @@ impl Service {
         let began = self.streams.as_ref().map_or_else(Default::default, |outputs| [outputs[0].began, outputs[1].began]);
         let record =
             Adoption { saved, fifos: self.fifo_inodes(), began, runner: runner.into(), start_seq: self.start_seq };
-        write_json(&paths.adopt(self.name()), &record, false)?;
+        self.adoption.write(&serde_json::to_vec(&record)?)?;
         self.saved_epoch = self.machine.epoch();
         if !self.spec_saved && runs {
             write_json(&paths.spec(self.name()), self.machine.spec(), false)?;
@@ -260,7 +263,10 @@ pub(super) fn read_intent(paths: &Paths, name: &UnitName) -> Intent {
 
 /// The predecessor's adoption record; `None` where there is none that can be read.
 pub(super) fn read_adoption(paths: &Paths, name: &UnitName) -> Option<Adoption> {
-    read_json(&paths.adopt(name)).filter(|record: &Adoption| record.saved.v == Saved::VERSION)
+    let path = paths.adopt(name);
+    let found = record::read(&path).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    // Version 0.1 wrote the bare JSON.
+    found.or_else(|| read_json(&path)).filter(|record: &Adoption| record.saved.v == Saved::VERSION)
 }
 
 /// The specification that the predecessor's run was started from.

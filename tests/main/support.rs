@@ -246,7 +246,8 @@ impl Env {
         }
         let Ok(folders) = std::fs::read_dir(self.state_dir().join("supervisor/services")) else { return Vec::new() };
         let record = |folder: std::fs::DirEntry| {
-            let record: Value = serde_json::from_slice(&std::fs::read(folder.path().join("adopt")).ok()?).ok()?;
+            let record: Value =
+                serde_json::from_slice(&supervisor::process::record::read(&folder.path().join("adopt"))?).ok()?;
             let phase = record["saved"]["phase"].as_object()?.values().next()?.clone();
             let run = if phase["run"].is_null() { phase } else { phase["run"].clone() };
             i32::try_from(run["process"]["pid"].as_i64()?).ok()
