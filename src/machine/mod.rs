@@ -19,6 +19,9 @@ mod explain;
 #[cfg(test)]
 mod model_test;
 mod monitor;
+pub mod past;
+#[cfg(test)]
+mod past_tests;
 mod read;
 mod records;
 mod service;

@@ -7,28 +7,26 @@ use super::service::{self, Service};
 use super::sweep::Job;
 use super::{Runner, Turn};
 use crate::journal;
-use crate::machine::{Fate, Found, Input, Phase, ProcessRef, RecordedEnd, Run, Saved, SavedPhase};
-use crate::model::{EventType, Exit, ExitClass, Moment, Record, ServiceSpec, Signal, Sweep, UnitName, paths::Paths};
+use crate::machine::past::{self, Left, Marked, Past, Takeover};
+use crate::machine::{Input, Phase, ProcessRef, Run, Saved, SavedPhase};
+use crate::model::{Moment, Record, ServiceSpec, Signal, Sweep, UnitName, paths::Paths};
 use crate::process::lock::Lock;
-use crate::process::table::{self, Entry};
+use crate::process::table;
 use crate::process::watch::Watch;
 use crate::process::{files, identity, signal};
 
 /// What a look at the machine found of our services.
 pub(super) struct Traces {
     /// Living processes that carry our mark, by service.
-    marked: HashMap<String, Vec<(u64, Entry)>>,
-    /// The last run of each service whose start the journal has, and the last whose end.
-    recorded: HashMap<UnitName, (u64, Option<(u64, RecordedEnd)>)>,
-    /// seq of the oldest line that each journal still has.
-    oldest: HashMap<String, u64>,
+    marked: HashMap<String, Vec<Marked>>,
+    past: Past,
 }
 
 impl Traces {
-    /// Reads the process table and the journals: all of them, as a service may have had another runner before.
+    /// Reads the process table and the journals.
     pub(super) fn read(paths: &Paths) -> Self {
         let ours = paths.state_dir().to_string_lossy();
-        let mut marked: HashMap<String, Vec<(u64, Entry)>> = HashMap::new();
+        let mut marked: HashMap<String, Vec<Marked>> = HashMap::new();
         for entry in table::scan().unwrap_or_default() {
             if entry.zombie {
                 continue;
@@ -36,23 +34,16 @@ impl Traces {
             if let Some(mark) = table::marker(entry.pid)
                 && mark.state_dir == ours
             {
-                marked.entry(mark.service).or_default().push((mark.run_id, entry));
+                let process = ProcessRef { pid: entry.pid, start: entry.start };
+                let found = Marked { run_id: mark.run_id, process, ppid: entry.ppid, pgid: entry.pgid };
+                marked.entry(mark.service).or_default().push(found);
             }
         }
-        let mut recorded: HashMap<UnitName, (u64, Option<(u64, RecordedEnd)>)> = HashMap::new();
-        let mut oldest: HashMap<String, u64> = HashMap::new();
+        let mut past = Past::default();
         for (id, record) in journaled(paths) {
-            oldest.entry(id).and_modify(|seq| *seq = record.seq.min(*seq)).or_insert(record.seq);
-            let run = record.data.get("run_id").and_then(serde_json::Value::as_u64);
-            let (Some(service), Some(run)) = (&record.service, run) else { continue };
-            let (start, end) = recorded.entry(service.clone()).or_default();
-            if record.event == EventType::ServiceStart {
-                *start = (*start).max(run);
-            } else if record.event.is_run_end() && end.is_none_or(|(last, _)| last <= run) {
-                *end = recorded_end(&record).map(|end| (run, end));
-            }
+            past.take(&id, &record);
         }
-        Self { marked, recorded, oldest }
+        Self { marked, past }
     }
 
     /// Services that nobody has declared and of which something lives, or did when it was last written of.
@@ -65,33 +56,8 @@ impl Traces {
         names.filter(|name| !declared.contains(name)).collect()
     }
 
-    /// Whether line `seq` of a runner's journal is so old that it was taken into the ledger and dropped.
-    fn has_dropped(&self, runner: &str, seq: u64) -> bool {
-        self.oldest.get(runner).is_some_and(|oldest| seq < *oldest)
-    }
-
-    /// The latest living run of `name` that is younger than `after`: its leader leads its own group and descends from no
-    /// other process of that run.
-    fn latest(&self, name: &UnitName, after: u64) -> Option<(u64, &Entry)> {
-        let all = self.marked.get(name.as_str())?;
-        let run_id = all.iter().map(|(run, _)| *run).filter(|run| *run > after).max()?;
-        let members: Vec<&Entry> = all.iter().filter(|(run, _)| *run == run_id).map(|(_, entry)| entry).collect();
-        let leads = |e: &&&Entry| e.pgid == e.pid && !members.iter().any(|other| other.pid == e.ppid);
-        members.iter().filter(leads).min_by_key(|e| e.start).map(|entry| (run_id, *entry))
-    }
-
-    /// Runs of `name` of which something lives, other than `current`; each with the oldest of its processes.
-    fn leftovers(&self, name: &UnitName, current: Option<u64>) -> BTreeMap<u64, ProcessRef> {
-        let mut oldest: BTreeMap<u64, ProcessRef> = BTreeMap::new();
-        for (run, entry) in self.marked.get(name.as_str()).into_iter().flatten() {
-            let found = ProcessRef { pid: entry.pid, start: entry.start };
-            let known = oldest.entry(*run).or_insert(found);
-            if found.start < known.start {
-                *known = found;
-            }
-        }
-        oldest.retain(|run, _| Some(*run) != current);
-        oldest
+    fn of(&self, name: &UnitName) -> &[Marked] {
+        self.marked.get(name.as_str()).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -154,50 +120,27 @@ impl Runner {
         if let Some(service) = self.services[index].as_mut() {
             service.drain(now);
         }
-        let (runner, start_seq) = record.as_ref().map_or_else(Default::default, |r| (r.runner.clone(), r.start_seq));
-        let saved = record.map(|record| record.saved);
-        let same_boot = saved.as_ref().is_some_and(|saved| saved.boot_id == self.boot_id);
-        let (start_recorded, end_recorded) = traces.recorded.get(&name).copied().unwrap_or_default();
-        let saved_run = saved.as_ref().and_then(Saved::run).copied();
-        let told = saved_run.is_some_and(|run| start_recorded >= run.id || traces.has_dropped(&runner, start_seq));
-        let mut alive = None;
-        if let Some(run) = saved_run.filter(|_| same_boot) {
-            alive = self.watched(index, run, told);
-        }
-        let starting =
-            saved.as_ref().filter(|saved| matches!(saved.phase, SavedPhase::Spawning { .. })).map(|s| s.run_id + 1);
-        let fate = match saved_run.map(|run| run.id).or(starting) {
-            Some(run) if alive.is_none() => match end_recorded.filter(|(id, _)| *id >= run) {
-                Some((_, end)) => Fate::Recorded(end),
-                None => Fate::Gone { start_recorded: told || start_recorded >= run },
-            },
-            _ => Fate::Fine,
-        };
-        if alive.is_none()
-            && let Some((run_id, entry)) = traces.latest(&name, saved.as_ref().map_or(0, |s| s.run_id))
-        {
-            let run = Run {
-                id: run_id,
-                process: ProcessRef { pid: entry.pid, start: entry.start },
-                started: started(entry, now),
-                attempt: saved.as_ref().map_or(0, |s| s.backoff.attempts),
-                adopted: true,
-            };
-            alive = self.watched(index, run, start_recorded >= run_id);
-        }
-        let current = alive.map(|found| found.run.id);
+        let left = record.map(|r| Left { saved: r.saved, runner: r.runner, start_seq: r.start_seq });
+        let takeover = Takeover::new(&name, left, &traces.past, &self.boot_id);
+        let marked = traces.of(&name);
+        let candidates = takeover.candidates(marked, |start| started(start, now));
+        let alive = candidates.into_iter().find(|found| self.watched(index, &found.run));
         let reach = self.services[index].as_ref().map(|s| s.machine.spec().sweep);
         // `sweep = "group"` spares what has left its group, and who led which group is not known any more.
-        let leftovers = if reach == Some(Sweep::Tree) { traces.leftovers(&name, current) } else { BTreeMap::new() };
+        let leftovers = if reach == Some(Sweep::Tree) {
+            past::leftovers(marked, alive.map(|found| found.run.id))
+        } else {
+            BTreeMap::new()
+        };
         for (run_id, leader) in leftovers {
             let job = Job { service: name.clone(), run_id, leader, reach: Sweep::Tree, descendants: vec![leader] };
             self.sweeper.add(job, now.mono);
         }
-        self.drive(index, Input::Begin { saved: saved.map(Box::new), fate, alive, same_boot }, turn);
+        self.drive(index, takeover.begin(alive), turn);
     }
 
-    /// Watches the process of a run that lives; `None` when it has ended.
-    fn watched(&mut self, index: usize, run: Run, start_recorded: bool) -> Option<Found> {
+    /// Watches the process of a run that lives; `false` when it has ended.
+    fn watched(&mut self, index: usize, run: &Run) -> bool {
         let watch = match Watch::open(run.process.pid, run.process.start) {
             Ok(watch) => watch,
             Err(_) => {
@@ -205,14 +148,16 @@ impl Runner {
                 if identity::start_token(run.process.pid) == Some(run.process.start) {
                     signal::group(run.process.pid, Signal::KILL);
                 }
-                return None;
+                return false;
             }
         };
         // A zombie has ended, but how can still be learnt: it is adopted, and its end comes in at once.
-        self.poll.add(&watch, Token::Watch(index), false).ok()?;
-        let service = self.services[index].as_mut()?;
+        if self.poll.add(&watch, Token::Watch(index), false).is_err() {
+            return false;
+        }
+        let Some(service) = self.services[index].as_mut() else { return false };
         service.watch = Some(watch);
-        Some(Found { run, start_recorded })
+        true
     }
 
     /// Tries again for the services whose locks others had.
@@ -233,20 +178,6 @@ impl Runner {
     }
 }
 
-/// What the record of an end says of it.
-fn recorded_end(record: &Record) -> Option<RecordedEnd> {
-    let text = |key: &str| record.data.get(key).and_then(serde_json::Value::as_str);
-    let number = |key: &str| record.data.get(key).and_then(serde_json::Value::as_i64);
-    let class = text("class").and_then(|class| ExitClass::ALL.into_iter().find(|c| c.as_str() == class))?;
-    let exit = match (text("signal").and_then(Signal::parse), number("exit_code")) {
-        (Some(signal), _) => Exit::Signal { signal, core: record.data.contains_key("core_dumped") },
-        (None, Some(code)) => Exit::Code(i32::try_from(code).unwrap_or(-1)),
-        (None, None) => Exit::Unknown,
-    };
-    let uptime = std::time::Duration::from_millis(number("uptime_ms").and_then(|ms| ms.try_into().ok()).unwrap_or(0));
-    Some(RecordedEnd { class, exit, uptime, at_ms: record.wall_ms })
-}
-
 /// All that runners have journaled. A journal that cannot be read has recorded nothing: its runs are then found again as lost,
 /// not as never run.
 fn journaled(paths: &Paths) -> impl Iterator<Item = (String, Record)> {
@@ -259,8 +190,8 @@ fn journaled(paths: &Paths) -> impl Iterator<Item = (String, Record)> {
     })
 }
 
-fn started(entry: &Entry, now: Moment) -> Moment {
-    let age = identity::age(entry.start, now);
+fn started(start: u64, now: Moment) -> Moment {
+    let age = identity::age(start, now);
     let nanos = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
     Moment {
         mono: crate::model::Mono(now.mono.0.saturating_sub(nanos)),

@@ -1,0 +1,176 @@
+//! What a new runner concludes from what was left behind: the adoption record, the journals' lines, and the living processes
+//! that carry a service's mark. The runner looks and watches; which process is whose, and what became of the last run, is
+//! decided here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::types::{Fate, Found, Input, ProcessRef, RecordedEnd, Run, Saved, SavedPhase};
+use crate::model::{EventType, Exit, ExitClass, Moment, Record, Signal, UnitName};
+
+/// What the journals say of all services, fed line by line: all journals, as a service may have had another runner before.
+#[derive(Debug, Default)]
+pub struct Past {
+    services: HashMap<UnitName, Recorded>,
+    /// seq of the oldest line that each journal still has.
+    oldest: HashMap<String, u64>,
+}
+
+/// The last run of a service whose start the journals have, and the last whose end.
+#[derive(Debug, Clone, Copy, Default)]
+struct Recorded {
+    start: u64,
+    end: Option<(u64, RecordedEnd)>,
+}
+
+impl Past {
+    /// Takes in one line of `runner`'s journal.
+    pub fn take(&mut self, runner: &str, record: &Record) {
+        match self.oldest.get_mut(runner) {
+            Some(seq) => *seq = record.seq.min(*seq),
+            None => {
+                self.oldest.insert(runner.to_owned(), record.seq);
+            }
+        }
+        let run = record.data.get("run_id").and_then(Value::as_u64);
+        let (Some(service), Some(run)) = (&record.service, run) else { return };
+        let recorded = self.services.entry(service.clone()).or_default();
+        if record.event == EventType::ServiceStart {
+            recorded.start = recorded.start.max(run);
+        } else if record.event.is_run_end() && recorded.end.is_none_or(|(last, _)| last <= run) {
+            recorded.end = recorded_end(record).map(|end| (run, end));
+        }
+    }
+
+    /// Whether line `seq` of a runner's journal is so old that it was taken into the ledger and dropped.
+    fn has_dropped(&self, runner: &str, seq: u64) -> bool {
+        self.oldest.get(runner).is_some_and(|oldest| seq < *oldest)
+    }
+}
+
+/// What the record of an end says of it.
+fn recorded_end(record: &Record) -> Option<RecordedEnd> {
+    let text = |key: &str| record.data.get(key).and_then(Value::as_str);
+    let number = |key: &str| record.data.get(key).and_then(Value::as_i64);
+    let class = text("class").and_then(|class| ExitClass::ALL.into_iter().find(|c| c.as_str() == class))?;
+    let exit = match (text("signal").and_then(Signal::parse), number("exit_code")) {
+        (Some(signal), _) => Exit::Signal { signal, core: record.data.contains_key("core_dumped") },
+        (None, Some(code)) => Exit::Code(i32::try_from(code).unwrap_or(-1)),
+        (None, None) => Exit::Unknown,
+    };
+    let uptime = Duration::from_millis(number("uptime_ms").and_then(|ms| ms.try_into().ok()).unwrap_or(0));
+    Some(RecordedEnd { class, exit, uptime, at_ms: record.wall_ms })
+}
+
+/// A living process that carries a service's mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marked {
+    /// The run that it was started in.
+    pub run_id: u64,
+    /// Itself.
+    pub process: ProcessRef,
+    /// Its parent's pid.
+    pub ppid: i32,
+    /// Its process group.
+    pub pgid: i32,
+}
+
+/// The latest run after `after` of which something in `marked` lives, and its leader: it leads its own group and descends
+/// from no other process of that run.
+fn latest(marked: &[Marked], after: u64) -> Option<&Marked> {
+    let run_id = marked.iter().map(|m| m.run_id).filter(|run| *run > after).max()?;
+    let members = || marked.iter().filter(|m| m.run_id == run_id);
+    let leads = |m: &&Marked| m.pgid == m.process.pid && !members().any(|other| other.process.pid == m.ppid);
+    members().filter(leads).min_by_key(|m| m.process.start)
+}
+
+/// The runs of which something in `marked` lives, other than `current`; each with the oldest of its processes.
+pub fn leftovers(marked: &[Marked], current: Option<u64>) -> BTreeMap<u64, ProcessRef> {
+    let mut oldest: BTreeMap<u64, ProcessRef> = BTreeMap::new();
+    for found in marked.iter().filter(|m| Some(m.run_id) != current) {
+        let known = oldest.entry(found.run_id).or_insert(found.process);
+        if found.process.start < known.start {
+            *known = found.process;
+        }
+    }
+    oldest
+}
+
+/// One service as a new runner finds it, from taking its lock to the machine's first input.
+#[derive(Debug)]
+pub struct Takeover {
+    saved: Option<Saved>,
+    same_boot: bool,
+    recorded: Recorded,
+    /// Whether the start of the run in `saved` is in the journals, or was.
+    told: bool,
+}
+
+/// The predecessor's adoption record.
+#[derive(Debug, Clone)]
+pub struct Left {
+    /// What its machine wrote down.
+    pub saved: Saved,
+    /// Whose journal `start_seq` is about.
+    pub runner: String,
+    /// The least seq that the start of its run can have there.
+    pub start_seq: u64,
+}
+
+impl Takeover {
+    /// Of the service `name`, in this boot of the machine.
+    pub fn new(name: &UnitName, left: Option<Left>, past: &Past, boot_id: &str) -> Self {
+        let recorded = past.services.get(name).copied().unwrap_or_default();
+        let told = left.as_ref().is_some_and(|left| {
+            let run = left.saved.run();
+            run.is_some_and(|run| recorded.start >= run.id || past.has_dropped(&left.runner, left.start_seq))
+        });
+        let saved = left.map(|left| left.saved);
+        let same_boot = saved.as_ref().is_some_and(|saved| saved.boot_id == boot_id);
+        Self { saved, same_boot, recorded, told }
+    }
+
+    /// The runs that may live, to be watched in this order until one can be: the one in the record, and a later one that its
+    /// runner had no time to write down. `began` tells when a process with this start token was started.
+    pub fn candidates(&self, marked: &[Marked], began: impl Fn(u64) -> Moment) -> Vec<Found> {
+        let known = self.saved.as_ref().and_then(Saved::run).filter(|_| self.same_boot);
+        let known = known.map(|run| Found { run: *run, start_recorded: self.told });
+        let saved = self.saved.as_ref();
+        let later = latest(marked, saved.map_or(0, |saved| saved.run_id)).map(|marked| Found {
+            run: Run {
+                id: marked.run_id,
+                process: marked.process,
+                started: began(marked.process.start),
+                attempt: saved.map_or(0, |saved| saved.backoff.attempts),
+                adopted: true,
+            },
+            start_recorded: self.recorded.start >= marked.run_id,
+        });
+        known.into_iter().chain(later).collect()
+    }
+
+    /// What the machine is told, `alive` being the candidate that lives.
+    pub fn begin(self, alive: Option<Found>) -> Input {
+        let fate = self.fate(alive.map(|found| found.run.id));
+        Input::Begin { saved: self.saved.map(Box::new), fate, alive, same_boot: self.same_boot }
+    }
+
+    /// What became of the run in the record, or of the one that was about to be started.
+    fn fate(&self, alive: Option<u64>) -> Fate {
+        let Some(saved) = &self.saved else { return Fate::Fine };
+        let run = match saved.phase {
+            SavedPhase::Spawning { .. } => saved.run_id + 1,
+            _ => match saved.run() {
+                Some(run) if alive == Some(run.id) => return Fate::Fine,
+                Some(run) => run.id,
+                None => return Fate::Fine,
+            },
+        };
+        match self.recorded.end.filter(|(id, _)| *id >= run) {
+            Some((_, end)) => Fate::Recorded(end),
+            None => Fate::Gone { start_recorded: self.told || self.recorded.start >= run },
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What a successor concludes, case by case.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::past::{Left, Marked, Past, Takeover, leftovers};
+use super::{Fate, Found, Input, ProcessRef, Run, Saved, SavedPhase};
+use crate::model::{EventType, Exit, ExitClass, Moment, Record, Signal, UnitName};
+use crate::policy::Backoff;
+
+fn name() -> UnitName {
+    UnitName::new("s").unwrap()
+}
+
+fn record(seq: u64, event: EventType, data: Value) -> Record {
+    let Value::Object(data) = data else { unreachable!() };
+    Record { v: 1, boot_id: "b".into(), seq, wall_ms: 9, boot_ns: 0, event, service: Some(name()), data }
+}
+
+fn start(seq: u64, run: u64) -> Record {
+    record(seq, EventType::ServiceStart, json!({ "run_id": run }))
+}
+
+fn end(seq: u64, run: u64, class: &str, more: Value) -> Record {
+    let mut data = Map::from_iter([("run_id".into(), run.into()), ("class".into(), class.into())]);
+    data.extend(more.as_object().cloned().unwrap_or_default());
+    record(seq, EventType::ServiceCrash, data.into())
+}
+
+fn past(records: &[Record]) -> Past {
+    let mut past = Past::default();
+    records.iter().for_each(|record| past.take("s", record));
+    past
+}
+
+fn run(id: u64) -> Run {
+    let process = ProcessRef { pid: 100, start: 50 };
+    Run { id, process, started: Moment::default(), attempt: 1, adopted: false }
+}
+
+fn left(run_id: u64, phase: SavedPhase, start_seq: u64) -> Option<Left> {
+    let (v, mut backoff) = (Saved::VERSION, Backoff::default());
+    backoff.attempts = 4;
+    let saved = Saved { v, boot_id: "b".into(), run_id, phase, backoff, last_exit: None };
+    Some(Left { saved, runner: "s".into(), start_seq })
+}
+
+fn up(id: u64, start_seq: u64) -> Option<Left> {
+    left(id, SavedPhase::Up(run(id)), start_seq)
+}
+
+fn marked(run_id: u64, pid: i32, ppid: i32, pgid: i32, start: u64) -> Marked {
+    Marked { run_id, process: ProcessRef { pid, start }, ppid, pgid }
+}
+
+fn candidates(left: Option<Left>, past: &Past, marked: &[Marked], boot_id: &str) -> Vec<Found> {
+    let began = |start| Moment { boot_ns: start, ..Moment::default() };
+    Takeover::new(&name(), left, past, boot_id).candidates(marked, began)
+}
+
+fn fate(left: Option<Left>, past: &Past, alive: Option<u64>) -> Fate {
+    let alive = alive.map(|id| Found { run: run(id), start_recorded: true });
+    match Takeover::new(&name(), left, past, "b").begin(alive) {
+        Input::Begin { fate, alive: told, .. } => {
+            assert_eq!(told, alive);
+            fate
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_recorded_run_is_watched_first_and_a_later_marked_one_next() {
+    let later = [marked(8, 210, 1, 210, 60), marked(7, 100, 1, 100, 50)];
+    let found = candidates(up(7, 0), &past(&[start(3, 7)]), &later, "b");
+    let known = Found { run: run(7), start_recorded: true };
+    let process = ProcessRef { pid: 210, start: 60 };
+    let started = Moment { boot_ns: 60, ..Moment::default() };
+    let newer = Found { run: Run { id: 8, process, started, attempt: 4, adopted: true }, start_recorded: false };
+    assert_eq!(found, [known, newer]);
+    let of_other_boot = candidates(up(7, 0), &past(&[]), &later, "c");
+    assert_eq!(of_other_boot.iter().map(|f| f.run.id).collect::<Vec<_>>(), [8], "that pid is somebody else's now");
+    assert_eq!(candidates(None, &past(&[start(3, 8)]), &later, "b")[0].run.id, 8);
+    assert!(candidates(None, &past(&[start(3, 8)]), &later, "b")[0].start_recorded);
+}
+
+#[test]
+fn a_leader_leads_its_group_and_descends_from_nobody_of_its_run() {
+    let tree = [
+        marked(8, 211, 210, 210, 61), // a member of its group
+        marked(8, 212, 210, 212, 59), // a child that leads its own group
+        marked(8, 210, 1, 210, 60),
+        marked(8, 213, 1, 213, 62), // has left, and lost its parent
+        marked(6, 214, 1, 214, 1),  // an older run's
+    ];
+    let pids = |marked: &[Marked]| -> Vec<i32> {
+        candidates(up(7, 0), &past(&[]), marked, "c").iter().map(|found| found.run.process.pid).collect()
+    };
+    assert_eq!(pids(&tree), [210]);
+    assert_eq!(pids(&tree[..1]), [0; 0], "without its leader a run has ended");
+    assert_eq!(pids(&tree[4..]), [0; 0]);
+    let oldest = leftovers(&tree, Some(6));
+    assert_eq!(oldest.into_iter().collect::<Vec<_>>(), [(8, ProcessRef { pid: 212, start: 59 })]);
+    assert_eq!(leftovers(&tree, None).len(), 2);
+}
+
+#[test]
+fn what_became_of_a_run_that_is_gone() {
+    assert_eq!(fate(up(7, 0), &past(&[]), Some(7)), Fate::Fine);
+    assert_eq!(fate(left(7, SavedPhase::Down, 0), &past(&[]), None), Fate::Fine);
+    assert_eq!(fate(None, &past(&[start(1, 7)]), None), Fate::Fine);
+    let gone = |start_recorded| Fate::Gone { start_recorded };
+    assert_eq!(fate(up(7, 9), &past(&[start(3, 6)]), None), gone(false));
+    assert_eq!(fate(up(7, 9), &past(&[start(3, 7)]), None), gone(true));
+    assert_eq!(fate(up(7, 9), &past(&[start(3, 7)]), Some(8)), gone(true), "it is a later one that lives");
+    // Its start was at 3 or later, and the journal begins at 5: it was there, taken in and dropped. One that may have been
+    // at 5 or later would be there still.
+    assert_eq!(fate(up(7, 3), &past(&[start(5, 6)]), None), gone(true));
+    assert_eq!(fate(up(7, 5), &past(&[start(5, 6)]), None), gone(false));
+}
+
+#[test]
+fn an_end_on_record_is_the_last_one_of_that_run_or_a_later() {
+    let killed = json!({ "signal": "SIGKILL", "exit_code": null, "uptime_ms": 1500 });
+    let journal = [start(1, 7), end(2, 7, "crash", killed), end(3, 6, "recycled", json!({ "exit_code": 0 }))];
+    match fate(up(7, 0), &past(&journal), None) {
+        Fate::Recorded(end) => {
+            assert_eq!(end.class, ExitClass::Crash);
+            assert_eq!(end.exit, Exit::Signal { signal: Signal::KILL, core: false });
+            assert_eq!((end.uptime, end.at_ms), (Duration::from_millis(1500), 9));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fate(up(8, 9), &past(&journal), None), Fate::Gone { start_recorded: false });
+    // What cannot be read is no end.
+    let garbled = [start(1, 7), end(2, 7, "vanished", json!({}))];
+    assert_eq!(fate(up(7, 0), &past(&garbled), None), Fate::Gone { start_recorded: true });
+}
+
+#[test]
+fn a_run_that_was_about_to_be_started_is_the_one_after_the_last() {
+    let about = || left(7, SavedPhase::Spawning { automatic: true }, 0);
+    assert_eq!(fate(about(), &past(&[start(1, 7)]), None), Fate::Gone { start_recorded: false });
+    assert_eq!(fate(about(), &past(&[start(1, 8)]), None), Fate::Gone { start_recorded: true });
+    let journal = [start(1, 8), end(2, 8, "crash", json!({ "exit_code": 1 }))];
+    assert!(matches!(fate(about(), &past(&journal), None), Fate::Recorded(end) if end.exit == Exit::Code(1)));
+    let journal = [start(1, 7), end(2, 7, "crash", json!({ "exit_code": 1 }))];
+    assert_eq!(fate(about(), &past(&journal), None), Fate::Gone { start_recorded: false }, "that end was acted upon");
+}
