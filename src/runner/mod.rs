@@ -22,7 +22,7 @@ mod poll;
 mod reload;
 mod service;
 mod signals;
-mod sweep;
+pub mod sweep;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};

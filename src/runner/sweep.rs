@@ -25,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(2);
 const GIVE_UP: Duration = Duration::from_secs(30);
 
 /// An ended run whose leftovers are looked for.
+#[derive(Debug)]
 struct Ended {
     service: UnitName,
     run_id: u64,
@@ -36,38 +37,47 @@ struct Ended {
 }
 
 /// All ended runs that are not yet known to have left nothing.
-#[derive(Default)]
-pub(super) struct Sweeper {
+#[derive(Debug, Default)]
+pub struct Sweeper {
     ended: Vec<Ended>,
     due: Option<Mono>,
 }
 
 /// A run that is to be swept.
-pub(super) struct Job {
-    pub(super) service: UnitName,
-    pub(super) run_id: u64,
-    pub(super) leader: ProcessRef,
-    pub(super) reach: Sweep,
-    pub(super) descendants: Vec<ProcessRef>,
+#[derive(Debug)]
+pub struct Job {
+    /// Whose.
+    pub service: UnitName,
+    /// Its number.
+    pub run_id: u64,
+    /// Its main process.
+    pub leader: ProcessRef,
+    /// Whether what has left the group is looked for too.
+    pub reach: Sweep,
+    /// What was seen to descend from it.
+    pub descendants: Vec<ProcessRef>,
 }
 
 impl Sweeper {
-    pub(super) fn add(&mut self, job: Job, now: Mono) {
+    /// From now on the leftovers of this run are looked for.
+    pub fn add(&mut self, job: Job, now: Mono) {
         let Job { service, run_id, leader, reach, descendants } = job;
         self.ended.push(Ended { service, run_id, leader, reach, descendants, since: now, told: HashSet::new() });
         self.due.get_or_insert(now.plus(FIRST_LOOK));
     }
 
     /// When the next pass is wanted.
-    pub(super) fn due(&self) -> Option<Mono> {
+    pub fn due(&self) -> Option<Mono> {
         self.due
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    /// Whether nothing is looked for.
+    pub fn is_done(&self) -> bool {
         self.ended.is_empty()
     }
 
-    pub(super) fn concerns(&self, service: &UnitName) -> bool {
+    /// Whether leftovers of `service` are looked for.
+    pub fn concerns(&self, service: &UnitName) -> bool {
         self.ended.iter().any(|ended| ended.service == *service)
     }
 
@@ -80,13 +90,30 @@ impl Sweeper {
         match table::scan() {
             Ok(entries) => {
                 let marks = self.marks(&entries, paths);
-                self.ended.retain_mut(|ended| !ended.look(&entries, &marks, now));
+                for (process, signal) in self.look(&entries, &marks, now) {
+                    signal::process(process.pid, process.start, signal);
+                }
             }
             // Without a process table nothing can be found; the group has had its signal when the leader ended.
-            Err(_) => self.ended.clear(),
+            Err(_) => {
+                self.ended.clear();
+                self.due = None;
+            }
         }
-        self.due = (!self.ended.is_empty()).then(|| now.plus(NEXT_LOOK));
         self.ended.len() < before
+    }
+
+    /// Whom to send what after a look at the process table and at the marks (service and run) by pid.
+    pub fn look(
+        &mut self,
+        entries: &[Entry],
+        marks: &HashMap<i32, (String, u64)>,
+        now: Mono,
+    ) -> Vec<(ProcessRef, Signal)> {
+        let mut told = Vec::new();
+        self.ended.retain_mut(|ended| !ended.look(entries, marks, now, &mut told));
+        self.due = (!self.ended.is_empty()).then(|| now.plus(NEXT_LOOK));
+        told
     }
 
     /// Reads the mark of each process that may be a leftover: those that began after one of the ended leaders.
@@ -105,14 +132,20 @@ impl Sweeper {
 }
 
 impl Ended {
-    /// Signals what is left; whether nothing is.
-    fn look(&mut self, entries: &[Entry], marks: &HashMap<i32, (String, u64)>, now: Mono) -> bool {
+    /// Tells what is left to end; whether nothing is.
+    fn look(
+        &mut self,
+        entries: &[Entry],
+        marks: &HashMap<i32, (String, u64)>,
+        now: Mono,
+        told: &mut Vec<(ProcessRef, Signal)>,
+    ) -> bool {
         let left = self.left(entries, marks);
         let age = now.since(self.since);
         for process in &left {
             let signal = if age >= GRACE { Signal::KILL } else { Signal::TERM };
             if signal == Signal::KILL || self.told.insert(*process) {
-                signal::process(process.pid, process.start, signal);
+                told.push((*process, signal));
             }
         }
         left.is_empty() || age >= GIVE_UP
