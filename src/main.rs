@@ -30,9 +30,10 @@ fn finish_early(early: &Early) -> ExitCode {
 fn become_it(global: &Global, command: &Command) -> Result<u8, Error> {
     let files = Files::of_process(global)?;
     match command {
-        Command::Run => {
+        Command::Run(run) => {
             let (config, surroundings) = (files.config()?, files.surroundings().clone());
-            daemon::run(daemon::Options { config, surroundings, verbose: global.verbose > 0 }).map(|()| 0)
+            daemon::run(daemon::Options { config, surroundings, verbose: global.verbose > 0, handover: run.handover })
+                .map(|()| 0)
         }
         Command::Exec(exec) => {
             let name = |text: &String| {
@@ -40,7 +41,14 @@ fn become_it(global: &Global, command: &Command) -> Result<u8, Error> {
             };
             let names = exec.names.iter().map(name).collect::<Result<Vec<_>, _>>()?;
             let (config, surroundings) = (files.config()?, files.surroundings().clone());
-            runner::run(runner::Options { config, surroundings, names, embedded: exec.embedded }).map(|()| 0)
+            runner::run(runner::Options {
+                config,
+                surroundings,
+                names,
+                embedded: exec.embedded,
+                handover: exec.handover,
+            })
+            .map(|()| 0)
         }
         Command::Ask(ask) => cli::execute(ask, &Context::of_process(global, process::clock::now(), &files)),
     }

@@ -30,6 +30,12 @@ degraded, scheduled, running, done. --json prints the report as it is, on one li
 const ORDER_EXAMPLES: &str = "\
 Waits until it is done; Ctrl-C ends the waiting, not the order. Exits 3 when it did not come to that for a service.";
 
+const UPGRADE_EXAMPLES: &str = "\
+Call the new program after it was installed: it is the one that they become. Each keeps its pid, its services, sockets and \
+logs; orders under way are waited for. A services.toml that was edited and not reloaded stays so.
+
+Exits 6 when one of them could not become it; that one goes on as it was.";
+
 const EVENTS_EXAMPLES: &str = "\
 Examples:
   supervisor events --since 24h --type service_crash
@@ -115,7 +121,7 @@ pub enum Color {
 pub enum Command {
     /// Run the daemon in the foreground
     #[command(after_help = "SIGTERM and SIGINT stop what it started, in order. SIGHUP is `supervisor reload`.")]
-    Run,
+    Run(Run),
     /// Run a runner: the parent of the services named (service managers call this)
     #[command(
         after_help = "SIGTERM stops its services and ends it; what is wanted of them (`start`, `stop`) stays as it was.",
@@ -145,6 +151,9 @@ pub enum Ask {
     /// Take over a changed services.toml, touching only what changed
     #[command(after_help = "A file with faults changes nothing. Needs the daemon.")]
     Reload(Reload),
+    /// Have daemon and runners become this program, in place: no service is touched
+    #[command(after_help = UPGRADE_EXAMPLES)]
+    Upgrade,
     /// Explain one service: what it is doing, why, since when, what would change it
     Why(Why),
     /// Print what a service has written
@@ -174,6 +183,17 @@ pub struct Exec {
     /// Started by the daemon's embedded manager
     #[arg(long, hide = true)]
     pub embedded: bool,
+    /// What the program that this process was before has handed over
+    #[arg(long, hide = true)]
+    pub handover: Option<i32>,
+}
+
+/// `run`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Run {
+    /// What the program that this process was before has handed over
+    #[arg(long, hide = true)]
+    pub handover: Option<i32>,
 }
 
 /// `status`
@@ -371,8 +391,8 @@ mod tests {
         let logs = Logs { name: "a".into(), follow: false, lines: 100, since: None, stderr: false };
         let events = Events { since: None, service: None, types: vec![], limit: 100 };
         let table = [
-            ("supervisor run", Command::Run),
-            ("supervisor exec a b", Command::Exec(Exec { names: names(&["a", "b"]), embedded: false })),
+            ("supervisor run", Command::Run(Run::default())),
+            ("supervisor exec a b", Command::Exec(Exec { names: names(&["a", "b"]), embedded: false, handover: None })),
             ("supervisor status", Command::Ask(Ask::Status(Status::default()))),
             ("supervisor status a", Command::Ask(Ask::Status(Status { names: names(&["a"]) }))),
             ("supervisor start a b", Command::Ask(Ask::Start(Order { names: names(&["a", "b"]), ..Order::default() }))),

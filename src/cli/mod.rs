@@ -23,6 +23,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod unread;
+mod upgrade;
 mod why;
 
 use std::io::{self, IsTerminal, Write};
@@ -119,6 +120,7 @@ fn execute_to(ask: &Ask, context: &Context<'_>, output: &mut Output<'_>) -> Resu
         Ask::Stop(args) => order::run(crate::model::wire::Verb::Stop, args, context, output),
         Ask::Restart(args) => order::run(crate::model::wire::Verb::Restart, args, context, output),
         Ask::Reload(args) => order::reload(args, context, output),
+        Ask::Upgrade => upgrade::run(context, output),
         Ask::Why(args) => why::run(args, context, output),
         Ask::Logs(args) => logs::run(args, context, output),
         Ask::Events(args) => events::run(args, context, output),

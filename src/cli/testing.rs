@@ -135,7 +135,15 @@ impl Facts {
     /// A runner that does all that it is told.
     pub(super) fn runner(&self, id: &str, pid: i32, views: Vec<RunView>) -> Heard<RunnerRequest> {
         let listener = UnixListener::bind(self.paths().runner_socket(id)).unwrap();
-        let info = RunnerInfo { id: id.into(), pid, version: "0.1.0".into(), views, journal_lost: 0, troubles: vec![] };
+        let info = RunnerInfo {
+            id: id.into(),
+            pid,
+            version: "0.1.0".into(),
+            upgrades: 0,
+            views,
+            journal_lost: 0,
+            troubles: vec![],
+        };
         let heard = Heard::default();
         let told = heard.clone();
         std::thread::spawn(move || {

@@ -13,7 +13,8 @@ use super::{http, routes};
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{
-    MAX_REQUEST, OrderBody, OrderReply, ReloadBody, ReloadReply, RunnerReply, RunnerRequest, WhyReply, WireError,
+    MAX_REQUEST, OrderBody, OrderReply, ReloadBody, ReloadReply, RunnerReply, RunnerRequest, UpgradeBody, UpgradeReply,
+    VersionReply, WhyReply, WireError,
 };
 use crate::model::{StatusReport, UnitName};
 use crate::process::socket;
@@ -85,6 +86,16 @@ impl Daemon {
     /// Takes over a changed services.toml. What is restarted for it is drained first, so it may take minutes.
     pub fn reload(self, body: &ReloadBody) -> Result<ReloadReply, Error> {
         self.post(routes::RELOAD, body, Patience::of_wait(!body.dry_run))
+    }
+
+    /// Has the runners become `body.program`, and then the daemon.
+    pub fn upgrade(self, body: &UpgradeBody) -> Result<UpgradeReply, Error> {
+        self.post(routes::UPGRADE, body, Patience::UntilDone)
+    }
+
+    /// Which program the daemon is.
+    pub fn version(self) -> Result<VersionReply, Error> {
+        self.get(routes::VERSION)
     }
 
     /// Has the ledger take in what is in the journals; bounded, as a database that is not well is no reason to wait.

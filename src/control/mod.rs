@@ -19,6 +19,8 @@ pub mod routes {
     pub const RELOAD: &str = "/v1/reload";
     /// POST: answers once the ledger has what is in the journals.
     pub const SYNC: &str = "/v1/sync";
-    /// GET: the daemon's program version.
+    /// POST `UpgradeBody`: an `UpgradeReply`.
+    pub const UPGRADE: &str = "/v1/upgrade";
+    /// GET: a `VersionReply`.
     pub const VERSION: &str = "/v1/version";
 }

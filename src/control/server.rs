@@ -3,6 +3,7 @@
 //! It understands requests and puts answers into words; what is done about them is the daemon's, which gets each as a
 //! [`Request`] with a place for the answer.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,10 +17,12 @@ use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::routes;
-use crate::model::wire::{OrderBody, OrderReply, PROTOCOL, ReloadBody, ReloadReply, WhyReply, WireError};
+use crate::model::wire::{
+    OrderBody, OrderReply, ReloadBody, ReloadReply, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
+};
 use crate::model::{StatusReport, UnitName};
 use crate::process::socket;
 
@@ -35,8 +38,7 @@ const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// Most connections at a time; the next ones wait.
 const MAX_CONNECTIONS: usize = 64;
 
-const ROUTES: &str =
-    "GET /v1/status, GET /v1/why/NAME, GET /v1/version, POST /v1/order, POST /v1/reload, POST /v1/sync";
+const ROUTES: &str = "GET /v1/status, GET /v1/why/NAME, GET /v1/version, POST /v1/order, POST /v1/reload, POST /v1/upgrade, POST /v1/sync";
 
 /// Where an answer goes.
 pub type Answer<T> = oneshot::Sender<Result<T, WireError>>;
@@ -52,6 +54,10 @@ pub enum Request {
     Order(OrderBody, Answer<OrderReply>),
     /// Read services.toml again.
     Reload(ReloadBody, Answer<ReloadReply>),
+    /// Become another program in place, the runners first.
+    Upgrade(UpgradeBody, Answer<UpgradeReply>),
+    /// Which program we are.
+    Version(Answer<VersionReply>),
     /// Take everything that is in the journals into the ledger before answering.
     Sync(Answer<()>),
     /// Somebody has connected: a runner that was just started makes itself known so.
@@ -60,28 +66,38 @@ pub enum Request {
 
 type To = mpsc::Sender<Request>;
 
-/// Serves until the listener or the daemon is gone.
-pub async fn serve(listener: UnixListener, to: To) {
+/// Serves until the daemon is gone, or until `closing` is told: then no connection is taken any more (who comes waits in the
+/// listener's queue for whoever has it next), and it returns when those that are open have had their answers.
+pub async fn serve(listener: UnixListener, to: To, closing: watch::Receiver<()>) {
     let router = Router::new()
         .route(routes::STATUS, get(status))
         .route(&format!("{}{{name}}", routes::WHY), get(why))
         .route(routes::VERSION, get(version))
         .route(routes::ORDER, post(order))
         .route(routes::RELOAD, post(reload))
+        .route(routes::UPGRADE, post(upgrade))
         .route(routes::SYNC, post(sync))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(to.clone());
     let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    let mut told = closing.clone();
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            // Out of descriptors, or the client has gone again: neither ends the service.
-            Err(_) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
+        let accepted = async {
+            let slot = slots.clone().acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, stream) = tokio::select! {
+            biased;
+            _ = told.changed() => break,
+            (slot, accepted) = accepted => match (slot, accepted) {
+                (Ok(slot), Ok((stream, _))) => (slot, stream),
+                // Out of descriptors, or the client has gone again: neither ends the service.
+                _ => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
         };
         if !socket::same_uid(&stream) {
             continue;
@@ -90,16 +106,27 @@ pub async fn serve(listener: UnixListener, to: To) {
             return;
         }
         let service = TowerToHyperService::new(router.clone());
+        let mut closing = closing.clone();
         tokio::spawn(async move {
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(MAX_PATIENCE).max_buf_size(MAX_HEAD);
             // Who closes its end after asking is answered all the same.
             http.half_close(true);
             // A client that goes away, or speaks no HTTP, has its answer from hyper; nobody else needs to know.
-            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+            tokio::select! {
+                _ = &mut connection => {}
+                _ = closing.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
             drop(slot);
         });
     }
+    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+    // The semaphore is never closed.
+    let _ = slots.acquire_many(all).await;
 }
 
 async fn status(State(to): State<To>) -> Response {
@@ -116,11 +143,15 @@ async fn why(State(to): State<To>, Path(name): Path<String>) -> Response {
     })
 }
 
-async fn version() -> Response {
-    let body = serde_json::json!({
-        "version": env!("CARGO_PKG_VERSION"), "protocol": PROTOCOL, "pid": std::process::id(),
-    });
-    answer(Ok(body))
+async fn version(State(to): State<To>) -> Response {
+    answer(ask(&to, Request::Version).await)
+}
+
+async fn upgrade(State(to): State<To>, body: Body) -> Response {
+    answer(match read(body).await {
+        Ok(body) => ask(&to, |answer| Request::Upgrade(body, answer)).await,
+        Err(e) => Err(e),
+    })
 }
 
 async fn order(State(to): State<To>, body: Body) -> Response {

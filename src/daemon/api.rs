@@ -21,6 +21,8 @@ impl Daemon {
             Request::Why(name, answer) => drop(answer.send(self.why(&name))),
             Request::Order(body, answer) => self.order(body, answer),
             Request::Reload(body, answer) => self.reload(body, Some(answer)),
+            Request::Upgrade(body, answer) => self.upgrade(body, answer),
+            Request::Version(answer) => drop(answer.send(Ok(self.version()))),
             Request::Sync(answer) => {
                 self.find_runners();
                 let (done, is_done) = tokio::sync::oneshot::channel();

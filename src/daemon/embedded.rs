@@ -36,6 +36,8 @@ pub(super) struct Embedded {
     idle: bool,
     /// Whether services.toml was reloaded while we were getting through to it: it may have read the old one.
     pub(super) outdated: bool,
+    /// Whether the runner is known to have what we have: we were another program a moment ago.
+    pub(super) in_step: bool,
     /// The process we started and have not reaped.
     pub(super) child: Option<i32>,
     /// Why it could not be started, until it is.
@@ -50,13 +52,15 @@ pub(super) struct Attached {
 }
 
 impl Embedded {
-    pub(super) fn new() -> Self {
+    /// Before anything was looked at; `in_step` as in the member of that name.
+    pub(super) fn new(in_step: bool) -> Self {
         Self {
             attaching: false,
             connected: false,
             last_start: None,
             idle: false,
             outdated: false,
+            in_step,
             child: None,
             trouble: None,
         }
@@ -120,7 +124,9 @@ impl Daemon {
                 tokio::spawn(link::follow(EMBEDDED_RUNNER.into(), stream, self.events.clone()));
                 if self.going_down {
                     self.shut_runner_down();
-                } else if std::mem::take(&mut embedded.outdated) || started.is_none() {
+                } else if std::mem::take(&mut embedded.outdated)
+                    || (!std::mem::take(&mut embedded.in_step) && started.is_none())
+                {
                     // It may have been started from another services.toml than the one we have read.
                     tokio::spawn(async move {
                         if let Err(e) = link::ask(path, RunnerRequest::Reload { names }).await {

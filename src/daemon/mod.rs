@@ -10,24 +10,30 @@ mod keep;
 mod ledger;
 mod link;
 mod monitors;
+mod own_log;
 mod reload;
 mod report;
 mod signals;
+mod upgrade;
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
-use crate::config::{self, Surroundings};
+use crate::config::Surroundings;
 use crate::control::server::{self, Answer, Request};
 use crate::error::{Error, ErrorKind};
 use crate::journal;
-use crate::logs::OwnLog;
 use crate::machine::ProbeOutcome;
 use crate::model::paths::{DAEMON_JOURNAL, EMBEDDED_RUNNER, Paths};
-use crate::model::wire::{OrderBody, OrderReply, ReloadBody, ReloadReply, RunnerRequest, WireError};
-use crate::model::{EventType, Fleet, LogSpec, ManagerKind, Moment, RunView, RunnerInfo, UnitName};
+use crate::model::wire::{
+    OrderBody, OrderReply, ReloadBody, ReloadReply, RunnerRequest, UpgradeReply, Upgraded, WireError,
+};
+use crate::model::{EventType, Fleet, ManagerKind, Moment, RunView, RunnerInfo, UnitName};
+use crate::process::handover::Received;
 use crate::process::lock::{Lock, NotLocked};
 use crate::process::{clock, files, socket, tune};
 use embedded::Embedded;
@@ -44,6 +50,8 @@ pub struct Options {
     pub surroundings: Surroundings,
     /// Whether transitions are told on the terminal in more detail.
     pub verbose: bool,
+    /// The descriptor of what was handed over by the program that this process was before.
+    pub handover: Option<i32>,
 }
 
 /// Everything that can happen to the daemon.
@@ -65,6 +73,9 @@ enum Event {
     },
     Ordered(OrderBody, Result<OrderReply, WireError>),
     RunnersReloaded(Box<reload::Reloading>, Vec<WireError>),
+    RunnersUpgraded(PathBuf, Vec<Upgraded>, Answer<UpgradeReply>),
+    /// The control socket's last answers are out.
+    Closed,
 }
 
 /// A runner that is connected, or was.
@@ -92,7 +103,15 @@ struct Daemon {
     reloading: Option<Vec<Option<Answer<ReloadReply>>>>,
     events: mpsc::Sender<Event>,
     going_down: bool,
-    _lock: Lock,
+    progress: upgrade::Progress,
+    /// Why the last upgrade came to nothing.
+    upgrade_trouble: Option<String>,
+    /// How often this process has become another program.
+    upgrades: u32,
+    listener: UnixListener,
+    /// Tells the server to close, and tells when it has.
+    server: Option<(watch::Sender<()>, JoinHandle<()>)>,
+    lock: Lock,
 }
 
 /// Runs until SIGTERM or SIGINT, and then until everything it started is down.
@@ -110,31 +129,30 @@ pub fn run(options: Options) -> Result<(), Error> {
     })
 }
 
-/// Reads services.toml. What is wrong inside one service is told and disables that one; a file that is broken as a whole is
-/// an error. What runs already goes on all the same: its runner needs no daemon.
-fn first_fleet(options: &Options) -> Result<(Fleet, Vec<String>), Error> {
-    let source = config::read(&options.config)?;
-    let parsed = config::parse(&source, &options.surroundings);
-    let faults = parsed.faults.iter().map(|fault| fault.one_line(&source.path)).collect();
-    if !parsed.faults.is_empty() {
-        let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        anstream::eprintln!("{}", config::render(&parsed.faults, &source, colour));
-    }
-    match parsed.fleet {
-        Some(fleet) => Ok((fleet, faults)),
-        None => Err(Error::new(ErrorKind::Config, format!("{} cannot be used", options.config.display()))
-            .hint("mend what is shown above; `supervisor check` tells whether it is well")),
-    }
-}
-
 impl Daemon {
     fn start(options: Options, events: mpsc::Sender<Event>) -> Result<Self, Error> {
-        let (fleet, faults) = first_fleet(&options)?;
+        let mut received = options.handover.and_then(|fd| {
+            let received = Received::take(fd);
+            received.inspect_err(|e| anstream::eprintln!("the upgrade goes on as after a death: {e}")).ok()
+        });
+        let note = received.as_mut().and_then(|r| serde_json::from_value::<upgrade::Note>(r.note.take()).ok());
+        let mut received = received.filter(|_| note.is_some());
+        let mut fd = |name: &str| received.as_mut().and_then(|received| received.fd(name));
+        let (handed_lock, handed_listener) = (fd("lock"), fd("listener"));
+        drop(received);
+        let mut note = note;
+        let handed_fleet = note.as_mut().and_then(|note| Some((note.fleet()?, note.faults.clone())));
+        let in_step = handed_fleet.is_some();
+        let (fleet, faults) = match handed_fleet {
+            Some(known) => known,
+            None => reload::first_fleet(&options)?,
+        };
         let paths = Paths::new(&fleet.state_dir);
         for dir in [paths.supervisor(), paths.runners(), paths.services(), paths.logs()] {
             files::ensure_dir(&dir).map_err(|e| Error::io("cannot make the folder", &dir, &e))?;
         }
-        let lock = Lock::acquire(&paths.daemon_lock()).map_err(|e| match e {
+        let lock = handed_lock.map(Lock::from).map_or_else(|| Lock::acquire(&paths.daemon_lock()), Ok);
+        let lock = lock.map_err(|e| match e {
             NotLocked::Held { pid } => {
                 let who = pid.map_or("another process".into(), |pid| format!("pid {pid}"));
                 Error::new(
@@ -145,24 +163,31 @@ impl Daemon {
             }
             NotLocked::Io(e) => Error::io("cannot take the lock", &paths.daemon_lock(), &e),
         })?;
-        start_log(&paths, options.verbose);
+        own_log::start(&paths, options.verbose);
         tune::raise_descriptor_limit();
         // When our runner is killed its services become our children instead of init's until a successor has them: we reap at
         // once, and only then does the kernel tell their successor how they ended.
         tune::become_subreaper();
-        let started = clock::now();
+        let now = clock::now();
+        let started = note.as_ref().map_or(now, |note| note.started);
         let boot_id = clock::boot_id();
-        let journal = journal::Writer::open(&paths.runners(), DAEMON_JOURNAL, &boot_id, started.boot_ns)
+        let journal = journal::Writer::open(&paths.runners(), DAEMON_JOURNAL, &boot_id, now.boot_ns)
             .map_err(|e| Error::io("cannot open the journal in", &paths.runners(), &e))?;
         let ledger = LedgerThread::start(&paths)
             .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the ledger's thread: {e}")))?;
         let embedded = match fleet.manager {
-            ManagerKind::Auto | ManagerKind::Embedded => Some(Embedded::new()),
+            ManagerKind::Auto | ManagerKind::Embedded => Some(Embedded::new(in_step)),
             ManagerKind::Launchd | ManagerKind::Systemd => None,
         };
         let monitors = Monitors::new(&fleet);
         let mut pipes = keep::Pipes::default();
         pipes.follow(&fleet, &paths);
+        let listener = match handed_listener {
+            Some(fd) => UnixListener::from(fd),
+            None => bind(&paths)?,
+        };
+        let (served, listener) = upgrade::both(listener)
+            .map_err(|e| Error::io("cannot open the control socket", &paths.daemon_socket(), &e))?;
         let mut daemon = Self {
             options,
             paths,
@@ -179,12 +204,18 @@ impl Daemon {
             reloading: None,
             events,
             going_down: false,
-            _lock: lock,
+            progress: upgrade::Progress::None,
+            upgrade_trouble: None,
+            upgrades: note.as_ref().map_or(0, |note| note.upgrades.saturating_add(1)),
+            listener,
+            server: None,
+            lock,
         };
-        daemon.open_socket()?;
+        daemon.serve_socket(served);
         let data = serde_json::json!({
             "run_id": null, "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"),
             "config": daemon.options.config, "services": daemon.fleet.services.len(),
+            "upgraded_from": note.map(|note| note.from),
             "unusable": daemon.fleet.unusable.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(),
         });
         daemon.record(EventType::SupervisorStart, data);
@@ -192,16 +223,15 @@ impl Daemon {
         Ok(daemon)
     }
 
-    fn open_socket(&self) -> Result<(), Error> {
-        let path = self.paths.daemon_socket();
-        let open = || {
-            let (listener, _) = socket::bind(&path)?;
-            listener.set_nonblocking(true)?;
-            tokio::net::UnixListener::from_std(listener)
+    /// Serves the control socket.
+    fn serve_socket(&mut self, listener: UnixListener) {
+        let listener = match tokio::net::UnixListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(e) => return tracing::error!("the control socket cannot be served: {e}"),
         };
-        let listener = open().map_err(|e| Error::io("cannot open the control socket", &path, &e))?;
         let (requests, mut inbox) = mpsc::channel(64);
-        tokio::spawn(server::serve(listener, requests));
+        let (close, closing) = watch::channel(());
+        self.server = Some((close, tokio::spawn(server::serve(listener, requests, closing))));
         let events = self.events.clone();
         tokio::spawn(async move {
             while let Some(request) = inbox.recv().await {
@@ -210,7 +240,6 @@ impl Daemon {
                 }
             }
         });
-        Ok(())
     }
 
     async fn serve(&mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), Error> {
@@ -259,7 +288,10 @@ impl Daemon {
             }
             Event::Ordered(body, result) => self.on_ordered(&body, &result),
             Event::RunnersReloaded(reloading, errors) => self.on_reloaded(*reloading, errors),
+            Event::RunnersUpgraded(program, done, answer) => self.on_runners_upgraded(program, done, answer),
+            Event::Closed => self.become_program(),
         }
+        self.proceed_upgrade();
     }
 
     fn on_push(&mut self, id: String, info: RunnerInfo) {
@@ -327,6 +359,7 @@ impl Daemon {
                     id: id.clone(),
                     pid: 0,
                     version: String::new(),
+                    upgrades: 0,
                     views: Vec::new(),
                     journal_lost: 0,
                     troubles: Vec::new(),
@@ -382,6 +415,13 @@ impl Daemon {
     }
 }
 
+/// Listens where the daemon is to be found.
+fn bind(paths: &Paths) -> Result<UnixListener, Error> {
+    let path = paths.daemon_socket();
+    let bound = socket::bind(&path).and_then(|(listener, _)| listener.set_nonblocking(true).map(|()| listener));
+    bound.map_err(|e| Error::io("cannot open the control socket", &path, &e))
+}
+
 /// One line for each change of status, for whoever watches the terminal or the log.
 fn tell_transition(before: Option<&RunView>, view: &RunView) {
     let same = before.is_some_and(|b| b.status == view.status && b.run_id == view.run_id);
@@ -397,38 +437,4 @@ async fn until(due: Option<crate::model::Mono>) {
         Some(due) => tokio::time::sleep(due.since(clock::now().mono)).await,
         None => std::future::pending().await,
     }
-}
-
-/// Rotation of our own log.
-const OWN_LOG: LogSpec = LogSpec { max_size: 10 << 20, keep: 5 };
-
-fn start_log(paths: &Paths, verbose: bool) {
-    use tracing_subscriber::prelude::*;
-    let level = if verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
-    let log = OwnLog::new(&paths.own_log(), OWN_LOG);
-    let file = tracing_subscriber::fmt::layer()
-        .with_ansi(false)
-        .with_target(false)
-        .log_internal_errors(false)
-        .with_writer(std::sync::Mutex::new(log));
-    // A terminal that has gone must not end us: an event that cannot be written is dropped.
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let shown = terminal || !under_service_manager();
-    let screen = shown.then(|| {
-        tracing_subscriber::fmt::layer()
-            .with_ansi(terminal)
-            .with_target(false)
-            .log_internal_errors(false)
-            .with_writer(std::io::stderr)
-    });
-    let filter = tracing_subscriber::filter::LevelFilter::from_level(level);
-    // A second daemon in one process (tests) keeps the first one's.
-    let _ = tracing_subscriber::registry().with(filter).with(file).with(screen).try_init();
-}
-
-/// launchd and systemd keep what we print in files that nobody rotates, or in a journal that has our log file's lines already.
-/// (In a terminal window of macOS the first variable is there too, hence the look at the terminal before.)
-fn under_service_manager() -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
-    set("XPC_SERVICE_NAME") || set("INVOCATION_ID")
 }

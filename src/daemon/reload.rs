@@ -1,8 +1,9 @@
 //! `reload` and SIGHUP: validate first, touch only what changed, keep the old on error.
 
-use super::{Daemon, Event, link};
+use super::{Daemon, Event, Options, link};
 use crate::config;
 use crate::control::server::Answer;
+use crate::error::{Error, ErrorKind};
 use crate::model::paths::EMBEDDED_RUNNER;
 use crate::model::wire::{ReloadBody, ReloadReply, RunnerRequest, WireError};
 use crate::model::{EventType, Fleet, UnitName};
@@ -12,6 +13,23 @@ pub(super) struct Reloading {
     old: Fleet,
     reply: ReloadReply,
     answer: Option<Answer<ReloadReply>>,
+}
+
+/// Reads services.toml. What is wrong inside one service is told and disables that one; a file that is broken as a whole is
+/// an error. What runs already goes on all the same: its runner needs no daemon.
+pub(super) fn first_fleet(options: &Options) -> Result<(Fleet, Vec<String>), Error> {
+    let source = config::read(&options.config)?;
+    let parsed = config::parse(&source, &options.surroundings);
+    let faults = parsed.faults.iter().map(|fault| fault.one_line(&source.path)).collect();
+    if !parsed.faults.is_empty() {
+        let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        anstream::eprintln!("{}", config::render(&parsed.faults, &source, colour));
+    }
+    match parsed.fleet {
+        Some(fleet) => Ok((fleet, faults)),
+        None => Err(Error::new(ErrorKind::Config, format!("{} cannot be used", options.config.display()))
+            .hint("mend what is shown above; `supervisor check` tells whether it is well")),
+    }
 }
 
 impl Daemon {

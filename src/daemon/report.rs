@@ -56,6 +56,7 @@ impl Daemon {
                 pid: i32::try_from(std::process::id()).ok(),
                 version: Some(env!("CARGO_PKG_VERSION").into()),
                 uptime_s: Some(now.mono.since(self.started.mono).as_secs()),
+                upgrades: self.upgrades,
                 config: Some(self.options.config.display().to_string()),
             },
             services,
@@ -117,10 +118,14 @@ impl Daemon {
                 troubles.push(format!("runner {id} had to drop {} records", linked.info.journal_lost));
             }
             if !linked.info.version.is_empty() && linked.info.version != env!("CARGO_PKG_VERSION") {
-                troubles.push(format!("runner {id} is version {}", linked.info.version));
+                let (theirs, ours) = (&linked.info.version, env!("CARGO_PKG_VERSION"));
+                troubles.push(format!(
+                    "runner {id} is version {theirs}, the daemon {ours}: `supervisor upgrade` makes them one"
+                ));
             }
         }
         troubles.extend(self.embedded.as_ref().and_then(|embedded| embedded.trouble.clone()));
+        troubles.extend(self.upgrade_trouble.clone());
         troubles
     }
 }

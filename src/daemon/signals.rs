@@ -3,6 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Error, ErrorKind};
+use crate::process::handover;
 
 pub(super) struct Signals {
     term: Signal,
@@ -15,12 +16,15 @@ impl Signals {
     pub(super) fn new() -> Result<Self, Error> {
         let catch =
             |kind| signal(kind).map_err(|e| Error::new(ErrorKind::Internal, format!("cannot catch signals: {e}")));
-        Ok(Self {
+        let signals = Self {
             term: catch(SignalKind::terminate())?,
             int: catch(SignalKind::interrupt())?,
             hup: catch(SignalKind::hangup())?,
             child: catch(SignalKind::child())?,
-        })
+        };
+        // Where we have just become this program, they were held back.
+        handover::accept_signals();
+        Ok(signals)
     }
 
     pub(super) async fn next(&mut self) -> Told {

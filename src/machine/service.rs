@@ -1,5 +1,6 @@
 //! The runner's side of one service.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::records::{self, End};
@@ -11,7 +12,10 @@ use crate::model::{
 use crate::policy::{Backoff, HOLD_RETRY, KILL_AGAIN, Next, classify, next_after};
 
 /// One service: what is wanted, what is happening, and what follows from what comes in.
-#[derive(Debug, Clone)]
+///
+/// It is plain data, and goes whole from one program to the next when a runner is upgraded in place; what a successor of a
+/// dead runner begins from is [`super::Saved`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceMachine {
     pub(super) spec: ServiceSpec,
     pub(super) intent: Intent,

@@ -58,7 +58,8 @@ pub enum Then {
 }
 
 /// What is happening to the service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Nothing yet, or nothing any more.
     Idle,
@@ -357,7 +358,7 @@ pub enum SavedPhase {
 }
 
 /// Remembers what somebody who waits has asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// What was asked.
     pub verb: Verb,

@@ -1,9 +1,10 @@
 //! The embedded manager: one runner for all services, a child of the daemon that outlives it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::model::{UnitName, paths::Paths};
+use crate::process::handover;
 
 /// What a runner is started with.
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ pub struct Start<'a> {
 pub fn start(start: &Start<'_>) -> std::io::Result<tokio::process::Child> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(start.paths.logs().join("runner.log"))?;
     #[expect(clippy::disallowed_methods, reason = "the one place where a runner is started")]
-    let mut command = tokio::process::Command::new(own_program()?);
+    let mut command = tokio::process::Command::new(handover::own_program()?);
     command
         .arg("--config")
         .arg(start.config)
@@ -33,13 +34,4 @@ pub fn start(start: &Start<'_>) -> std::io::Result<tokio::process::Child> {
         .stdout(Stdio::null())
         .stderr(log);
     command.spawn()
-}
-
-/// Our own program. Linux calls a file that was replaced by an upgrade `... (deleted)`; what is there now is what to start.
-fn own_program() -> std::io::Result<PathBuf> {
-    let path = std::env::current_exe()?;
-    match path.to_str().and_then(|p| p.strip_suffix(" (deleted)")) {
-        Some(replaced) if !path.exists() => Ok(PathBuf::from(replaced)),
-        _ => Ok(path),
-    }
 }

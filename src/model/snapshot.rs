@@ -50,6 +50,9 @@ pub struct RunnerInfo {
     pub pid: i32,
     /// Its program version.
     pub version: String,
+    /// How often it has become another program in place.
+    #[serde(default)]
+    pub upgrades: u32,
     /// Its services.
     pub views: Vec<RunView>,
     /// Journal lines it could not write and had to drop.
@@ -109,6 +112,9 @@ pub struct DaemonInfo {
     pub version: Option<String>,
     /// Seconds since it started.
     pub uptime_s: Option<u64>,
+    /// How often it has become another program in place.
+    #[serde(default)]
+    pub upgrades: u32,
     /// The services.toml in force.
     pub config: Option<String>,
 }

@@ -12,7 +12,7 @@ pub const MAX_REQUEST: usize = 64 * 1024;
 
 /// A request to a runner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "op", rename_all = "snake_case")]
 pub enum RunnerRequest {
     /// Everything it knows, now.
     Snapshot,
@@ -43,6 +43,11 @@ pub enum RunnerRequest {
     Reload {
         /// The services this runner is to have.
         names: Vec<UnitName>,
+    },
+    /// Become this program, with the same pid and nothing else touched. Answered by the new one.
+    Upgrade {
+        /// The program, absolute.
+        program: std::path::PathBuf,
     },
     /// Stop everything in order and end.
     Shutdown,
@@ -157,6 +162,58 @@ pub struct ReloadBody {
     /// Only tell what would change.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Body of `POST /v1/upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeBody {
+    /// The program to become, absolute.
+    pub program: std::path::PathBuf,
+}
+
+/// Answer to `POST /v1/upgrade`: the runners are upgraded then, and the daemon is about to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeReply {
+    /// One per runner.
+    pub runners: Vec<Upgraded>,
+    /// The daemon as it was before; it has become the program when `upgrades` is greater than here.
+    pub daemon: VersionReply,
+}
+
+/// What became of one runner's upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// Its id.
+    pub id: String,
+    /// Its pid, which stays.
+    pub pid: i32,
+    /// Whether it is the new program now.
+    pub ok: bool,
+    /// Its version before.
+    pub from: String,
+    /// Its version now.
+    pub to: String,
+    /// Why it is not, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<String>,
+}
+
+/// Answer to `GET /v1/version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionReply {
+    /// The daemon's program version.
+    pub version: String,
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// Its pid.
+    pub pid: u32,
+    /// How often it has become another program in place.
+    #[serde(default)]
+    pub upgrades: u32,
+    /// Why the last upgrade came to nothing, if it did.
+    #[serde(default)]
+    pub upgrade_failed: Option<String>,
 }
 
 /// Answer to `POST /v1/reload`.

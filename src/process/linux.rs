@@ -92,6 +92,11 @@ impl ExitWatch {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
+    /// A pidfd is the same after execve, and what the kernel keeps about its process stays.
+    pub(super) fn handed_over(fd: OwnedFd) -> Option<Self> {
+        Some(Self(fd))
+    }
+
     pub(super) fn poll_end(&self) -> Ended {
         if !self.readable() {
             return Ended::NotYet;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -107,6 +107,12 @@ pub(super) struct ExitWatch {
 }
 
 impl ExitWatch {
+    /// What a queue has delivered already is known to who had it only, so a new one is made: its event comes again for a
+    /// process that has ended and is not reaped.
+    pub(super) fn handed_over(_fd: OwnedFd) -> Option<Self> {
+        None
+    }
+
     pub(super) fn open(pid: i32) -> io::Result<Self> {
         let ident = usize::try_from(pid).map_err(|_| io::Error::from(Errno::ESRCH))?;
         let queue = Kqueue::new()?;

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod describe;
 pub mod files;
 pub mod folders;
+pub mod handover;
 pub mod identity;
 pub mod lock;
 pub mod ports;

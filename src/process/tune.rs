@@ -52,14 +52,14 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 }
 
 /// Puts the limit back to what it was. Before a re-exec of ourselves: our successor is to find the limit that we found,
-/// not the raised one, or its children would inherit that.
-pub fn restore_descriptor_limit() {
+/// not the raised one, or its children would inherit that. Whether it had been raised.
+pub fn restore_descriptor_limit() -> bool {
     let children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(Children { soft, .. }) = children
-        && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-    {
+    let Some(Children { soft, .. }) = children else { return false };
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).ok();
     }
+    true
 }
 
 /// Runs `spawn` under the limit of descriptors that children are to inherit, and with descriptors that are below it.

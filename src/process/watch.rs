@@ -1,7 +1,7 @@
 //! Watching a process that need not be our child, as an adopted one is.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::identity::{self, State};
 use super::sys::ExitWatch;
@@ -40,6 +40,17 @@ impl Watch {
             _ => {
                 Err(io::Error::new(io::ErrorKind::NotFound, format!("process {pid} has ended; its pid may be reused")))
             }
+        }
+    }
+
+    /// The watch that was handed over by execve as `fd`; where the system hands none over, a new one.
+    ///
+    /// # Errors
+    /// As [`Watch::open`].
+    pub fn handed_over(pid: i32, start_token: u64, fd: Option<OwnedFd>) -> io::Result<Self> {
+        match fd.and_then(ExitWatch::handed_over) {
+            Some(inner) => Ok(Self { pid, inner }),
+            None => Self::open(pid, start_token),
         }
     }
 

@@ -5,13 +5,17 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::orders::{Asked, refuse};
 use super::perform::cause_of;
 use super::poll::{Poll, Token};
+use super::upgrade::Wanted;
 use super::{Runner, Turn};
 use crate::machine::Input;
 use crate::model::wire::{MAX_REQUEST, Outcome, RunnerReply, RunnerRequest, WireError};
 use crate::model::{Mono, RunnerInfo, paths::Paths};
+use crate::process::handover::{Parcel, Received};
 use crate::process::socket;
 
 /// A subscriber that has not read this much is cut off; it subscribes again and gets everything.
@@ -50,9 +54,36 @@ struct Connection {
     closing: bool,
 }
 
+/// See [`Control::note`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ControlNote {
+    pub(super) path: PathBuf,
+    next_id: u64,
+    connections: Vec<ConnectionNote>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ConnectionNote {
+    id: u64,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    subscribed: bool,
+    closing: bool,
+}
+
 impl Control {
-    pub(super) fn open(paths: &Paths, id: &str, poll: &Poll) -> io::Result<Self> {
-        let (listener, path) = socket::bind(&paths.runner_socket(id))?;
+    /// Listens where the runner `id` is to be found; `handed` is the listener of the program that this one was before, so that
+    /// nobody finds the door closed meanwhile.
+    pub(super) fn open(
+        paths: &Paths,
+        id: &str,
+        poll: &Poll,
+        handed: Option<(UnixListener, PathBuf)>,
+    ) -> io::Result<Self> {
+        let (listener, path) = match handed {
+            Some(handed) => handed,
+            None => socket::bind(&paths.runner_socket(id))?,
+        };
         listener.set_nonblocking(true)?;
         poll.add(&listener, Token::Listener, false)?;
         Ok(Self {
@@ -109,6 +140,44 @@ impl Control {
             };
             self.connections.insert(key, connection);
         }
+    }
+
+    /// Connections and what was said on them, for the program that this one becomes.
+    pub(super) fn note<'a>(&'a self, parcel: &mut Parcel<'a>) -> ControlNote {
+        parcel.add("listener", &self.listener);
+        let one = |connection: &'a Connection| {
+            parcel.add(format!("connection/{}", connection.id), &connection.stream);
+            ConnectionNote {
+                id: connection.id,
+                input: connection.input.clone(),
+                output: connection.output.clone(),
+                subscribed: connection.subscribed,
+                closing: connection.closing,
+            }
+        };
+        let connections = self.connections.values().map(one).collect();
+        ControlNote { path: self.path.clone(), next_id: self.next_id, connections }
+    }
+
+    /// Goes on with the connections of the program that this one was before.
+    pub(super) fn resume(&mut self, note: ControlNote, received: &mut Received, poll: &Poll) {
+        self.next_id = note.next_id;
+        for (key, note) in note.connections.into_iter().enumerate() {
+            let Some(fd) = received.fd(&format!("connection/{}", note.id)) else { continue };
+            let stream = UnixStream::from(fd);
+            let waits_for_room = !note.output.is_empty();
+            // One that cannot be watched is closed, and asks again.
+            if poll.add(&stream, Token::Connection(key), waits_for_room).is_ok() {
+                let ConnectionNote { id, input, output, subscribed, closing } = note;
+                let connection = Connection { id, stream, input, output, subscribed, waits_for_room, closing };
+                self.connections.insert(key, connection);
+            }
+        }
+    }
+
+    /// All connections, as keys.
+    pub(super) fn keys(&self) -> Vec<usize> {
+        self.connections.keys().copied().collect()
     }
 
     pub(super) fn journal_grew(&mut self, seq: u64) {
@@ -241,6 +310,14 @@ impl Runner {
                 ),
                 Err(e) => RunnerReply::Error(WireError { code: e.kind.exit_code(), message: e.message, hint: e.hint }),
             }),
+            RunnerRequest::Upgrade { program } => match self.may_upgrade() {
+                Ok(()) => {
+                    // The answer comes from the new program.
+                    self.upgrade = Some(Wanted { program, connection: id });
+                    None
+                }
+                Err(why) => Some(refuse(why)),
+            },
             RunnerRequest::Shutdown => {
                 self.go_down(turn);
                 Some(RunnerReply::Done(Vec::new()))
@@ -262,6 +339,7 @@ impl Runner {
             id: self.id.clone(),
             pid: i32::try_from(std::process::id()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").into(),
+            upgrades: self.upgrades,
             views,
             journal_lost: self.journal.lost(),
             troubles,

@@ -22,7 +22,9 @@ mod poll;
 mod reload;
 mod service;
 mod signals;
+mod start;
 pub mod sweep;
+mod upgrade;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -30,7 +32,6 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use begin::Traces;
 use changes::Changes;
 use control::Control;
 use environment::Base;
@@ -42,10 +43,10 @@ use crate::error::{Error, ErrorKind};
 use crate::journal;
 use crate::machine::{Input, SavedPhase};
 use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
-use crate::model::{EventType, Exit, Moment, Mono, ServiceSpec, UnitName};
+use crate::model::{Exit, Moment, Mono, UnitName};
 use crate::process::lock::Lock;
 use crate::process::watch::Ended;
-use crate::process::{clock, files, reap, table, tune};
+use crate::process::{clock, reap, table};
 
 /// How a runner is started.
 #[derive(Debug, Clone)]
@@ -58,6 +59,8 @@ pub struct Options {
     pub names: Vec<UnitName>,
     /// Whether the daemon's embedded manager started it: then it also ends what earlier embedded runners left.
     pub embedded: bool,
+    /// The descriptor of what was handed over by the program that this process was before.
+    pub handover: Option<i32>,
 }
 
 /// How long journal lines may wait for fdatasync.
@@ -90,7 +93,10 @@ pub(crate) struct Runner {
     orders: orders::Orders,
     troubles: BTreeSet<String>,
     going_down: bool,
-    _lock: Lock,
+    upgrade: Option<upgrade::Wanted>,
+    /// How often this process has become another program.
+    upgrades: u32,
+    lock: Lock,
 }
 
 /// One turn of the loop: its time, and what waits for the second half.
@@ -136,91 +142,6 @@ pub fn runner_id(names: &[UnitName], embedded: bool) -> String {
 }
 
 impl Runner {
-    fn start(options: Options) -> Result<Self, Error> {
-        tune::own_session();
-        tune::become_subreaper();
-        let (state_dir, specs) = reload::first_specs(&options)?;
-        let paths = Paths::new(&state_dir);
-        for dir in [paths.supervisor(), paths.runners(), paths.services(), paths.logs()] {
-            files::ensure_dir(&dir).map_err(|e| Error::io("cannot make the folder", &dir, &e))?;
-        }
-        let id = runner_id(&options.names, options.embedded);
-        let lock_path = paths.runner_lock(&id);
-        let lock = Lock::acquire(&lock_path).map_err(|held| {
-            let who = held.pid().map_or(String::new(), |pid| format!(" (pid {pid})"));
-            Error::new(ErrorKind::Refused, format!("a runner for {id} is already running{who}"))
-                .hint("use `supervisor status` to see it; `supervisor stop` to stop its services")
-        })?;
-        tune::raise_descriptor_limit();
-        let now = clock::now();
-        let boot_id = clock::boot_id();
-        let internal = |what: &str, e: std::io::Error| Error::new(ErrorKind::Internal, format!("{what}: {e}"));
-        let poll = Poll::new().map_err(|e| internal("cannot wait for events", e))?;
-        let signals = signals::pipe().map_err(|e| internal("cannot catch signals", e))?;
-        poll.add(&signals, Token::Signals, false).map_err(|e| internal("cannot wait for signals", e))?;
-        let control = Control::open(&paths, &id, &poll)
-            .map_err(|e| Error::io("cannot open the control socket", &paths.runner_socket(&id), &e))?;
-        let journal = journal::Writer::open(&paths.runners(), &id, &boot_id, now.boot_ns)
-            .map_err(|e| Error::io("cannot open the journal in", &paths.runners(), &e))?;
-        let changes = Changes::new().map_err(|e| internal("cannot watch folders", e))?;
-        poll.add(&changes, Token::Changes, false).map_err(|e| internal("cannot watch folders", e))?;
-        let mut runner = Self {
-            id,
-            options,
-            paths,
-            boot_id,
-            base: Base::of_process(),
-            poll,
-            signals,
-            services: Vec::new(),
-            names: BTreeMap::new(),
-            pids: HashMap::new(),
-            timers: BinaryHeap::new(),
-            journal,
-            synced_by: None,
-            look_again: None,
-            control,
-            changes,
-            sweeper: Sweeper::default(),
-            orders: orders::Orders::default(),
-            troubles: BTreeSet::new(),
-            going_down: false,
-            _lock: lock,
-        };
-        runner.take_over(specs);
-        // A daemon that is there learns from the knock alone that there is a runner to follow.
-        drop(crate::process::socket::connect(&runner.paths.daemon_socket()));
-        Ok(runner)
-    }
-
-    /// The first turn: all services begin.
-    fn take_over(&mut self, specs: Vec<ServiceSpec>) {
-        let mut turn = Turn::new();
-        let data = serde_json::json!({
-            "run_id": null, "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "services": specs.len(),
-        });
-        self.record(EventType::RunnerStarted, None, data.as_object().cloned().unwrap_or_default(), &turn);
-        let traces = Traces::read(&self.paths);
-        let declared: BTreeSet<UnitName> = specs.iter().map(|spec| spec.name.clone()).collect();
-        for spec in specs {
-            self.admit(spec, &traces, &mut turn);
-        }
-        if self.options.embedded {
-            for name in traces.undeclared(&declared, &self.paths) {
-                self.end_undeclared(name, &traces, &mut turn);
-            }
-        }
-        self.finish(turn);
-    }
-
-    /// A service that is no longer declared but lives: adopted from what it was started from, and ended in order. It is not
-    /// wanted, so that it is not started either should it have ended by now.
-    fn end_undeclared(&mut self, name: UnitName, traces: &Traces, turn: &mut Turn) {
-        let Some(spec) = service::read_spec(&self.paths, &name) else { return };
-        self.admit(spec, traces, turn);
-        self.retire(&name, turn);
-    }
-
     fn serve(&mut self) -> Result<(), Error> {
         let mut ready = Vec::new();
         loop {
@@ -261,6 +182,9 @@ impl Runner {
                 }
             }
             self.finish(turn);
+            if let Some(wanted) = self.upgrade.take() {
+                self.become_program(&wanted);
+            }
         }
     }
 

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::{Runner, Turn};
+use serde::{Deserialize, Serialize};
+
 use crate::machine::{Input, Ticket, TicketState};
 use crate::model::wire::{Outcome, RunnerReply, Verb, WireError};
 use crate::model::{Mono, StopCause, UnitName};
@@ -15,10 +17,37 @@ const SLACK: std::time::Duration = std::time::Duration::from_secs(15);
 #[derive(Default)]
 pub(super) struct Orders {
     /// Services that are to be stopped once nothing that comes after them runs.
-    stops: BTreeMap<usize, Input>,
+    stops: BTreeMap<usize, Stop>,
     waiters: Vec<Waiter>,
 }
 
+/// A stop that waits for its turn.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stop {
+    /// Somebody wants it down.
+    Order { by: String, cause: Option<StopCause> },
+    /// We go down.
+    Leave { cause: StopCause },
+}
+
+impl From<Stop> for Input {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Order { by, cause } => Self::Order { verb: Verb::Stop, by, cause },
+            Stop::Leave { cause } => Self::Leave { cause },
+        }
+    }
+}
+
+/// What is still to be done, for the program that this one becomes.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct OrdersNote {
+    stops: Vec<(UnitName, Stop)>,
+    waiters: Vec<Waiter>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Waiter {
     connection: u64,
     services: Vec<(UnitName, Ticket)>,
@@ -42,7 +71,7 @@ impl Orders {
 
     /// Everything is to be ended and left, dependents first.
     pub(super) fn leave(&mut self, all: Vec<usize>) {
-        self.stops = all.into_iter().map(|index| (index, Input::Leave { cause: StopCause::Shutdown })).collect();
+        self.stops = all.into_iter().map(|index| (index, Stop::Leave { cause: StopCause::Shutdown })).collect();
     }
 
     /// The place may be another service's soon.
@@ -74,14 +103,14 @@ impl Runner {
             let spec = service.machine.spec();
             longest = longest.max(spec.start_timeout + spec.drain_timeout.max(spec.stop_timeout));
             services.push((name, service.machine.ticket(asked.verb)));
-            let input = Input::Order { verb: asked.verb, by: asked.by.clone(), cause: asked.cause };
+            let (by, cause) = (asked.by.clone(), asked.cause);
             match asked.verb {
                 Verb::Stop => {
-                    self.orders.stops.insert(index, input);
+                    self.orders.stops.insert(index, Stop::Order { by, cause });
                 }
                 Verb::Start | Verb::Restart => {
                     self.orders.stops.remove(&index);
-                    self.drive(index, input, turn);
+                    self.drive(index, Input::Order { verb: asked.verb, by, cause }, turn);
                 }
             }
         }
@@ -93,6 +122,19 @@ impl Runner {
         self.spawn_all(turn);
         self.proceed_stops(turn);
         Some(RunnerReply::Done(self.outcomes(&waiter, turn, true)))
+    }
+
+    pub(super) fn note_orders(&self) -> OrdersNote {
+        let named = |(index, stop): (&usize, &Stop)| {
+            self.services[*index].as_ref().map(|service| (service.name().clone(), stop.clone()))
+        };
+        OrdersNote { stops: self.orders.stops.iter().filter_map(named).collect(), waiters: self.orders.waiters.clone() }
+    }
+
+    pub(super) fn resume_orders(&mut self, note: OrdersNote) {
+        let indexed = |(name, stop): (UnitName, Stop)| self.names.get(&name).map(|index| (*index, stop));
+        self.orders.stops = note.stops.into_iter().filter_map(indexed).collect();
+        self.orders.waiters = note.waiters;
     }
 
     /// Does what can be done now, and answers who has waited for it.
@@ -118,8 +160,8 @@ impl Runner {
                 return;
             }
             for index in free {
-                if let Some(input) = self.orders.stops.remove(&index) {
-                    self.drive(index, input, turn);
+                if let Some(stop) = self.orders.stops.remove(&index) {
+                    self.drive(index, stop.into(), turn);
                 }
             }
         }

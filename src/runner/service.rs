@@ -13,6 +13,7 @@ use crate::logs::{Position, Sink, fifo};
 use crate::machine::{ProcessRef, Saved, ServiceMachine};
 use crate::model::paths::{Paths, Stream};
 use crate::model::{Intent, Moment, Mono, RunView, ServiceSpec, UnitName};
+use crate::process::handover::{Parcel, Received};
 use crate::process::lock::Lock;
 use crate::process::record::{self, RecordFile};
 use crate::process::watch::Watch;
@@ -50,6 +51,23 @@ pub(super) struct Service {
     pub(super) retiring: bool,
     /// Whether the spec on disk is the one in force.
     pub(super) spec_saved: bool,
+}
+
+/// What the program that this one becomes is told of a service; its descriptors go beside it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ServiceNote {
+    machine: ServiceMachine,
+    began: [Position; 2],
+    start_seq: u64,
+    spec_saved: bool,
+    retiring: bool,
+    unprepared: bool,
+    look: Look,
+    descendants: Vec<ProcessRef>,
+    /// Whether its process is not our child.
+    pub(super) watched: bool,
+    notify: Option<PathBuf>,
+    port_owner: Option<ProcessRef>,
 }
 
 struct Output {
@@ -102,25 +120,117 @@ impl Service {
         &self.machine.spec().name
     }
 
+    /// For the program that this one becomes.
+    pub(super) fn note<'a>(&'a self, parcel: &mut Parcel<'a>) -> serde_json::Value {
+        let key = |what: &str| format!("{}/{what}", self.name());
+        if let Some(lock) = &self.lock {
+            parcel.add(key("lock"), lock);
+        }
+        if let Some([stdout, stderr]) = &self.streams {
+            parcel.add(key("stdout"), &stdout.fifo);
+            parcel.add(key("stderr"), &stderr.fifo);
+        }
+        if let Some((socket, _)) = &self.notify {
+            parcel.add(key("notify"), socket);
+        }
+        if let Some(watch) = &self.watch {
+            parcel.add(key("watch"), watch);
+        }
+        let owner = self.port_owner.as_ref().and_then(|watch| {
+            Some(ProcessRef { pid: watch.pid(), start: crate::process::identity::start_token(watch.pid())? })
+        });
+        let note = ServiceNote {
+            machine: self.machine.clone(),
+            began: self.began(),
+            start_seq: self.start_seq,
+            spec_saved: self.spec_saved,
+            retiring: self.retiring,
+            unprepared: self.unprepared,
+            look: self.look.clone(),
+            descendants: self.descendants.clone(),
+            watched: self.watch.is_some(),
+            notify: self.notify.as_ref().map(|(_, path)| path.clone()),
+            port_owner: owner,
+        };
+        // Plain data with text as keys always becomes a value; if it did not, the successor would use the adoption record.
+        serde_json::to_value(note).unwrap_or_default()
+    }
+
+    /// As the program that this one was before had it; and what could not be had again, in words.
+    pub(super) fn resumed(
+        note: ServiceNote,
+        received: &mut Received,
+        paths: &Paths,
+        poll: &Poll,
+        index: usize,
+    ) -> (Self, Vec<String>) {
+        let mut service = Self::new(note.machine.spec().clone(), paths);
+        service.machine = note.machine;
+        let mut fd = |what: &str| received.fd(&format!("{}/{what}", service.machine.spec().name));
+        let mut troubles = Vec::new();
+        service.lock = fd("lock").map(Lock::from);
+        let fifos = fd("stdout").zip(fd("stderr"));
+        let notify = fd("notify").map(UnixDatagram::from).zip(note.notify);
+        let watch = fd("watch");
+        if let Err(e) = service.open_from(paths, poll, index, fifos.map(<[OwnedFd; 2]>::from), notify) {
+            troubles.push(format!("its pipes cannot be made: {e}"));
+        }
+        service.resume_logs(note.began);
+        if let Some(run) = service.machine.run().filter(|_| note.watched) {
+            let watch = Watch::handed_over(run.process.pid, run.process.start, watch);
+            service.watch = watch.map_err(|e| troubles.push(format!("its process cannot be watched: {e}"))).ok();
+        }
+        // One that is gone: the next look at the port says so.
+        service.port_owner = note.port_owner.and_then(|owner| Watch::open(owner.pid, owner.start).ok());
+        service.saved_epoch = service.machine.epoch();
+        service.start_seq = note.start_seq;
+        service.spec_saved = note.spec_saved;
+        service.retiring = note.retiring;
+        service.unprepared = note.unprepared;
+        service.look = note.look;
+        service.descendants = note.descendants;
+        (service, troubles)
+    }
+
     /// Opens FIFOs, logs and the notify socket, and puts them under `poll`.
     pub(super) fn open(&mut self, paths: &Paths, poll: &Poll, index: usize) -> io::Result<()> {
+        self.open_from(paths, poll, index, None, None)
+    }
+
+    /// The same with descriptors that are there already.
+    fn open_from(
+        &mut self,
+        paths: &Paths,
+        poll: &Poll,
+        index: usize,
+        fifos: Option<[OwnedFd; 2]>,
+        notify: Option<(UnixDatagram, PathBuf)>,
+    ) -> io::Result<()> {
         let spec = self.machine.spec();
-        let open = |stream: Stream| -> io::Result<Output> {
+        let open = |stream: Stream, fifo: Option<OwnedFd>| -> io::Result<Output> {
             let path = paths.fifo(&spec.name, stream);
-            fifo::ensure(&path)?;
-            let fifo = fifo::open_reader(&path)?;
+            let fifo = match fifo {
+                Some(fifo) => fifo,
+                None => {
+                    fifo::ensure(&path)?;
+                    fifo::open_reader(&path)?
+                }
+            };
             let sink = Sink::open(&paths.log(&spec.name, stream), &paths.log_index(&spec.name, stream), spec.log);
             Ok(Output { fifo, sink, began: Position::default() })
         };
         if self.streams.is_none() {
-            let outputs = [open(Stream::Stdout)?, open(Stream::Stderr)?];
+            let [stdout, stderr] = fifos.map_or([None, None], |fifos| fifos.map(Some));
+            let outputs = [open(Stream::Stdout, stdout)?, open(Stream::Stderr, stderr)?];
             poll.add(&outputs[0].fifo, Token::Stdout(index), false)?;
             poll.add(&outputs[1].fifo, Token::Stderr(index), false)?;
             self.streams = Some(outputs);
         }
         if spec.notify && self.notify.is_none() {
-            let path = paths.notify_socket(&spec.name);
-            let (socket, bound) = socket::bind_datagram(&path)?;
+            let (socket, bound) = match notify {
+                Some(handed) => handed,
+                None => socket::bind_datagram(&paths.notify_socket(&spec.name))?,
+            };
             // It is read until it is empty, and the loop must not wait there.
             socket.set_nonblocking(true)?;
             poll.add(&socket, Token::Notify(index), false)?;
@@ -214,9 +324,13 @@ impl Service {
     pub(super) fn persist(&mut self, paths: &Paths, boot_id: &str, runner: &str) -> io::Result<()> {
         let saved = self.machine.save(boot_id);
         let runs = saved.run().is_some();
-        let began = self.streams.as_ref().map_or_else(Default::default, |outputs| [outputs[0].began, outputs[1].began]);
-        let record =
-            Adoption { saved, fifos: self.fifo_inodes(), began, runner: runner.into(), start_seq: self.start_seq };
+        let record = Adoption {
+            saved,
+            fifos: self.fifo_inodes(),
+            began: self.began(),
+            runner: runner.into(),
+            start_seq: self.start_seq,
+        };
         self.adoption.write(&serde_json::to_vec(&record)?)?;
         self.saved_epoch = self.machine.epoch();
         if !self.spec_saved && runs {
@@ -226,6 +340,10 @@ impl Service {
         Ok(())
     }
 
+    fn began(&self) -> [Position; 2] {
+        self.streams.as_ref().map_or_else(Default::default, |outputs| [outputs[0].began, outputs[1].began])
+    }
+
     fn fifo_inodes(&self) -> [u64; 2] {
         let inode = |output: &Output| nix::sys::stat::fstat(&output.fifo).map_or(0, |stat| stat.st_ino);
         self.streams.as_ref().map_or([0, 0], |[stdout, stderr]| [inode(stdout), inode(stderr)])
@@ -233,12 +351,15 @@ impl Service {
 
     /// Goes on where the predecessor's logs began. Whether its run writes to pipes that are no longer ours.
     pub(super) fn resume(&mut self, record: &Adoption) -> bool {
-        let began = record.began;
+        self.resume_logs(record.began);
+        record.saved.run().is_some() && record.fifos != self.fifo_inodes()
+    }
+
+    fn resume_logs(&mut self, began: [Position; 2]) {
         for (output, began) in self.streams.iter_mut().flatten().zip(began) {
             output.sink.resume(began);
             output.began = began;
         }
-        record.saved.run().is_some() && record.fifos != self.fifo_inodes()
     }
 
     /// Stores the intent, and does not return before it is on the disk.

@@ -7,6 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::machine::ProcessRef;
 use crate::model::{Mono, Signal, Sweep, UnitName, paths::Paths};
 use crate::process::signal;
@@ -25,8 +27,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const GIVE_UP: Duration = Duration::from_secs(30);
 
 /// An ended run whose leftovers are looked for.
-#[derive(Debug)]
-struct Ended {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Ended {
     service: UnitName,
     run_id: u64,
     leader: ProcessRef,
@@ -64,6 +66,16 @@ impl Sweeper {
         let Job { service, run_id, leader, reach, descendants } = job;
         self.ended.push(Ended { service, run_id, leader, reach, descendants, since: now, told: HashSet::new() });
         self.due.get_or_insert(now.plus(FIRST_LOOK));
+    }
+
+    /// What is looked for, for the program that this one becomes.
+    pub(super) fn note(&self) -> Vec<Ended> {
+        self.ended.clone()
+    }
+
+    /// Goes on where that was written.
+    pub(super) fn resume(note: Vec<Ended>, now: Mono) -> Self {
+        Self { due: (!note.is_empty()).then(|| now.plus(FIRST_LOOK)), ended: note }
     }
 
     /// When the next pass is wanted.

@@ -209,6 +209,8 @@ impl World {
         if matches!(was.phase(), Phase::Idle | Phase::LockedOut { .. } | Phase::Spawning { .. }) {
             return;
         }
+        let whole: ServiceMachine = serde_json::from_str(&serde_json::to_string(was).unwrap()).unwrap();
+        assert_eq!(whole, *was, "an upgrade in place goes on as the same machine");
         let text = serde_json::to_string(&was.save("boot")).unwrap();
         let saved: Saved = serde_json::from_str(&text).unwrap();
         assert_eq!(saved, was.save("boot"), "the record reads back");

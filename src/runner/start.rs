@@ -1,0 +1,134 @@
+//! How a runner comes to be: from nothing, from what a dead predecessor left, or from the program that this process was before.
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::os::unix::net::UnixListener;
+
+use super::begin::Traces;
+use super::changes::Changes;
+use super::control::Control;
+use super::environment::Base;
+use super::poll::{Poll, Token};
+use super::sweep::Sweeper;
+use super::upgrade::Note;
+use super::{Options, Runner, Turn, orders, reload, runner_id, service, signals};
+use crate::error::{Error, ErrorKind};
+use crate::journal;
+use crate::model::paths::Paths;
+use crate::model::{EventType, ServiceSpec, UnitName};
+use crate::process::handover::{self, Received};
+use crate::process::lock::Lock;
+use crate::process::{clock, files, tune};
+
+impl Runner {
+    pub(super) fn start(options: Options) -> Result<Self, Error> {
+        // First of all: low descriptors are free now.
+        tune::raise_descriptor_limit();
+        tune::own_session();
+        tune::become_subreaper();
+        let mut received = options.handover.and_then(|fd| {
+            let received = Received::take(fd);
+            // Then everything is found as after a death.
+            received.inspect_err(|e| anstream::eprintln!("the upgrade goes on as after a death: {e}")).ok()
+        });
+        let note = received.as_mut().and_then(|received| {
+            let note = serde_json::from_value::<Note>(received.note.take());
+            note.inspect_err(|e| anstream::eprintln!("the upgrade goes on as after a death: {e}")).ok()
+        });
+        // What nobody goes on with is closed: its locks are free again then.
+        let mut received = received.filter(|_| note.is_some());
+        let (state_dir, specs) = match (&note, &options.surroundings.state_dir) {
+            (Some(_), Some(dir)) => (dir.clone(), Vec::new()),
+            _ => reload::first_specs(&options)?,
+        };
+        let paths = Paths::new(&state_dir);
+        for dir in [paths.supervisor(), paths.runners(), paths.services(), paths.logs()] {
+            files::ensure_dir(&dir).map_err(|e| Error::io("cannot make the folder", &dir, &e))?;
+        }
+        let id = runner_id(&options.names, options.embedded);
+        let mut fd = |name: &str| received.as_mut().and_then(|received| received.fd(name));
+        let lock = match fd("lock") {
+            Some(fd) => Lock::from(fd),
+            None => Lock::acquire(&paths.runner_lock(&id)).map_err(|held| {
+                let who = held.pid().map_or(String::new(), |pid| format!(" (pid {pid})"));
+                Error::new(ErrorKind::Refused, format!("a runner for {id} is already running{who}"))
+                    .hint("use `supervisor status` to see it; `supervisor stop` to stop its services")
+            })?,
+        };
+        let listener = fd("listener").map(UnixListener::from).zip(note.as_ref().map(|note| note.control.path.clone()));
+        let now = clock::now();
+        let boot_id = clock::boot_id();
+        let internal = |what: &str, e: std::io::Error| Error::new(ErrorKind::Internal, format!("{what}: {e}"));
+        let poll = Poll::new().map_err(|e| internal("cannot wait for events", e))?;
+        let signals = signals::pipe().map_err(|e| internal("cannot catch signals", e))?;
+        handover::accept_signals();
+        poll.add(&signals, Token::Signals, false).map_err(|e| internal("cannot wait for signals", e))?;
+        let control = Control::open(&paths, &id, &poll, listener)
+            .map_err(|e| Error::io("cannot open the control socket", &paths.runner_socket(&id), &e))?;
+        let journal = journal::Writer::open(&paths.runners(), &id, &boot_id, now.boot_ns)
+            .map_err(|e| Error::io("cannot open the journal in", &paths.runners(), &e))?;
+        let changes = Changes::new().map_err(|e| internal("cannot watch folders", e))?;
+        poll.add(&changes, Token::Changes, false).map_err(|e| internal("cannot watch folders", e))?;
+        let mut runner = Self {
+            id,
+            options,
+            paths,
+            boot_id,
+            base: Base::of_process(),
+            poll,
+            signals,
+            services: Vec::new(),
+            names: BTreeMap::new(),
+            pids: HashMap::new(),
+            timers: BinaryHeap::new(),
+            journal,
+            synced_by: None,
+            look_again: None,
+            control,
+            changes,
+            sweeper: Sweeper::default(),
+            orders: orders::Orders::default(),
+            troubles: BTreeSet::new(),
+            going_down: false,
+            upgrade: None,
+            upgrades: 0,
+            lock,
+        };
+        match note.zip(received) {
+            Some((note, received)) => runner.resume(note, received)?,
+            None => {
+                runner.take_over(specs);
+                // A daemon that is there learns from the knock alone that there is a runner to follow.
+                drop(crate::process::socket::connect(&runner.paths.daemon_socket()));
+            }
+        }
+        Ok(runner)
+    }
+
+    /// The first turn: all services begin.
+    fn take_over(&mut self, specs: Vec<ServiceSpec>) {
+        let mut turn = Turn::new();
+        let data = serde_json::json!({
+            "run_id": null, "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "services": specs.len(),
+        });
+        self.record(EventType::RunnerStarted, None, data.as_object().cloned().unwrap_or_default(), &turn);
+        let traces = Traces::read(&self.paths);
+        let declared: BTreeSet<UnitName> = specs.iter().map(|spec| spec.name.clone()).collect();
+        for spec in specs {
+            self.admit(spec, &traces, &mut turn);
+        }
+        if self.options.embedded {
+            for name in traces.undeclared(&declared, &self.paths) {
+                self.end_undeclared(name, &traces, &mut turn);
+            }
+        }
+        self.finish(turn);
+    }
+
+    /// A service that is no longer declared but lives: adopted from what it was started from, and ended in order. It is not
+    /// wanted, so that it is not started either should it have ended by now.
+    fn end_undeclared(&mut self, name: UnitName, traces: &Traces, turn: &mut Turn) {
+        let Some(spec) = service::read_spec(&self.paths, &name) else { return };
+        self.admit(spec, traces, turn);
+        self.retire(&name, turn);
+    }
+}
