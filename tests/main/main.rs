@@ -16,4 +16,5 @@ mod successors;
 mod support;
 mod told;
 mod tools;
+mod upgrade;
 mod witness;

@@ -74,9 +74,14 @@ impl Env {
     /// The program with `args`, in the folder, with PATH and HOME for its only environment. Its output goes to
     /// `terminal.log`, unless the test wants it.
     pub fn command(&self, args: &[&str]) -> Command {
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_supervisor")), args)
+    }
+
+    /// The same with another program.
+    pub fn command_of(&self, program: &Path, args: &[&str]) -> Command {
         let terminal = std::fs::File::options().create(true).append(true).open(self.dir.join("terminal.log")).unwrap();
         #[expect(clippy::disallowed_methods, reason = "the program under test")]
-        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("HOME", &self.dir)
@@ -165,7 +170,7 @@ impl Env {
         self.try_status().expect("status --json gave no JSON")
     }
 
-    fn try_status(&self) -> Option<Value> {
+    pub fn try_status(&self) -> Option<Value> {
         serde_json::from_slice(&self.cli(&["status", "--json"]).stdout).ok()
     }
 

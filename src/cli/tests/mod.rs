@@ -45,7 +45,7 @@ fn report(services: Vec<ServiceInfo>) -> StatusReport {
             version: Some("0.1.0".into()),
             uptime_s: Some(86_400),
             upgrades: 0,
-        config: None,
+            config: None,
         },
         services,
         ledger: LedgerInfo { ok: true, note: None, waiting: 0 },
