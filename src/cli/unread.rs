@@ -38,7 +38,7 @@ fn row(record: Record) -> EventRow {
     EventRow {
         id: 0,
         timestamp_ms: record.wall_ms,
-        event_type: record.event.as_str().into(),
+        event_type: record.event_name().into(),
         service_name: record.service.map(|name| name.to_string()),
         run_id: record.data.get("run_id").and_then(serde_json::Value::as_u64),
         metadata: serde_json::Value::Object(record.data),

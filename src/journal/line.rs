@@ -80,8 +80,18 @@ pub(super) fn mark(line: &[u8]) -> Option<Mark> {
 
 /// Reads a line without its end; `None` for garbage and for forms newer than ours.
 pub(super) fn decode(line: &[u8]) -> Option<Record> {
-    let record: Record = serde_json::from_slice(line).ok()?;
+    let record: Record = serde_json::from_slice(line).ok().or_else(|| decode_newer(line))?;
     (record.v == Record::VERSION && record.seq <= MAX_SEQ).then_some(record)
+}
+
+/// A line with a type that this version does not know: runner and daemon may be of different versions, and what the newer one
+/// put on record is to reach the ledger all the same, under its own name.
+fn decode_newer(line: &[u8]) -> Option<Record> {
+    let mut record: Value = serde_json::from_slice(line).ok()?;
+    let name = record.get("event")?.as_str().filter(|name| EventType::parse(name).is_none())?.to_owned();
+    record["event"] = EventType::Unknown.as_str().into();
+    record.get_mut("data")?.as_object_mut()?.insert(Record::UNKNOWN_TYPE.into(), name.into());
+    serde_json::from_value(record).ok()
 }
 
 /// The largest seq that is taken for one: SQLite's integers end here, and a damaged number must not end all counting.

@@ -39,10 +39,12 @@ pub enum EventType {
     BreakerChanged,
     LogGap,
     JournalGap,
+    /// Of a version that knows more types than this one; its name is [`Record::event_name`].
+    Unknown,
 }
 
 impl EventType {
-    /// All types.
+    /// All types that this version writes.
     pub const ALL: [Self; 27] = [
         Self::SupervisorStart,
         Self::SupervisorStop,
@@ -103,6 +105,7 @@ impl EventType {
             Self::BreakerChanged => "breaker_changed",
             Self::LogGap => "log_gap",
             Self::JournalGap => "journal_gap",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -157,6 +160,17 @@ pub struct Record {
 impl Record {
     /// The form's version.
     pub const VERSION: u32 = 1;
+
+    /// The member of `data` that holds the name of a type that is not known here.
+    pub const UNKNOWN_TYPE: &str = "event_type";
+
+    /// The name of the type, also of one that a newer version has written.
+    pub fn event_name(&self) -> &str {
+        match self.event {
+            EventType::Unknown => self.data.get(Self::UNKNOWN_TYPE).and_then(Value::as_str).unwrap_or("unknown"),
+            known => known.as_str(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -239,7 +239,7 @@ impl<'tx> Batch<'tx> {
         let metadata = serde_json::to_string(&record.data).unwrap_or_else(|_| "{}".into());
         let told = Told {
             timestamp_ms: record.wall_ms,
-            event_type: record.event.as_str(),
+            event_type: record.event_name(),
             service: record.service.as_ref().map(UnitName::as_str),
             metadata: &metadata,
         };

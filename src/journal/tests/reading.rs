@@ -191,3 +191,18 @@ proptest! {
         prop_assert_eq!((reader.skipped(), writer.lost()), (0, 0));
     }
 }
+
+#[test]
+fn a_type_of_a_newer_version_keeps_its_name() {
+    let folder = dir();
+    let mut writer = writer(folder.path());
+    put(&mut writer, 1);
+    let text = fs::read_to_string(current(folder.path())).unwrap();
+    let newer = text.replace("service_start", "service_hatched").replace("\"seq\":", "\"seq\":1");
+    fs::write(current(folder.path()), text + &newer).unwrap();
+    let (records, skipped) = all(folder.path());
+    assert_eq!((records.len(), skipped), (2, 0));
+    assert_eq!((records[0].event_name(), records[1].event_name()), ("service_start", "service_hatched"));
+    assert_eq!(records[1].event, EventType::Unknown);
+    assert_eq!(records[1].data["run_id"], 1);
+}

@@ -203,3 +203,15 @@ proptest! {
         prop_assert_eq!(rows.iter().map(|row| row.id).collect::<BTreeSet<_>>().len(), kinds.len());
     }
 }
+
+#[test]
+fn a_type_of_a_newer_version_is_kept_under_its_name() {
+    let scratch = Scratch::new();
+    let mut record = Record { event: crate::model::EventType::Unknown, ..crash(1) };
+    record.data.insert(Record::UNKNOWN_TYPE.into(), "service_hatched".into());
+    scratch.ledger().ingest("gateway", &[record]).unwrap();
+    for table in ["events", "supervisor_events"] {
+        assert_eq!(text(&scratch.other(), &format!("SELECT event_type FROM {table}")), "service_hatched");
+    }
+    assert_eq!(scratch.ledger().counters().unwrap().len(), 0);
+}
