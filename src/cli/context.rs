@@ -1,5 +1,6 @@
 //! What a command knows beside its arguments: the terminal, the time, and where its facts come from.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -107,8 +108,8 @@ pub struct Context<'a> {
     pub width: Option<u16>,
     /// Milliseconds since 1970 UTC.
     pub now_ms: i64,
-    /// For times of day.
-    pub zone: TimeZone,
+    /// For times of day; see [`Context::zone`].
+    pub zone: OnceCell<TimeZone>,
     /// PATH of whoever typed the command.
     pub path_var: Option<OsString>,
     /// Where facts come from.
@@ -116,14 +117,14 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// What this process knows. The time zone is TZ, else the system's.
+    /// What this process knows.
     pub fn of_process(global: &Global, at: Moment, sources: &'a dyn Sources) -> Self {
         Self {
             json: global.json,
             color: style::is_wanted(global.color),
             width: width_of_stdout(),
             now_ms: at.wall_ms,
-            zone: TimeZone::system(),
+            zone: OnceCell::new(),
             path_var: std::env::var_os("PATH"),
             sources,
         }
@@ -140,9 +141,15 @@ impl<'a> Context<'a> {
         Ok(Place { paths: Paths::new(&state_dir), loaded })
     }
 
+    /// TZ, else the system's. Looked up when the first time of day is printed: the search goes through all of
+    /// zoneinfo, which takes longer than everything else that `status` does.
+    pub(super) fn zone(&self) -> &TimeZone {
+        self.zone.get_or_init(TimeZone::system)
+    }
+
     /// For words with times.
     pub(super) fn reader(&self) -> crate::machine::words::Reader<'_> {
-        crate::machine::words::Reader { now_ms: self.now_ms, zone: &self.zone }
+        crate::machine::words::Reader { now_ms: self.now_ms, zone: self.zone() }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::store::{EventRow, Filter};
 
 pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let filter = Filter {
-        since_ms: args.since.as_ref().map(|text| since::parse(text, context.now_ms, &context.zone)).transpose()?,
+        since_ms: args.since.as_ref().map(|text| since::parse(text, context.now_ms, context.zone())).transpose()?,
         service: args.service.as_ref().map(|name| names::one(name)).transpose()?,
         event_type: args.types.iter().map(|text| event_type(text)).collect::<Result<_, _>>()?,
         limit: Some(args.limit),
@@ -78,7 +78,7 @@ fn table(rows: &[EventRow], context: &Context<'_>) -> String {
     };
     let cells = |row: &EventRow| {
         vec![
-            words::local_seconds(row.timestamp_ms, &context.zone),
+            words::local_seconds(row.timestamp_ms, context.zone()),
             row.event_type.clone(),
             row.service_name.clone().unwrap_or_else(|| "-".into()),
             digest(row),

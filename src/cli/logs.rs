@@ -11,7 +11,7 @@ use crate::model::paths::Stream;
 pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let name = names::one(&args.name)?;
     let from = match &args.since {
-        Some(text) => LogFrom::Since(since::parse(text, context.now_ms, &context.zone)?),
+        Some(text) => LogFrom::Since(since::parse(text, context.now_ms, context.zone())?),
         None => LogFrom::LastLines(args.lines),
     };
     let place = context.place()?;

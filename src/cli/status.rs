@@ -90,7 +90,7 @@ fn seconds(s: u64) -> String {
 
 /// What the table has no room for.
 fn details(info: &ServiceInfo, context: &Context<'_>) -> String {
-    let when = |ms| words::local_seconds(ms, &context.zone);
+    let when = |ms| words::local_seconds(ms, context.zone());
     let mut lines: Vec<(&str, String)> = vec![("why", info.why.clone())];
     if let Some(run) = info.run_id {
         let attempt = info.restart_attempt.filter(|attempt| *attempt > 0);

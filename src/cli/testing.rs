@@ -105,7 +105,7 @@ impl Facts {
             color: invocation.global.color == Color::Always,
             width: self.width,
             now_ms: NOW,
-            zone: TimeZone::UTC,
+            zone: TimeZone::UTC.into(),
             path_var: Some("/nowhere".into()),
             sources: self,
         };
