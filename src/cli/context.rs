@@ -21,8 +21,8 @@ pub trait Sources {
     /// Finds, reads and checks services.toml. An error means that there is none, or none that may be read.
     fn fleet(&self, color: bool) -> Result<Loaded, Error>;
 
-    /// The state directory where services.toml does not say: `--state-dir`, the environment, the default.
-    fn state_dir(&self) -> Result<PathBuf, Error>;
+    /// Where state is: `--state-dir`, the environment, services.toml, the default.
+    fn state_dir(&self) -> PathBuf;
 
     /// The JSON schema of services.toml.
     fn schema(&self) -> String;
@@ -130,15 +130,9 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// services.toml, as far as it can be read, and where state is.
-    pub(super) fn place(&self) -> Result<Place, Error> {
-        let loaded = self.sources.fleet(self.color);
-        let fleet = loaded.as_ref().ok().and_then(|loaded| loaded.fleet.as_ref());
-        let state_dir = match fleet {
-            Some(fleet) => fleet.state_dir.clone(),
-            None => self.sources.state_dir()?,
-        };
-        Ok(Place { paths: Paths::new(&state_dir), loaded })
+    /// Where state is, and services.toml for whoever asks for it.
+    pub(super) fn place(&self) -> Place<'_> {
+        Place { paths: Paths::new(&self.sources.state_dir()), context: self, loaded: OnceCell::new() }
     }
 
     /// TZ, else the system's. Looked up when the first time of day is printed: the search goes through all of
@@ -153,21 +147,27 @@ impl<'a> Context<'a> {
     }
 }
 
-/// services.toml and the state directory.
-pub(super) struct Place {
+/// The state directory and services.toml. Who has an answer from the daemon asks for no more than the directory, and
+/// the file is not checked for it.
+pub(super) struct Place<'a> {
     pub(super) paths: Paths,
-    loaded: Result<Loaded, Error>,
+    context: &'a Context<'a>,
+    loaded: OnceCell<Result<Loaded, Error>>,
 }
 
-impl Place {
+impl Place<'_> {
+    fn loaded(&self) -> Result<&Loaded, &Error> {
+        self.loaded.get_or_init(|| self.context.sources.fleet(self.context.color)).as_ref()
+    }
+
     /// What is declared, if the file can be used at all.
     pub(super) fn fleet(&self) -> Option<&Fleet> {
-        self.loaded.as_ref().ok()?.fleet.as_ref()
+        self.loaded().ok()?.fleet.as_ref()
     }
 
     /// Why nothing is known of what is declared; `None` when it is known.
     pub(super) fn fault(&self) -> Option<Error> {
-        match &self.loaded {
+        match self.loaded() {
             Err(error) => Some(error.clone()),
             Ok(Loaded { fleet: Some(_), .. }) => None,
             Ok(loaded) => Some(

@@ -18,7 +18,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
         event_type: args.types.iter().map(|text| event_type(text)).collect::<Result<_, _>>()?,
         limit: Some(args.limit),
     };
-    let place = context.place()?;
+    let place = context.place();
     let database = place.paths.database();
     // The ledger is a moment behind the journals. A daemon that does not answer is no reason not to print what is there.
     if let Ok(Some(daemon)) = Daemon::connect_if_running(&place.paths) {

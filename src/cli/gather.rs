@@ -39,7 +39,7 @@ pub(super) struct Found {
 
 /// Asks the daemon, else everybody else. A daemon that is there and does not answer is like none: whoever asks what is
 /// going on should be told, most of all then.
-pub(super) fn known(context: &Context<'_>, place: &Place) -> Result<Known, Error> {
+pub(super) fn known(context: &Context<'_>, place: &Place<'_>) -> Result<Known, Error> {
     let told = match Daemon::connect_if_running(&place.paths) {
         Ok(Some(daemon)) => daemon.status(),
         Ok(None) => return without_daemon(context, place, "the daemon is not running").map(Known::Found),
@@ -55,7 +55,7 @@ pub(super) fn known(context: &Context<'_>, place: &Place) -> Result<Known, Error
 }
 
 /// The report without the daemon; `because` says why.
-pub(super) fn without_daemon(context: &Context<'_>, place: &Place, because: &str) -> Result<Found, Error> {
+pub(super) fn without_daemon(context: &Context<'_>, place: &Place<'_>, because: &str) -> Result<Found, Error> {
     let asked = ask_runners(&place.paths)?;
     if let (true, Some(fault)) = (asked.infos.is_empty(), place.fault()) {
         return Err(fault);
@@ -89,7 +89,7 @@ pub(super) fn without_daemon(context: &Context<'_>, place: &Place, because: &str
 }
 
 /// Services and tasks in file order, then what runners serve beside the file.
-fn services(context: &Context<'_>, place: &Place, infos: &[RunnerInfo], tallies: Option<&Tallies>) -> Vec<ServiceInfo> {
+fn services(context: &Context<'_>, place: &Place<'_>, infos: &[RunnerInfo], tallies: Option<&Tallies>) -> Vec<ServiceInfo> {
     let at = context.reader();
     let recorded = |name: &UnitName| recorded(tallies, name);
     let served = |name: &UnitName, enabled: bool| {

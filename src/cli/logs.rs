@@ -14,7 +14,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
         Some(text) => LogFrom::Since(since::parse(text, context.now_ms, context.zone())?),
         None => LogFrom::LastLines(args.lines),
     };
-    let place = context.place()?;
+    let place = context.place();
     let stream = if args.stderr { Stream::Stderr } else { Stream::Stdout };
     let log = place.paths.log(&name, stream);
     if !log.exists() {

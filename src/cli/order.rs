@@ -17,7 +17,7 @@ const OPERATOR: &str = "operator";
 
 pub(super) fn run(verb: Verb, args: &Args, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let names = names::parse(&args.names)?;
-    let place = context.place()?;
+    let place = context.place();
     let body = OrderBody { verb, names, wait: !args.no_wait };
     let reply = match Daemon::connect_if_running(&place.paths)? {
         Some(daemon) => daemon.order(&body).map_err(|error| with_suggestion(error, &place.paths, &body.names))?,
@@ -53,7 +53,7 @@ pub(super) fn with_suggestion(error: Error, paths: &Paths, names: &[UnitName]) -
 }
 
 /// Without the daemon: each runner is told its part, all of them before any answer is waited for.
-fn order_runners(body: &OrderBody, place: &Place, output: &mut Output<'_>) -> Result<OrderReply, Stop> {
+fn order_runners(body: &OrderBody, place: &Place<'_>, output: &mut Output<'_>) -> Result<OrderReply, Stop> {
     let asked = ask_runners(&place.paths)?;
     let served = |name: &UnitName| asked.infos.iter().any(|info| serves(info, name));
     let mut declared = place.names();
@@ -135,7 +135,7 @@ impl Told {
 }
 
 pub(super) fn reload(args: &Reload, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
-    let place = context.place()?;
+    let place = context.place();
     // Without a file that can be read, the daemon may have been looked for in the wrong place.
     let daemon = Daemon::connect(&place.paths).map_err(|error| place.fault().unwrap_or(error))?;
     let reply = daemon.reload(&ReloadBody { dry_run: args.dry_run })?;

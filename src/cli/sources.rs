@@ -1,12 +1,13 @@
 //! Where the command line's facts come from in the real program: services.toml, the database, the logs.
 
+use std::cell::OnceCell;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::Global;
 use super::context::{FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
 use super::unread;
-use crate::config::{self, Surroundings};
+use crate::config::{self, Source, Surroundings};
 use crate::error::{Error, ErrorKind};
 use crate::logs::read::{self, Begin};
 use crate::model::paths::Paths;
@@ -16,13 +17,15 @@ use crate::store::{EventRow, Filter, Reader, StoreError, StoreErrorKind};
 pub struct Files {
     config: Option<PathBuf>,
     surroundings: Surroundings,
+    /// services.toml, once it was read: all of a command speaks of the same text.
+    source: OnceCell<Result<Source, Error>>,
 }
 
 impl Files {
     /// As `--config`, `--state-dir` and the environment say.
     pub fn of_process(global: &Global) -> Result<Self, Error> {
         let surroundings = Surroundings::of_process(global.state_dir.as_deref())?;
-        Ok(Self { config: global.config.clone(), surroundings })
+        Ok(Self { config: global.config.clone(), surroundings, source: OnceCell::new() })
     }
 
     /// services.toml, absolute; it need not exist where it was named.
@@ -35,14 +38,19 @@ impl Files {
     pub fn surroundings(&self) -> &Surroundings {
         &self.surroundings
     }
+
+    fn source(&self) -> Result<&Source, Error> {
+        let read = self.source.get_or_init(|| config::read(&self.config()?));
+        read.as_ref().map_err(Clone::clone)
+    }
 }
 
 impl Sources for Files {
     fn fleet(&self, color: bool) -> Result<Loaded, Error> {
-        let source = config::read(&self.config()?)?;
-        let parsed = config::parse(&source, &self.surroundings);
+        let source = self.source()?;
+        let parsed = config::parse(source, &self.surroundings);
         let rendered =
-            if parsed.faults.is_empty() { String::new() } else { config::render(&parsed.faults, &source, color) };
+            if parsed.faults.is_empty() { String::new() } else { config::render(&parsed.faults, source, color) };
         let faults = parsed.faults.into_iter().map(|fault| FaultLine {
             code: fault.code.into(),
             unit: fault.unit,
@@ -51,11 +59,11 @@ impl Sources for Files {
             message: fault.message,
             help: fault.help,
         });
-        Ok(Loaded { path: source.path, fleet: parsed.fleet, faults: faults.collect(), rendered })
+        Ok(Loaded { path: source.path.clone(), fleet: parsed.fleet, faults: faults.collect(), rendered })
     }
 
-    fn state_dir(&self) -> Result<PathBuf, Error> {
-        Ok(self.surroundings.state_dir.clone().unwrap_or_else(|| self.surroundings.home.join(".openclaw")))
+    fn state_dir(&self) -> PathBuf {
+        config::state_dir(|| self.source().ok(), &self.surroundings)
     }
 
     fn schema(&self) -> String {

@@ -13,7 +13,7 @@ const FEW: usize = 4;
 
 pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let names = names::parse(&args.names)?;
-    let mut report = known(context, &context.place()?)?.report();
+    let mut report = known(context, &context.place())?.report();
     if let Some(name) = names.iter().find(|name| report.services.iter().all(|info| info.name != **name)) {
         return Err(names::unknown(name, report.services.iter().map(|info| &info.name)).into());
     }

@@ -210,8 +210,8 @@ impl Sources for Facts {
         self.fleet.clone()
     }
 
-    fn state_dir(&self) -> Result<PathBuf, Error> {
-        Ok(self.dir.path().into())
+    fn state_dir(&self) -> PathBuf {
+        self.dir.path().into()
     }
 
     fn schema(&self) -> String {

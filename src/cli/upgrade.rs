@@ -31,7 +31,7 @@ struct Report {
 pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let program = handover::own_program()
         .map_err(|e| Error::new(ErrorKind::Internal, format!("it cannot be found out where this program is: {e}")))?;
-    let place = context.place()?;
+    let place = context.place();
     let report = match Daemon::connect_if_running(&place.paths)? {
         Some(daemon) => with_daemon(daemon, program, &place.paths)?,
         None => without_daemon(&program, &place, output)?,
@@ -102,7 +102,7 @@ fn pause() {
     std::thread::sleep(ASK_EVERY);
 }
 
-fn without_daemon(program: &std::path::Path, place: &Place, output: &mut Output<'_>) -> Result<Report, Stop> {
+fn without_daemon(program: &std::path::Path, place: &Place<'_>, output: &mut Output<'_>) -> Result<Report, Stop> {
     let asked = ask_runners(&place.paths)?;
     if asked.infos.is_empty() {
         let message = "there is nothing to upgrade: neither the daemon nor a runner is running";

@@ -11,7 +11,7 @@ use crate::model::wire::WhyReply;
 
 pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let name = names::one(&args.name)?;
-    let place = context.place()?;
+    let place = context.place();
     let told = match Daemon::connect_if_running(&place.paths) {
         Ok(Some(daemon)) => daemon.why(&name).map(Some),
         Ok(None) => Ok(None),
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
 /// What can be said without the daemon.
 fn found(
     context: &Context<'_>,
-    place: &super::context::Place,
+    place: &super::context::Place<'_>,
     because: &str,
     name: &UnitName,
     output: &mut Output<'_>,

@@ -38,6 +38,11 @@ impl Surroundings {
         };
         Ok(Self { home, vars, state_dir })
     }
+
+    /// Where state is when nobody says where.
+    pub(super) fn default_state_dir(&self) -> PathBuf {
+        self.home.join(".openclaw")
+    }
 }
 
 /// `$HOME`, else what the user database says: under some service managers the variable is not set.

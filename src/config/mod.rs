@@ -36,6 +36,6 @@ mod tests;
 pub use diff::{changed_globals, changed_keys, changed_task_keys, diff, needs_restart};
 pub use fault::{Fault, code, render};
 pub use load::{Source, Surroundings, locate, read};
-pub use parse::{Parsed, parse};
+pub use parse::{Parsed, parse, state_dir};
 pub use schema::schema;
 pub use units::show_duration;

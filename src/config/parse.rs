@@ -36,13 +36,9 @@ pub struct Parsed {
 /// Reads `source`. A function of its arguments: no clock, no file, no environment.
 pub fn parse(source: &Source, around: &Surroundings) -> Parsed {
     let mut ctx = Ctx::new(&source.text, around);
-    let (root, errors) = DeTable::parse_recoverable(&source.text);
-    if !errors.is_empty() {
-        syntax(&mut ctx, &errors);
+    let Some(root) = document(&mut ctx, &source.text) else {
         return Parsed { fleet: None, faults: ctx.into_faults().1 };
-    }
-    // The root has no header to point at, so what it lacks would be shown at its beginning.
-    let root = Spanned::new(0..0, DeValue::Table(root.into_inner()));
+    };
     let field = Field::new(String::new(), &root);
     let Some(table) = root.get_ref().as_table() else { return Parsed { fleet: None, faults: Vec::new() } };
     let f = Fields::open(&mut ctx, &field, table, ROOT_KEYS);
@@ -70,6 +66,33 @@ pub fn parse(source: &Source, around: &Surroundings) -> Parsed {
         fleet
     });
     Parsed { fleet, faults }
+}
+
+/// Where state is: `--state-dir`, `OPENCLAW_STATE_DIR`, the file, the default. That is all that is needed to ask the
+/// daemon, and reading the services too would take most of the time. The file is asked for only where it decides; one
+/// that cannot be read, or of which [`parse`] makes no fleet, leaves the default.
+pub fn state_dir<'s>(source: impl FnOnce() -> Option<&'s Source>, around: &Surroundings) -> PathBuf {
+    let said = || source().and_then(|source| said_state_dir(source, around));
+    around.state_dir.clone().or_else(said).unwrap_or_else(|| around.default_state_dir())
+}
+
+fn said_state_dir(source: &Source, around: &Surroundings) -> Option<PathBuf> {
+    let mut unheard = Ctx::new(&source.text, around);
+    let root = document(&mut unheard, &source.text)?;
+    let field = Field::new(String::new(), &root);
+    let f = Fields::open(&mut unheard, &field, root.get_ref().as_table()?, ROOT_KEYS);
+    supervisor(&mut unheard, &f).state_dir
+}
+
+/// The text as a table, if it is TOML.
+fn document<'t>(ctx: &mut Ctx<'_>, text: &'t str) -> Option<Spanned<DeValue<'t>>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        syntax(ctx, &errors);
+        return None;
+    }
+    // The root has no header to point at, so what it lacks would be shown at its beginning.
+    Some(Spanned::new(0..0, DeValue::Table(root.into_inner())))
 }
 
 /// Puts each unit where it belongs.
@@ -126,9 +149,9 @@ struct Supervisor {
 
 fn supervisor(ctx: &mut Ctx<'_>, root: &Fields<'_>) -> Supervisor {
     let given = ctx.around.state_dir.clone();
-    let default = Some(ctx.around.home.join(".openclaw"));
+    let default = Some(ctx.around.default_state_dir());
     let mut read =
-        Supervisor { state_dir: default.clone(), label_prefix: "ai.openclaw".into(), manager: ManagerKind::Auto };
+        Supervisor { state_dir: default, label_prefix: "ai.openclaw".into(), manager: ManagerKind::Auto };
     if let Some(f) = root.inner(ctx, "supervisor", SUPERVISOR_KEYS, "{ state_dir = \"~/.openclaw\" }") {
         if f.get("state_dir").is_some() {
             read.state_dir = f.path(ctx, "state_dir");

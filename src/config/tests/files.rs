@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{EVERY_KEY, OURS, around, fleet, read, source};
-use crate::config::{parse, render};
+use crate::config::{parse, render, state_dir};
 use crate::model::{
     AlertSpec, Builtin, CatchUp, CrashWindow, LogSpec, ManagerKind, ProbeKind, ProcessType, Program, RestartMode,
     Schedule, ServiceSpec, Signal, SinkKind, StepAction, Sweep, TaskSpec, UnitName,
@@ -178,6 +178,26 @@ fn the_given_state_directory_goes_first_and_mends_a_faulty_one() {
         let parsed = parse(&source(text), &around);
         assert_eq!(parsed.fleet.unwrap().state_dir.to_str(), Some("/given"), "{text}");
     }
+}
+
+#[test]
+fn where_state_is_is_known_without_the_rest_of_the_file() {
+    let mut around = around();
+    let default = "/home/u/.openclaw";
+    for (text, place) in [
+        ("", default),
+        ("[supervisor]\nstate_dir = \"~/x/${VAR}\"\n", "/home/u/x/value"),
+        ("supervisor.\"state\\u005fdir\" = \"/x\"\n[service.a]\ncommand = 5\n", "/x"),
+        ("[supervisor]\nstate_dir = \"x\"\n", default),
+        ("[supervisor]\nstate_dir = \"${NONE}\"\n", default),
+        ("[supervisor]\nstate_dir = \"/x\"\n[service.a\n", default),
+    ] {
+        let source = source(text);
+        assert_eq!(state_dir(|| Some(&source), &around).to_str(), Some(place), "{text}");
+    }
+    assert_eq!(state_dir(|| None, &around).to_str(), Some(default), "no file");
+    around.state_dir = Some("/given".into());
+    assert_eq!(state_dir(|| panic!("the file decides nothing"), &around).to_str(), Some("/given"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Damaged files: whatever stands in the text, there is an answer, and its places are in the text.
 
 use super::{EVERY_KEY, OURS, around, source};
-use crate::config::{parse, render};
+use crate::config::{parse, render, state_dir};
 
 /// A small generator with a fixed seed (Steele, Lea and Flood's SplitMix64), so that a failure is found again.
 struct Numbers(u64);
@@ -124,6 +124,10 @@ fn ten_thousand_damaged_files_are_answered_within_their_text() {
             assert!(!fault.one_line(&source.path).contains('\n'), "round {round}: {fault:?}");
         }
         assert!(parsed.fleet.is_some() || !parsed.faults.is_empty(), "round {round}: nothing at all");
+        // Read alone, the state directory is the same.
+        let alone = state_dir(|| Some(&source), &around);
+        let in_fleet = parsed.fleet.as_ref().map_or("/home/u/.openclaw".as_ref(), |fleet| fleet.state_dir.as_path());
+        assert_eq!(alone, in_fleet, "round {round}");
         if let Some(fleet) = &parsed.fleet {
             assert!(fleet.unusable.is_empty() || !parsed.faults.is_empty(), "round {round}: unusable without a fault");
             with_fleet += 1;
