@@ -89,7 +89,12 @@ pub(super) fn without_daemon(context: &Context<'_>, place: &Place<'_>, because: 
 }
 
 /// Services and tasks in file order, then what runners serve beside the file.
-fn services(context: &Context<'_>, place: &Place<'_>, infos: &[RunnerInfo], tallies: Option<&Tallies>) -> Vec<ServiceInfo> {
+fn services(
+    context: &Context<'_>,
+    place: &Place<'_>,
+    infos: &[RunnerInfo],
+    tallies: Option<&Tallies>,
+) -> Vec<ServiceInfo> {
     let at = context.reader();
     let recorded = |name: &UnitName| recorded(tallies, name);
     let served = |name: &UnitName, enabled: bool| {

@@ -150,8 +150,7 @@ struct Supervisor {
 fn supervisor(ctx: &mut Ctx<'_>, root: &Fields<'_>) -> Supervisor {
     let given = ctx.around.state_dir.clone();
     let default = Some(ctx.around.default_state_dir());
-    let mut read =
-        Supervisor { state_dir: default, label_prefix: "ai.openclaw".into(), manager: ManagerKind::Auto };
+    let mut read = Supervisor { state_dir: default, label_prefix: "ai.openclaw".into(), manager: ManagerKind::Auto };
     if let Some(f) = root.inner(ctx, "supervisor", SUPERVISOR_KEYS, "{ state_dir = \"~/.openclaw\" }") {
         if f.get("state_dir").is_some() {
             read.state_dir = f.path(ctx, "state_dir");

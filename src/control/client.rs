@@ -330,9 +330,14 @@ fn unreachable(who: Who, socket: &Path, error: &io::Error) -> Error {
     }
 }
 
-/// [`socket::connect`], which knows where sockets with long paths are, given up after two seconds. A connection to a Unix socket has no time-out of its own and blocks while
-/// the listener's queue is full, so a thread of its own waits for it; when given up it ends with this short process.
+/// A connection, given up after two seconds. It is there at once, or nobody listens, or the listener's queue is full; the
+/// wait for room in the queue has no time-out of its own, so it happens in a thread, which ends with this short process
+/// when it is given up.
 fn connect_in_time(socket: &Path) -> io::Result<UnixStream> {
+    match socket::connect_at_once(socket) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        result => return result,
+    }
     let (tell, told) = mpsc::sync_channel(1);
     let path = socket.to_path_buf();
     std::thread::Builder::new().name("connect".into()).spawn(move || {

@@ -1,14 +1,17 @@
 //! Unix sockets by path, also where the path is longer than the system takes.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 use nix::unistd::geteuid;
 
 use super::{files, sys};
@@ -34,13 +37,30 @@ pub fn bind_datagram(path: &Path) -> io::Result<(UnixDatagram, PathBuf)> {
     Ok((socket, real))
 }
 
-/// Connects to who listens at `path` by [`bind`].
+/// Connects to who listens at `path` by [`bind`]. On Linux this waits while the listener's queue is full.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(place_of(path)?)
+}
+
+/// The same without waiting: `WouldBlock` while the listener's queue is full (Linux; on macOS that is `ConnectionRefused`
+/// either way).
+pub fn connect_at_once(path: &Path) -> io::Result<UnixStream> {
+    let address = UnixAddr::new(place_of(path)?.as_ref())?;
+    let stream = UnixStream::from(socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None)?);
+    fcntl(&stream, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    stream.set_nonblocking(true)?;
+    nix::sys::socket::connect(stream.as_raw_fd(), &address)?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// Where the socket of `path` really is.
+fn place_of(path: &Path) -> io::Result<Cow<'_, Path>> {
     if fits(path) {
-        return UnixStream::connect(path);
+        return Ok(path.into());
     }
     let real = fs::read(record_of(path))?;
-    UnixStream::connect(Path::new(std::ffi::OsStr::from_bytes(&real)))
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(real)).into())
 }
 
 /// Whether the process at the other end is of our own user; nobody else may give orders.
@@ -131,19 +151,26 @@ pub fn names_in(folder: &Path) -> io::Result<BTreeSet<String>> {
 mod tests {
     use std::io::{Read, Write};
 
+    use nix::fcntl::OFlag;
+
     use super::*;
     use crate::process::testing::wait_for;
 
     fn round_trip(path: &Path) -> PathBuf {
         let (listener, real) = bind(path).unwrap();
-        let mut client = connect(path).unwrap();
-        let (mut server, _) = listener.accept().unwrap();
-        assert!(same_uid(&server) && same_uid(&client));
-        client.write_all(b"hello").unwrap();
-        drop(client);
-        let mut text = String::new();
-        server.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "hello");
+        for connect in [connect, connect_at_once] {
+            let mut client = connect(path).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            assert!(same_uid(&server) && same_uid(&client));
+            let waits = OFlag::from_bits_retain(fcntl(&client, FcntlArg::F_GETFL).unwrap()) & OFlag::O_NONBLOCK;
+            assert!(waits.is_empty(), "reading from it waits");
+            assert_eq!(fcntl(&client, FcntlArg::F_GETFD).unwrap(), FdFlag::FD_CLOEXEC.bits());
+            client.write_all(b"hello").unwrap();
+            drop(client);
+            let mut text = String::new();
+            server.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "hello");
+        }
         assert_eq!(fs::metadata(&real).unwrap().mode() & 0o777, 0o600);
         real
     }
@@ -158,7 +185,30 @@ mod tests {
         let error = wait_for("a dead socket", || connect(&path).err());
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(round_trip(&path), path);
-        assert_eq!(connect(&folder.path().join("b.sock")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        for connect in [connect, connect_at_once] {
+            assert_eq!(connect(&folder.path().join("b.sock")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
+    fn a_full_queue_is_told_at_once() {
+        use nix::sys::socket::{Backlog, bind, listen};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(1).unwrap()).unwrap();
+        let mut queued = Vec::new();
+        let error = loop {
+            match connect_at_once(&path) {
+                Ok(stream) => queued.push(stream),
+                Err(error) => break error,
+            }
+            assert!(queued.len() < 1000, "the queue has no end");
+        };
+        let told = if cfg!(target_os = "macos") { io::ErrorKind::ConnectionRefused } else { io::ErrorKind::WouldBlock };
+        assert_eq!(error.kind(), told);
+        assert!(!queued.is_empty());
     }
 
     #[test]
