@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind as ClapKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::plain;
 use crate::error::{Error, ErrorKind};
 
 const EXIT_CODES: &str = "\
@@ -310,7 +311,10 @@ pub enum Early {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Early> {
     let args: Vec<OsString> = args.into_iter().collect();
     let json = args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--json");
-    let mut invocation = Invocation::try_parse_from(args).map_err(|error| early(&error, json))?;
+    let mut invocation = match plain::status(&args) {
+        Some(plain) => plain,
+        None => Invocation::try_parse_from(args).map_err(|error| early(&error, json))?,
+    };
     for path in [&mut invocation.global.config, &mut invocation.global.state_dir].into_iter().flatten() {
         *path = std::path::absolute(&*path).map_err(|fault| Early::Wrong {
             error: Error::new(ErrorKind::Usage, format!("the path {:?} cannot be used: {fault}", path.display())),

@@ -13,6 +13,7 @@ mod logs;
 mod manuals;
 mod names;
 mod order;
+mod plain;
 mod since;
 mod sources;
 mod status;
