@@ -89,7 +89,7 @@ pub fn read(path: &Path) -> Result<Source, Error> {
         let what = format!("cannot use {}: it has {} bytes, more than 1 MiB", path.display(), meta.len());
         return Err(refuse(what, "name the services.toml file with --config FILE".into()));
     }
-    let text = read_text(file).map_err(|e| match e.kind() {
+    let text = read_text(file, meta.len()).map_err(|e| match e.kind() {
         IoKind::InvalidData => refuse(
             format!("cannot read {}: it is not UTF-8 text", path.display()),
             "save the file with the encoding UTF-8".into(),
@@ -99,8 +99,9 @@ pub fn read(path: &Path) -> Result<Source, Error> {
     Ok(Source { path: path.to_path_buf(), text })
 }
 
-fn read_text(file: File) -> std::io::Result<String> {
-    let mut text = String::new();
+fn read_text(file: File, length: u64) -> std::io::Result<String> {
+    // With room for one byte more the end is seen without growing.
+    let mut text = String::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     // The file may have grown since it was looked at.
     file.take(LARGEST).read_to_string(&mut text)?;
     Ok(text)
