@@ -14,20 +14,11 @@ use crate::model::{DaemonInfo, LedgerInfo, RunView, RunnerInfo, ServiceInfo, Sta
 use crate::process::{clock, identity, record, socket};
 
 /// What the daemon said, or what was found without it.
-pub(super) enum Known {
+pub(super) enum Known<T> {
     /// The daemon's own report.
-    Told(StatusReport),
+    Told(T),
     /// Put together here.
     Found(Found),
-}
-
-impl Known {
-    pub(super) fn report(self) -> StatusReport {
-        match self {
-            Self::Told(report) => report,
-            Self::Found(found) => found.report,
-        }
-    }
 }
 
 /// What was found without the daemon.
@@ -37,16 +28,20 @@ pub(super) struct Found {
     pub(super) views: Vec<RunView>,
 }
 
-/// Asks the daemon, else everybody else. A daemon that is there and does not answer is like none: whoever asks what is
-/// going on should be told, most of all then.
-pub(super) fn known(context: &Context<'_>, place: &Place<'_>) -> Result<Known, Error> {
+/// Asks the daemon in the way of `ask`, else everybody else. A daemon that is there and does not answer is like none:
+/// whoever asks what is going on should be told, most of all then.
+pub(super) fn known<T>(
+    context: &Context<'_>,
+    place: &Place<'_>,
+    ask: impl FnOnce(Daemon) -> Result<T, Error>,
+) -> Result<Known<T>, Error> {
     let told = match Daemon::connect_if_running(&place.paths) {
-        Ok(Some(daemon)) => daemon.status(),
+        Ok(Some(daemon)) => ask(daemon),
         Ok(None) => return without_daemon(context, place, "the daemon is not running").map(Known::Found),
         Err(error) => Err(error),
     };
     match told {
-        Ok(report) => Ok(Known::Told(report)),
+        Ok(told) => Ok(Known::Told(told)),
         Err(error) if error.kind == ErrorKind::Unreachable => {
             without_daemon(context, place, &error.message).map(Known::Found)
         }

@@ -16,7 +16,7 @@ use crate::model::wire::{
     MAX_REQUEST, OrderBody, OrderReply, ReloadBody, ReloadReply, RunnerReply, RunnerRequest, UpgradeBody, UpgradeReply,
     VersionReply, WhyReply, WireError,
 };
-use crate::model::{StatusReport, UnitName};
+use crate::model::{Standing, StatusReport, UnitName};
 use crate::process::socket;
 
 /// How long a connection may take: a living server accepts at once, so more means that it is stopped or drowned.
@@ -73,6 +73,13 @@ impl Daemon {
         self.get(routes::STATUS)
     }
 
+    /// The same in the daemon's own words, which are JSON on one line, and what they come to.
+    pub fn status_as_said(mut self) -> Result<(Vec<u8>, Standing), Error> {
+        let said = self.exchange("GET", routes::STATUS, None, Patience::Short)?;
+        let standing = self.read(&said)?;
+        Ok((said, standing))
+    }
+
     /// What one service is doing, in words.
     pub fn why(self, name: &UnitName) -> Result<WhyReply, Error> {
         self.get(&format!("{}{name}", routes::WHY))
@@ -121,6 +128,22 @@ impl Daemon {
         body: Option<&[u8]>,
         patience: Patience,
     ) -> Result<T, Error> {
+        let body = self.exchange(method, path, body, patience)?;
+        self.read(&body)
+    }
+
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
+        serde_json::from_slice(body).map_err(|error| self.line.misspoke(&error.to_string()))
+    }
+
+    /// The body of a good answer.
+    fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+        patience: Patience,
+    ) -> Result<Vec<u8>, Error> {
         self.line.write(&http::request(method, path, body))?;
         self.line.be_patient(patience)?;
         let answer = http::read_answer(&mut self.line.stream, MAX_ANSWER).map_err(|fault| match fault {
@@ -129,7 +152,7 @@ impl Daemon {
             fault => self.line.misspoke(&fault.to_string()),
         })?;
         if (200..300).contains(&answer.status) {
-            return serde_json::from_slice(&answer.body).map_err(|error| self.line.misspoke(&error.to_string()));
+            return Ok(answer.body);
         }
         Err(match serde_json::from_slice::<ErrorBody>(&answer.body) {
             Ok(body) => from_wire(body.error),

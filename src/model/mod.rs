@@ -19,7 +19,7 @@ pub use name::{BadName, UnitName};
 pub use phase::{Intent, Status};
 pub use snapshot::{
     DaemonInfo, HealthInfo, LastExit, LedgerInfo, MemoryInfo, RestartCounts, RunView, RunnerInfo, ServiceInfo,
-    StatusReport, UnitKind,
+    Standing, StatusReport, UnitKind, UnitStanding,
 };
 pub use spec::{
     AlertSpec, Builtin, CrashWindow, DEFAULT_PATH, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, ProbeKind,

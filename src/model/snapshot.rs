@@ -101,6 +101,22 @@ impl StatusReport {
     pub const SCHEMA: u32 = 1;
 }
 
+/// What of a [`StatusReport`] decides the exit code, for a reader that passes the rest on as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Standing {
+    /// Services and tasks, in file order.
+    pub services: Vec<UnitStanding>,
+}
+
+/// One service or task in a [`Standing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct UnitStanding {
+    /// Whether services.toml wants it at all.
+    pub enabled: bool,
+    /// What it is doing.
+    pub status: Status,
+}
+
 /// The daemon in `status --json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DaemonInfo {

@@ -80,6 +80,25 @@ fn status_in_json_is_the_report_on_one_line() {
 }
 
 #[test]
+fn a_daemon_of_another_version_has_the_word_in_json() {
+    let answer = |body: &str| {
+        let facts = Facts::new(&[]);
+        facts.daemon(&[("GET /v1/status ", 200, body.into())]);
+        facts.run("status --json")
+    };
+    let newer = r#"{"schema":2,"services":[{"name":"a","enabled":true,"status":"up","mood":"fine"}],"more":{}}"#;
+    let ran = answer(&format!("{newer}\n"));
+    assert_eq!((ran.out, ran.code), (format!("{newer}\n"), Ok(0)));
+    assert_eq!(answer(&newer.replace("\"up\"", "\"down\"")).code, Ok(3));
+    assert_eq!(answer(&newer.replace("\"up\"", "\"down\"").replace("true", "false")).code, Ok(0), "nobody wants it up");
+    for wrong in [newer.replace("\"up\"", "\"elated\""), newer.replace("services", "serfs"), newer.replace("{}}", "{}")]
+    {
+        let ran = answer(&wrong);
+        assert_eq!((ran.code.unwrap_err().kind, ran.out), (ErrorKind::Internal, String::new()), "{wrong}");
+    }
+}
+
+#[test]
 fn status_of_a_name_that_nothing_has_says_what_was_meant() {
     for line in ["status gatewy", "status --json gateway gatewy"] {
         let ran = told(&six()).run(line);
