@@ -81,17 +81,17 @@ struct Incoming<R> {
 impl<R: Read> Incoming<R> {
     /// Reads some more; `false` when the other side has closed.
     fn more(&mut self) -> io::Result<bool> {
-        let mut block = [0; 16 * 1024];
-        loop {
-            match self.from.read(&mut block) {
-                Ok(n) => {
-                    self.buffer.extend_from_slice(&block[..n]);
-                    return Ok(n > 0);
-                }
+        let before = self.buffer.len();
+        // Most answers are small, and memory that is touched has to be got from the system first.
+        self.buffer.resize(before + before.clamp(4 * 1024, 64 * 1024), 0);
+        let read = loop {
+            match self.from.read(&mut self.buffer[before..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                read => break read,
             }
-        }
+        };
+        self.buffer.truncate(before + read.as_ref().map_or(0, |n| *n));
+        read.map(|n| n > 0)
     }
 
     fn head(&mut self) -> Result<Head, HttpFault> {
