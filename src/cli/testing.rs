@@ -1,6 +1,6 @@
 //! For tests: commands as they are typed, against made up facts, a daemon and runners in threads.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -38,6 +38,8 @@ pub(super) struct Facts {
     pub(super) width: Option<u16>,
     pub(super) filters: RefCell<Vec<Filter>>,
     pub(super) logs: RefCell<Vec<LogWanted>>,
+    /// How often services.toml was read as a whole.
+    pub(super) fleets_read: Cell<usize>,
 }
 
 /// What a command did.
@@ -74,6 +76,7 @@ impl Facts {
             width: None,
             filters: RefCell::default(),
             logs: RefCell::default(),
+            fleets_read: Cell::default(),
         }
     }
 
@@ -207,6 +210,7 @@ fn http_request(mut stream: &UnixStream) -> String {
 
 impl Sources for Facts {
     fn fleet(&self, _color: bool) -> Result<Loaded, Error> {
+        self.fleets_read.set(self.fleets_read.get() + 1);
         self.fleet.clone()
     }
 

@@ -80,6 +80,18 @@ fn status_in_json_is_the_report_on_one_line() {
 }
 
 #[test]
+fn services_toml_is_read_as_a_whole_only_where_the_daemon_does_not_answer() {
+    for line in ["status", "status --json", "status gateway"] {
+        let facts = told(&six());
+        facts.run(line).code.unwrap();
+        assert_eq!(facts.fleets_read.get(), 0, "{line}");
+    }
+    let facts = Facts::new(&["a"]);
+    facts.run("status --json").code.unwrap();
+    assert_eq!(facts.fleets_read.get(), 1);
+}
+
+#[test]
 fn a_daemon_of_another_version_has_the_word_in_json() {
     let answer = |body: &str| {
         let facts = Facts::new(&[]);
