@@ -166,6 +166,10 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// What is wrong beyond single services.
 fn tail(report: &StatusReport) -> Vec<String> {
     let mut lines = report.troubles.clone();
+    let ours = env!("CARGO_PKG_VERSION");
+    if let Some(theirs) = report.daemon.version.as_deref().filter(|theirs| *theirs != ours) {
+        lines.push(format!("the daemon is version {theirs}, this program {ours}: `supervisor upgrade` makes them one"));
+    }
     let ledger = &report.ledger;
     if report.daemon.running && !ledger.ok {
         let note = ledger.note.as_deref().unwrap_or("rows cannot be written");

@@ -3,6 +3,7 @@
 mod orders;
 mod reading;
 mod status;
+mod upgrade;
 
 use std::io::{self, Write};
 
@@ -42,7 +43,7 @@ fn report(services: Vec<ServiceInfo>) -> StatusReport {
         daemon: DaemonInfo {
             running: true,
             pid: Some(411),
-            version: Some("0.1.0".into()),
+            version: Some(env!("CARGO_PKG_VERSION").into()),
             uptime_s: Some(86_400),
             upgrades: 0,
             config: None,
