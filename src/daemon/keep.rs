@@ -8,6 +8,7 @@ use crate::logs::fifo;
 use crate::model::paths::{Paths, Stream};
 use crate::model::{Fleet, UnitName};
 use crate::process::files;
+use crate::process::handover::Parcel;
 
 /// The pipes of all services that are to run. Never read from.
 #[derive(Default)]
@@ -16,6 +17,13 @@ pub(super) struct Pipes {
 }
 
 impl Pipes {
+    /// The program that this one becomes is to have them open, too, until it has opened them itself.
+    pub(super) fn hand_over<'a>(&'a self, parcel: &mut Parcel<'a>) {
+        for (n, pipe) in self.held.values().flatten().enumerate() {
+            parcel.add(format!("pipe/{n}"), pipe);
+        }
+    }
+
     /// Holds the pipes of `fleet`, and no others. They are made where their runner has not been there yet.
     pub(super) fn follow(&mut self, fleet: &Fleet, paths: &Paths) {
         let mut old = std::mem::take(&mut self.held);

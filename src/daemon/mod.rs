@@ -139,7 +139,6 @@ impl Daemon {
         let mut received = received.filter(|_| note.is_some());
         let mut fd = |name: &str| received.as_mut().and_then(|received| received.fd(name));
         let (handed_lock, handed_listener) = (fd("lock"), fd("listener"));
-        drop(received);
         let mut note = note;
         let handed_fleet = note.as_mut().and_then(|note| Some((note.fleet()?, note.faults.clone())));
         let in_step = handed_fleet.is_some();
@@ -182,6 +181,8 @@ impl Daemon {
         let monitors = Monitors::new(&fleet);
         let mut pipes = keep::Pipes::default();
         pipes.follow(&fleet, &paths);
+        // The pipes that were held for us until now.
+        drop(received);
         let listener = match handed_listener {
             Some(fd) => UnixListener::from(fd),
             None => bind(&paths)?,

@@ -175,6 +175,7 @@ impl Daemon {
         let mut parcel = Parcel::default();
         parcel.add("lock", &self.lock);
         parcel.add("listener", &self.listener);
+        self.pipes.hand_over(&mut parcel);
         let args = |letter: i32| {
             let mut args: Vec<OsString> = vec![program.into(), "--config".into(), self.options.config.clone().into()];
             args.extend(self.options.surroundings.state_dir.iter().flat_map(|dir| ["--state-dir".into(), dir.into()]));

@@ -122,6 +122,15 @@ impl Env {
         pid
     }
 
+    /// Waits until the daemon answers, and starts one if none lives.
+    pub fn start_daemon_if_gone(&self) {
+        let lives = self.daemon.lock().unwrap().as_mut().is_some_and(|child| child.try_wait().unwrap().is_none());
+        if !lives {
+            self.start_daemon();
+        }
+        wait_for("an answer from the daemon", || (self.try_status()?["daemon"]["running"] == true).then_some(()));
+    }
+
     /// Starts the daemon and waits until it answers. Its pid.
     pub fn start_daemon(&self) -> i32 {
         let pid = self.spawn_daemon();

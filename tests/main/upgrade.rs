@@ -81,6 +81,41 @@ fn fifty_upgrades_under_load_touch_no_service_and_lose_nothing() {
 }
 
 #[test]
+fn killed_in_the_middle_of_an_upgrade_nothing_is_doubled_or_lost() {
+    let chance = Chance::new("killed upgrade");
+    let env = Env::new(&Witness::tables(&LOADED));
+    let witness = Witness::new(&env);
+    env.start_daemon();
+    for (name, _) in &LOADED[..5] {
+        env.wait_status(name, "up");
+    }
+    let stays = ["steady-1", "printer-1", "printer-2"].map(|name| witness.alive(name).unwrap());
+    for _ in 0..40 {
+        let mut upgrading = Guard(env.command(&["upgrade"]).spawn().unwrap());
+        witness.pass(chance.millis(25));
+        if chance.once_in(2) {
+            env.kill_daemon();
+            env.spawn_daemon();
+        } else if let Some(runner) = env.runner_pid() {
+            signal(runner, Signal::SIGKILL);
+        }
+        wait_for("the end of `upgrade`", || upgrading.0.try_wait().unwrap());
+        env.start_daemon_if_gone();
+        // What waits in a pipe is held by one of the two at least.
+        wait_for("the runner at work", || {
+            let pid = env.runner_pid()?;
+            (env.service("spiller-2")["runner_pid"] == pid).then_some(())
+        });
+    }
+    witness.calm(&LOADED);
+    assert_eq!(stays.clone().map(|run| witness.alive(&run.service).unwrap()), stays);
+    assert_eq!(env.stop_daemon(), Some(0));
+    assert_eq!(env.processes().len(), 0, "{:?}", env.processes());
+    println!("{} ends unseen of {} runs", witness.audit(), witness.starts().len());
+    witness.nothing_printed_is_missing(&["printer-1", "printer-2", "spiller-1", "spiller-2"], &[]);
+}
+
+#[test]
 fn a_stop_under_way_goes_on_with_its_deadline_and_its_caller() {
     let env = Env::new("[service.slow]\ncommand = [\"{dir}/slow\"]\nstop_timeout = \"2s\"\n");
     let dir = env.dir().display();
