@@ -1,8 +1,9 @@
-//! The programs that this one is made for: the OpenClaw gateway and uvicorn. They have to be installed first and take their
-//! time, so a plain `cargo test` leaves them out; `.ci/run` installs them and says where they are.
+//! The programs that this one is made for: the OpenClaw gateway and uvicorn; and the version before this one. They have to be
+//! installed first and take their time, so a plain `cargo test` leaves them out; `.ci/run` installs them and says where they are.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod gateway;
+mod skew;
 #[path = "../main/support.rs"]
 mod support;
 mod uvicorn;
