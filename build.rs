@@ -19,6 +19,7 @@ fn main() {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "asks the compiler that links us")]
 fn has_static_unwinder() -> bool {
     let found = Command::new("cc").arg("-print-file-name=libgcc_eh.a").output();
     // The name alone comes back where there is none.

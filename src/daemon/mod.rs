@@ -76,6 +76,8 @@ enum Event {
     RunnersUpgraded(PathBuf, Vec<Upgraded>, Answer<UpgradeReply>),
     /// The control socket's last answers are out.
     Closed,
+    /// The runners have had their time to say how things stand.
+    Waited,
 }
 
 /// A runner that is connected, or was.
@@ -109,6 +111,8 @@ struct Daemon {
     /// How often this process has become another program.
     upgrades: u32,
     listener: UnixListener,
+    /// What is to be served once the runners have said how things stand.
+    unserved: Option<UnixListener>,
     /// Tells the server to close, and tells when it has.
     server: Option<(watch::Sender<()>, JoinHandle<()>)>,
     lock: Lock,
@@ -135,11 +139,10 @@ impl Daemon {
             let received = Received::take(fd);
             received.inspect_err(|e| anstream::eprintln!("the upgrade goes on as after a death: {e}")).ok()
         });
-        let note = received.as_mut().and_then(|r| serde_json::from_value::<upgrade::Note>(r.note.take()).ok());
-        let mut received = received.filter(|_| note.is_some());
+        let mut note = received.as_mut().and_then(|r| serde_json::from_value::<upgrade::Note>(r.note.take()).ok());
+        received = received.filter(|_| note.is_some());
         let mut fd = |name: &str| received.as_mut().and_then(|received| received.fd(name));
         let (handed_lock, handed_listener) = (fd("lock"), fd("listener"));
-        let mut note = note;
         let handed_fleet = note.as_mut().and_then(|note| Some((note.fleet()?, note.faults.clone())));
         let in_step = handed_fleet.is_some();
         let (fleet, faults) = match handed_fleet {
@@ -209,10 +212,14 @@ impl Daemon {
             upgrade_trouble: None,
             upgrades: note.as_ref().map_or(0, |note| note.upgrades.saturating_add(1)),
             listener,
+            unserved: None,
             server: None,
             lock,
         };
-        daemon.serve_socket(served);
+        match in_step {
+            true => daemon.unserved = Some(served),
+            false => daemon.serve_socket(served),
+        }
         let data = serde_json::json!({
             "run_id": null, "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"),
             "config": daemon.options.config, "services": daemon.fleet.services.len(),
@@ -247,6 +254,7 @@ impl Daemon {
         let mut signals = Signals::new()?;
         self.find_runners();
         self.attach();
+        self.await_runners();
         loop {
             if self.going_down && self.is_down() {
                 return Ok(());
@@ -291,7 +299,9 @@ impl Daemon {
             Event::RunnersReloaded(reloading, errors) => self.on_reloaded(*reloading, errors),
             Event::RunnersUpgraded(program, done, answer) => self.on_runners_upgraded(program, done, answer),
             Event::Closed => self.become_program(),
+            Event::Waited => self.serve_unserved(),
         }
+        self.serve_when_known();
         self.proceed_upgrade();
     }
 
@@ -305,7 +315,7 @@ impl Daemon {
         });
         linked.connected = true;
         for view in views {
-            tell_transition(linked.views.get(&view.name), view);
+            own_log::tell_transition(linked.views.get(&view.name), view);
             self.monitors.saw(view);
             linked.views.insert(view.name.clone(), view.clone());
         }
@@ -421,16 +431,6 @@ fn bind(paths: &Paths) -> Result<UnixListener, Error> {
     let path = paths.daemon_socket();
     let bound = socket::bind(&path).and_then(|(listener, _)| listener.set_nonblocking(true).map(|()| listener));
     bound.map_err(|e| Error::io("cannot open the control socket", &path, &e))
-}
-
-/// One line for each change of status, for whoever watches the terminal or the log.
-fn tell_transition(before: Option<&RunView>, view: &RunView) {
-    let same = before.is_some_and(|b| b.status == view.status && b.run_id == view.run_id);
-    if same {
-        return;
-    }
-    let from = before.map_or("new", |b| b.status.as_str());
-    tracing::info!(service = %view.name, run = view.run_id, pid = view.pid, "{from} → {} {}", view.status, view.reason);
 }
 
 async fn until(due: Option<crate::model::Mono>) {

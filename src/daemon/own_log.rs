@@ -1,8 +1,8 @@
 //! The daemon's own log: a file that we rotate ourselves, and the terminal where there is one.
 
 use crate::logs::OwnLog;
-use crate::model::LogSpec;
 use crate::model::paths::Paths;
+use crate::model::{LogSpec, RunView};
 
 /// Rotation of our own log.
 const OWN_LOG: LogSpec = LogSpec { max_size: 10 << 20, keep: 5 };
@@ -37,4 +37,14 @@ pub(super) fn start(paths: &Paths, verbose: bool) {
 fn under_service_manager() -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
     set("XPC_SERVICE_NAME") || set("INVOCATION_ID")
+}
+
+/// One line for each change of status, for whoever watches the terminal or the log.
+pub(super) fn tell_transition(before: Option<&RunView>, view: &RunView) {
+    let same = before.is_some_and(|b| b.status == view.status && b.run_id == view.run_id);
+    if same {
+        return;
+    }
+    let from = before.map_or("new", |b| b.status.as_str());
+    tracing::info!(service = %view.name, run = view.run_id, pid = view.pid, "{from} → {} {}", view.status, view.reason);
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Daemon, Event, link};
 use crate::control::server::Answer;
+use crate::model::paths::EMBEDDED_RUNNER;
 use crate::model::wire::{
     PROTOCOL, RunnerReply, RunnerRequest, UpgradeBody, UpgradeReply, Upgraded, VersionReply, WireError,
 };
@@ -24,6 +25,9 @@ use crate::process::handover::{self, Parcel};
 
 /// How long clients may take to read their last answers.
 const CLOSED_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long runners may take to say how things stand.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// How far an upgrade has come.
 #[derive(Debug, Default)]
@@ -154,6 +158,33 @@ impl Daemon {
         match self.listener.try_clone() {
             Ok(listener) => self.serve_socket(listener),
             Err(e) => tracing::error!("the control socket cannot be opened again: {e}"),
+        }
+    }
+
+    /// Right after an upgrade nobody is answered before the runners have said how things stand: who asks is not to notice
+    /// that it was another program a moment ago. Connections wait in the listener's queue.
+    pub(super) fn await_runners(&mut self) {
+        if self.unserved.is_none() {
+            return;
+        }
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(KNOWN_WITHIN).await;
+            let _ = events.send(Event::Waited).await;
+        });
+        self.serve_when_known();
+    }
+
+    pub(super) fn serve_when_known(&mut self) {
+        let attached = self.embedded.as_ref().is_none_or(|e| e.is_down() || self.runners.contains_key(EMBEDDED_RUNNER));
+        if attached && self.runners.values().all(|linked| linked.info.pid != 0) {
+            self.serve_unserved();
+        }
+    }
+
+    pub(super) fn serve_unserved(&mut self) {
+        if let Some(listener) = self.unserved.take() {
+            self.serve_socket(listener);
         }
     }
 

@@ -63,7 +63,10 @@ fn fifty_upgrades_under_load_touch_no_service_and_lose_nothing() {
         let report = upgrade(&env);
         assert_eq!(report["daemon"]["pid"], daemon);
         assert_eq!(report["runners"][0]["pid"], runner, "{report:#}");
-        assert_eq!(env.status()["daemon"]["upgrades"], n);
+        let status = env.status();
+        assert_eq!(status["daemon"]["upgrades"], n);
+        let steady = status["services"].as_array().unwrap().iter().find(|s| s["name"] == "steady-1").unwrap();
+        assert_eq!((&steady["status"], &steady["pid"]), (&json!("up"), &json!(stays[0].pid)), "seen at once");
     }
     witness.calm(&LOADED);
     assert_eq!(env.runner_pid(), Some(runner));
