@@ -1,10 +1,11 @@
-//! The open log file: its identity, its size, and the ways bytes get into it.
+//! The open log file: its identity, its size, and how bytes get into it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::block::Spot;
 use crate::process::files;
 
 /// The current log file, open, with the end of the file as the place of the next byte.
@@ -30,8 +31,7 @@ pub(super) enum Place {
 }
 
 impl Out {
-    /// Opens the file at `path`, making it (0600) and its folder (0700) when they are not there. Not in append mode: splice
-    /// refuses that.
+    /// Opens the file at `path`, making it (0600) and its folder (0700) when they are not there.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let options =
             |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
@@ -50,6 +50,11 @@ impl Out {
         }
         let size = file.seek(SeekFrom::End(0))?;
         Ok(Self { file, device: data.dev(), inode: data.ino(), size })
+    }
+
+    /// Where the next byte goes.
+    pub(super) fn spot(&self) -> Spot {
+        Spot { device: self.device, inode: self.inode, offset: self.size }
     }
 
     /// Whether `path` still is this file.
@@ -112,51 +117,4 @@ impl Out {
         }
         Ok(())
     }
-
-    /// Moves up to `most` bytes from the FIFO into the file within the kernel, so that there is no moment at which a
-    /// byte is in neither of them and our death would lose it.
-    #[cfg(target_os = "linux")]
-    pub(super) fn splice_some(&mut self, fifo: std::os::fd::BorrowedFd<'_>, most: usize) -> nix::Result<usize> {
-        use nix::errno::Errno;
-        use nix::fcntl::{SpliceFFlags, splice};
-
-        let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
-        loop {
-            match splice(fifo, None, &self.file, None, most, flags) {
-                Err(Errno::EINTR) => {}
-                Ok(n) => {
-                    self.size += n as u64;
-                    return Ok(n);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-/// Looks at what is in the FIFO, up to `most` bytes, without taking it out: by tee(2) into a pipe of our own.
-#[cfg(target_os = "linux")]
-pub(super) fn peek(fifo: std::os::fd::BorrowedFd<'_>, most: usize) -> nix::Result<Vec<u8>> {
-    use nix::errno::Errno;
-    use nix::fcntl::{OFlag, SpliceFFlags, tee};
-
-    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let n = loop {
-        match tee(fifo, &writer, most, SpliceFFlags::SPLICE_F_NONBLOCK) {
-            Err(Errno::EINTR) => {}
-            result => break result?,
-        }
-    };
-    let mut seen = vec![0; n];
-    let mut filled = 0;
-    while filled < n {
-        match nix::unistd::read(&reader, &mut seen[filled..]) {
-            Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    seen.truncate(filled);
-    Ok(seen)
 }

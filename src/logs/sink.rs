@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::block::{self, Block, Taken};
 use super::index::Index;
 use super::out::{Out, Place};
 use super::{read, rotate};
@@ -15,9 +16,6 @@ use crate::model::{LogSpec, Moment, Mono};
 
 /// A line may make a file larger than its limit by this much, before it is cut after all.
 const LONGEST_LINE: u64 = 1 << 20;
-
-/// The block in which bytes are copied where the kernel does not move them, or thrown away.
-const BLOCK: usize = 64 * 1024;
 
 /// What a FIFO can hold, and as much again: more is not from one who has died.
 const DRAIN: usize = 2 << 20;
@@ -52,6 +50,8 @@ pub struct Position {
 #[derive(Debug)]
 pub struct Sink {
     path: PathBuf,
+    /// Names our log in the block.
+    key: u64,
     spec: LogSpec,
     index: Index,
     out: Option<Out>,
@@ -62,9 +62,6 @@ pub struct Sink {
     failing: Option<Failing>,
     /// Why the last rotation failed, and when the next may be tried.
     stuck: Option<(Mono, String)>,
-    /// The file system has no splice, as some network and user-space ones.
-    #[cfg(target_os = "linux")]
-    by_copy: bool,
 }
 
 /// The file cannot be written.
@@ -86,6 +83,7 @@ impl Sink {
         };
         Self {
             path: path.to_path_buf(),
+            key: block::key(path),
             spec,
             index: Index::new(index),
             out,
@@ -93,9 +91,29 @@ impl Sink {
             dropped: 0,
             failing,
             stuck: None,
-            #[cfg(target_os = "linux")]
-            by_copy: false,
         }
+    }
+
+    /// Writes what a predecessor had taken out of the FIFO when it was killed, as far as it had not written it. To be done
+    /// before anything else goes through `block`, and before [`Sink::resume`] counts.
+    pub fn recover(&mut self, block: &mut Block, at: Moment) -> Pumped {
+        let mut pumped = Pumped::default();
+        let Some(left) = block.left(self.key) else { return pumped };
+        let here = self.out.as_ref().map(Out::spot);
+        let mut rest = left.bytes;
+        if let Some(meant) = left.spot {
+            let written = here
+                .filter(|here| (here.device, here.inode) == (meant.device, meant.inode))
+                .and_then(|here| usize::try_from(here.offset.checked_sub(meant.offset)?).ok());
+            // Another file, or one that was emptied: somebody took away what was written, and may have meant all of it.
+            rest.start = written.map_or(rest.end, |written| rest.start.saturating_add(written).min(rest.end));
+        }
+        block.go_on_with(self.key, rest, here);
+        if let Err(error) = self.put(block, at, &mut pumped) {
+            self.fail(&error, at);
+            self.count_lost(pumped.dropped, at);
+        }
+        pumped
     }
 
     /// Other limits from now on; files beyond the new number go with the next rotation.
@@ -139,21 +157,35 @@ impl Sink {
         Some(format!("{} cannot be rotated and grows: {error}", self.path.display()))
     }
 
-    /// Moves up to `budget` bytes, or until the FIFO is empty. The FIFO must be non-blocking.
-    pub fn pump(&mut self, fifo: BorrowedFd<'_>, budget: usize, at: Moment) -> Pumped {
+    /// Moves up to `budget` bytes, or until the FIFO seems to be empty. The FIFO must be non-blocking.
+    pub fn pump(&mut self, block: &mut Block, fifo: BorrowedFd<'_>, budget: usize, at: Moment) -> Pumped {
+        self.run(block, fifo, budget, false, at)
+    }
+
+    /// Moves what somebody who has died left in the FIFO. Bounded, as others may go on writing to it.
+    pub fn drain(&mut self, block: &mut Block, fifo: BorrowedFd<'_>, at: Moment) -> Pumped {
+        self.run(block, fifo, DRAIN, true, at)
+    }
+
+    /// Whoever looks again when there is more need not be told so by a read that finds nothing.
+    fn run(&mut self, block: &mut Block, fifo: BorrowedFd<'_>, budget: usize, to_the_end: bool, at: Moment) -> Pumped {
         let mut pumped = Pumped::default();
         let mut left = budget;
         self.prepare(at);
         let start = self.spot();
         while left > 0 {
             let result = if self.failing.is_some() {
-                discard(fifo, left, &mut pumped)
+                discard(block, fifo, left, &mut pumped)
             } else {
-                self.advance(fifo, left, at, &mut pumped)
+                self.advance(block, fifo, left, at, &mut pumped)
             };
             match result {
-                Ok(0) => break,
-                Ok(n) => left = left.saturating_sub(n),
+                Ok(taken) => {
+                    left = left.saturating_sub(taken.bytes);
+                    if taken.bytes == 0 || !(taken.all || to_the_end) {
+                        break;
+                    }
+                }
                 Err(error) if self.failing.is_none() => self.fail(&error, at),
                 Err(_) => break,
             }
@@ -167,11 +199,6 @@ impl Sink {
             self.index.note(at, start, end, || read::inodes(path));
         }
         pumped
-    }
-
-    /// Moves what somebody who has died left in the FIFO. Bounded, as others may go on writing to it.
-    pub fn drain(&mut self, fifo: BorrowedFd<'_>, at: Moment) -> Pumped {
-        self.pump(fifo, DRAIN, at)
     }
 
     fn spot(&self) -> Option<(u64, u64)> {
@@ -241,78 +268,55 @@ impl Sink {
         }
     }
 
-    /// Moves some bytes, rotating before them where it is time; zero when the FIFO is empty.
-    fn advance(&mut self, fifo: BorrowedFd<'_>, most: usize, at: Moment, pumped: &mut Pumped) -> io::Result<usize> {
-        #[cfg(target_os = "linux")]
-        if !self.by_copy {
-            return match self.splice(fifo, most, at) {
-                Err(Errno::EAGAIN) => Ok(0),
-                // The file system cannot do it; nothing was taken out of the FIFO.
-                Err(Errno::EINVAL) => {
-                    self.by_copy = true;
-                    self.copy(fifo, most, at, pumped)
-                }
-                Err(error) => Err(error.into()),
+    /// Reads a block and writes it, rotating where it is time. What was read when the writing fails is lost.
+    fn advance(
+        &mut self,
+        block: &mut Block,
+        fifo: BorrowedFd<'_>,
+        most: usize,
+        at: Moment,
+        pumped: &mut Pumped,
+    ) -> io::Result<Taken> {
+        let spot = self.out.as_ref().map(Out::spot).ok_or(io::ErrorKind::NotConnected)?;
+        let taken = block.take(fifo, most, self.key, spot)?;
+        self.put(block, at, pumped)?;
+        Ok(taken)
+    }
+
+    /// Writes what is in the block.
+    fn put(&mut self, block: &mut Block, at: Moment, pumped: &mut Pumped) -> io::Result<()> {
+        while block.left_over() > 0 {
+            match self.put_some(block, at) {
                 Ok(n) => {
                     pumped.moved += n as u64;
                     self.run_bytes += n as u64;
-                    Ok(n)
-                }
-            };
-        }
-        self.copy(fifo, most, at, pumped)
-    }
-
-    #[cfg(target_os = "linux")]
-    fn splice(&mut self, fifo: BorrowedFd<'_>, most: usize, at: Moment) -> nix::Result<usize> {
-        let room = self.room(at).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
-        let Some(out) = &mut self.out else { return Err(Errno::EBADF) };
-        let most = match room {
-            Room::Bytes(room) => most.min(room),
-            Room::LineEnd(room) => {
-                let most = most.min(room);
-                match super::out::peek(fifo, most) {
-                    Ok(seen) => line_end(&seen),
-                    Err(Errno::EAGAIN) => return Err(Errno::EAGAIN),
-                    // No descriptors left, for one: then this file grows on, up to the longest line.
-                    Err(_) => most,
-                }
-            }
-        };
-        out.splice_some(fifo, most)
-    }
-
-    /// Reads a block and writes it. What was read when the writing fails is lost.
-    fn copy(&mut self, fifo: BorrowedFd<'_>, most: usize, at: Moment, pumped: &mut Pumped) -> io::Result<usize> {
-        let mut block = [0; BLOCK];
-        let n = read_some(fifo, &mut block, most)?;
-        let mut rest = &block[..n];
-        while !rest.is_empty() {
-            match self.write_part(rest, at) {
-                Ok(written) => {
-                    pumped.moved += written as u64;
-                    self.run_bytes += written as u64;
-                    rest = &rest[written..];
                 }
                 Err(error) => {
-                    pumped.dropped += rest.len() as u64;
+                    pumped.dropped += block.left_over() as u64;
+                    block.clear();
                     return Err(error);
                 }
             }
         }
+        block.clear();
+        Ok(())
+    }
+
+    fn put_some(&mut self, block: &mut Block, at: Moment) -> io::Result<usize> {
+        let room = self.room(block, at)?;
+        let out = self.out.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let rest = block.rest();
+        let part = match room {
+            Room::Bytes(room) => &rest[..room.min(rest.len())],
+            Room::LineEnd(room) => &rest[..line_end(&rest[..room.min(rest.len())])],
+        };
+        let n = out.write_some(part)?;
+        block.written(n);
         Ok(n)
     }
 
-    fn write_part(&mut self, bytes: &[u8], at: Moment) -> io::Result<usize> {
-        let part = match self.room(at)? {
-            Room::Bytes(room) => &bytes[..room.min(bytes.len())],
-            Room::LineEnd(room) => &bytes[..line_end(&bytes[..room.min(bytes.len())])],
-        };
-        self.out.as_mut().ok_or(io::ErrorKind::NotConnected)?.write_some(part)
-    }
-
     /// How much the file may take before it is looked at again; rotates first when it is full.
-    fn room(&mut self, at: Moment) -> io::Result<Room> {
+    fn room(&mut self, block: &mut Block, at: Moment) -> io::Result<Room> {
         let limit = self.spec.max_size.max(1);
         let out = self.out.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let mut size = out.size;
@@ -320,6 +324,7 @@ impl Sink {
             && (out.ends_at_line() || size >= limit.saturating_add(LONGEST_LINE))
             && self.stuck.as_ref().is_none_or(|(retry, _)| at.mono >= *retry)
         {
+            block.between_files(self.key);
             match rotate::rotate(&self.path, self.spec.keep) {
                 Ok(()) => {
                     self.stuck = None;
@@ -330,12 +335,15 @@ impl Sink {
                 }
                 Err(error) => self.stuck = Some((at.mono.plus(RETRY), describe(&error))),
             }
+            if let Some(out) = &self.out {
+                block.in_file(self.key, out.spot());
+            }
         }
         Ok(if size < limit {
             Room::Bytes(usize::try_from(limit - size).unwrap_or(usize::MAX))
         } else if self.stuck.is_some() {
             // It cannot be rotated. Better a file that is too large than output that is lost.
-            Room::Bytes(BLOCK)
+            Room::Bytes(usize::MAX)
         } else {
             let most = limit.saturating_add(LONGEST_LINE).saturating_sub(size).max(1);
             Room::LineEnd(usize::try_from(most).unwrap_or(usize::MAX))
@@ -356,23 +364,11 @@ fn line_end(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1)
 }
 
-/// Reads at most `most` bytes; zero when there is nothing.
-fn read_some(fifo: BorrowedFd<'_>, block: &mut [u8; BLOCK], most: usize) -> io::Result<usize> {
-    let most = most.min(BLOCK);
-    loop {
-        match nix::unistd::read(fifo, &mut block[..most]) {
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => return Ok(0),
-            result => return Ok(result?),
-        }
-    }
-}
-
 /// Takes bytes out of the FIFO for nothing.
-fn discard(fifo: BorrowedFd<'_>, most: usize, pumped: &mut Pumped) -> io::Result<usize> {
-    let n = read_some(fifo, &mut [0; BLOCK], most)?;
-    pumped.dropped += n as u64;
-    Ok(n)
+fn discard(block: &mut Block, fifo: BorrowedFd<'_>, most: usize, pumped: &mut Pumped) -> io::Result<Taken> {
+    let taken = block.discard(fifo, most)?;
+    pumped.dropped += taken.bytes as u64;
+    Ok(taken)
 }
 
 /// The error as its own words, without our runtime's additions.

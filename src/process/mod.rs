@@ -15,6 +15,7 @@ pub mod ports;
 mod procargs;
 pub mod reap;
 pub mod record;
+pub mod shared;
 pub mod signal;
 pub mod socket;
 pub mod spawn;

@@ -7,9 +7,11 @@ use super::service::{self, Service};
 use super::sweep::Job;
 use super::{Runner, Turn};
 use crate::journal;
+use crate::logs::Sink;
 use crate::machine::past::{self, Left, Marked, Past, Takeover};
 use crate::machine::{Input, Phase, ProcessRef, Run, Saved, SavedPhase};
-use crate::model::{Moment, Record, ServiceSpec, Signal, Sweep, UnitName, paths::Paths};
+use crate::model::paths::{Paths, Stream};
+use crate::model::{Moment, Record, ServiceSpec, Signal, Sweep, UnitName};
 use crate::process::lock::Lock;
 use crate::process::table;
 use crate::process::watch::Watch;
@@ -68,6 +70,33 @@ pub(super) fn was_cut_off(saved: &Saved, boot_id: &str) -> bool {
 }
 
 impl Runner {
+    /// What the services that nobody has declared any more were started from; they are the embedded runner's to end.
+    pub(super) fn undeclared(&self, traces: &Traces, declared: &BTreeSet<UnitName>) -> Vec<ServiceSpec> {
+        if !self.options.embedded {
+            return Vec::new();
+        }
+        traces
+            .undeclared(declared, &self.paths)
+            .iter()
+            .filter_map(|name| service::read_spec(&self.paths, name))
+            .collect()
+    }
+
+    /// Writes what a predecessor that was killed had taken out of a pipe and not yet put into the log: before anything else is
+    /// moved, since there is one block for all of us.
+    pub(super) fn recover_output<'a>(&mut self, specs: impl Iterator<Item = &'a ServiceSpec>, now: Moment) {
+        for (spec, stream) in specs.flat_map(|spec| [(spec, Stream::Stdout), (spec, Stream::Stderr)]) {
+            let path = self.paths.log(&spec.name, stream);
+            if !self.block.has_left(&path) {
+                continue;
+            }
+            // Another runner may have the service by now; then it has its log too, and has gone on in it.
+            let Ok(_lock) = Lock::acquire(&self.paths.service_lock(&spec.name)) else { return };
+            Sink::open(&path, &self.paths.log_index(&spec.name, stream), spec.log).recover(&mut self.block, now);
+            return;
+        }
+    }
+
     /// Makes `spec` one of our services and begins it.
     pub(super) fn admit(&mut self, spec: ServiceSpec, traces: &Traces, turn: &mut Turn) {
         let name = spec.name.clone();
@@ -85,6 +114,14 @@ impl Runner {
         }
         self.begin(index, traces, turn);
         self.update_deps(turn);
+    }
+
+    /// A service that is no longer declared but lives: adopted from what it was started from, and ended in order. It is not
+    /// wanted, so that it is not started either should it have ended by now.
+    pub(super) fn end_undeclared(&mut self, spec: ServiceSpec, traces: &Traces, turn: &mut Turn) {
+        let name = spec.name.clone();
+        self.admit(spec, traces, turn);
+        self.retire(&name, turn);
     }
 
     /// Takes the lock and the predecessor's run over, or waits for the lock.
@@ -118,7 +155,7 @@ impl Runner {
         }
         // What its last run had to say, before anything is told of it or comes after it.
         if let Some(service) = self.services[index].as_mut() {
-            service.drain(now);
+            service.drain(&mut self.block, now);
         }
         let left = record.map(|r| Left { saved: r.saved, runner: r.runner, start_seq: r.start_seq });
         let takeover = Takeover::new(&name, left, &traces.past, &self.boot_id);

@@ -41,6 +41,7 @@ use sweep::Sweeper;
 
 use crate::error::{Error, ErrorKind};
 use crate::journal;
+use crate::logs::Block;
 use crate::machine::{Input, SavedPhase};
 use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
 use crate::model::{Exit, Moment, Mono, UnitName};
@@ -85,6 +86,8 @@ pub(crate) struct Runner {
     pids: HashMap<i32, usize>,
     timers: BinaryHeap<Reverse<(Mono, usize, u64)>>,
     journal: journal::Writer,
+    /// Through which all output goes.
+    block: Block,
     synced_by: Option<Mono>,
     look_again: Option<Mono>,
     control: Control,
@@ -147,6 +150,7 @@ impl Runner {
         loop {
             if self.going_down && self.is_down() {
                 self.sync_journal();
+                self.block.remove();
                 self.control.close();
                 return Ok(());
             }
@@ -204,7 +208,7 @@ impl Runner {
         if let Some(service) = self.services.get_mut(index).and_then(Option::as_mut) {
             let look = |service: &Service| (service.dropped(), service.log_trouble().is_some());
             let before = look(service);
-            service.pump(stream, turn.now);
+            service.pump(stream, &mut self.block, turn.now);
             // Output that is lost is seen by those who ask how the service is.
             if look(service) != before {
                 turn.changed.insert(index);
@@ -247,7 +251,7 @@ impl Runner {
         let Some(index) = index else { return };
         self.pids.remove(&pid);
         let Some(service) = self.services[index].as_mut() else { return };
-        service.drain(turn.now);
+        service.drain(&mut self.block, turn.now);
         let run_id = service.machine.run().filter(|run| run.process.pid == pid).map(|run| run.id);
         if let Some(run_id) = run_id {
             self.ended(index, run_id, exit, turn);
@@ -277,7 +281,7 @@ impl Runner {
         if let Some(watch) = service.watch.take() {
             self.poll.remove(&watch);
         }
-        service.drain(turn.now);
+        service.drain(&mut self.block, turn.now);
         if let Some(run_id) = service.machine.run().map(|run| run.id) {
             self.ended(index, run_id, exit, turn);
         }

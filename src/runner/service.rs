@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Look;
 use super::poll::{Poll, Token};
-use crate::logs::{Position, Sink, fifo};
+use crate::logs::{Block, Position, Sink, fifo};
 use crate::machine::{ProcessRef, Saved, ServiceMachine};
 use crate::model::paths::{Paths, Stream};
 use crate::model::{Intent, Moment, Mono, RunView, ServiceSpec, UnitName};
@@ -254,19 +254,19 @@ impl Service {
         }
     }
 
-    /// Moves what one stream has to its log; whether there is more.
-    pub(super) fn pump(&mut self, stream: Stream, now: Moment) {
+    /// Moves what one stream has to its log.
+    pub(super) fn pump(&mut self, stream: Stream, block: &mut Block, now: Moment) {
         if let Some(outputs) = &mut self.streams {
             let output = &mut outputs[stream as usize];
-            output.sink.pump(output.fifo.as_fd(), PUMP_BUDGET, now);
+            output.sink.pump(block, output.fifo.as_fd(), PUMP_BUDGET, now);
         }
     }
 
     /// Moves all that the ended run has written: its FIFOs never show an end of file, since we hold them open ourselves.
-    pub(super) fn drain(&mut self, now: Moment) {
+    pub(super) fn drain(&mut self, block: &mut Block, now: Moment) {
         if let Some(outputs) = &mut self.streams {
             for output in outputs {
-                output.sink.drain(output.fifo.as_fd(), now);
+                output.sink.drain(block, output.fifo.as_fd(), now);
             }
         }
     }

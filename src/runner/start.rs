@@ -10,9 +10,10 @@ use super::environment::Base;
 use super::poll::{Poll, Token};
 use super::sweep::Sweeper;
 use super::upgrade::Note;
-use super::{Options, Runner, Turn, orders, reload, runner_id, service, signals};
+use super::{Options, Runner, Turn, orders, reload, runner_id, signals};
 use crate::error::{Error, ErrorKind};
 use crate::journal;
+use crate::logs::Block;
 use crate::model::paths::Paths;
 use crate::model::{EventType, ServiceSpec, UnitName};
 use crate::process::handover::{self, Received};
@@ -66,6 +67,7 @@ impl Runner {
             .map_err(|e| Error::io("cannot open the control socket", &paths.runner_socket(&id), &e))?;
         let journal = journal::Writer::open(&paths.runners(), &id, &boot_id, now.boot_ns)
             .map_err(|e| Error::io("cannot open the journal in", &paths.runners(), &e))?;
+        let block = Block::open(&state_dir, &id).map_err(|e| internal("there is no memory", e))?;
         let changes = Changes::new().map_err(|e| internal("cannot watch folders", e))?;
         poll.add(&changes, Token::Changes, false).map_err(|e| internal("cannot watch folders", e))?;
         let mut runner = Self {
@@ -81,6 +83,7 @@ impl Runner {
             pids: HashMap::new(),
             timers: BinaryHeap::new(),
             journal,
+            block,
             synced_by: None,
             look_again: None,
             control,
@@ -113,22 +116,14 @@ impl Runner {
         self.record(EventType::RunnerStarted, None, data.as_object().cloned().unwrap_or_default(), &turn);
         let traces = Traces::read(&self.paths);
         let declared: BTreeSet<UnitName> = specs.iter().map(|spec| spec.name.clone()).collect();
+        let undeclared = self.undeclared(&traces, &declared);
+        self.recover_output(specs.iter().chain(&undeclared), turn.now);
         for spec in specs {
             self.admit(spec, &traces, &mut turn);
         }
-        if self.options.embedded {
-            for name in traces.undeclared(&declared, &self.paths) {
-                self.end_undeclared(name, &traces, &mut turn);
-            }
+        for spec in undeclared {
+            self.end_undeclared(spec, &traces, &mut turn);
         }
         self.finish(turn);
-    }
-
-    /// A service that is no longer declared but lives: adopted from what it was started from, and ended in order. It is not
-    /// wanted, so that it is not started either should it have ended by now.
-    fn end_undeclared(&mut self, name: UnitName, traces: &Traces, turn: &mut Turn) {
-        let Some(spec) = service::read_spec(&self.paths, &name) else { return };
-        self.admit(spec, traces, turn);
-        self.retire(&name, turn);
     }
 }

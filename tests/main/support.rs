@@ -252,6 +252,16 @@ impl Env {
         });
     }
 
+    /// Takes away what runners that were killed leave in shared memory for successors, which they will not have.
+    fn forget_blocks(&self) {
+        let locks = std::fs::read_dir(self.state_dir().join("supervisor/runners"));
+        let id = |file: std::fs::DirEntry| Some(file.file_name().to_str()?.strip_suffix(".lock")?.to_owned());
+        let ids = locks.into_iter().flatten().flatten().filter_map(id);
+        for id in ids.chain([supervisor::model::paths::EMBEDDED_RUNNER.to_owned()]) {
+            supervisor::logs::Block::open(&self.state_dir(), &id).unwrap().remove();
+        }
+    }
+
     /// Main processes that the adoption records name: where the environment of /bin/sh cannot be seen (macOS), they are
     /// found so.
     fn recorded_leaders(&self) -> Vec<i32> {
@@ -276,6 +286,7 @@ impl Drop for Env {
             eprintln!("--- what was said in {}:\n{}", self.dir.display(), self.terminal());
         }
         self.end_everything();
+        self.forget_blocks();
     }
 }
 
