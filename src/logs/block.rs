@@ -165,9 +165,7 @@ impl Block {
         self.empty();
         self.rest = 0..most;
         self.note(log, Some(spot), false);
-        self.reached();
         let taken = self.fill(fifo, most);
-        self.reached();
         self.rest = 0..taken.as_ref().map_or(0, |taken| taken.bytes);
         if self.rest.is_empty() {
             self.clear();
@@ -206,13 +204,11 @@ impl Block {
     /// The rest is in no file and goes to the next one: the log is about to be rotated.
     pub(super) fn between_files(&mut self, log: u64) {
         self.note(log, None, true);
-        self.reached();
     }
 
     /// The rest goes to `spot`.
     pub(super) fn in_file(&mut self, log: u64, spot: Spot) {
         self.note(log, Some(spot), true);
-        self.reached();
     }
 
     /// Nothing is in hand any more.
@@ -228,6 +224,7 @@ impl Block {
         // It also has the pages at hand, so that none of them is missing in the middle of a read.
         self.shared.parts().1[..dirty].fill(EMPTY);
         compiler_fence(Ordering::SeqCst);
+        self.reached();
     }
 
     fn fill(&mut self, fifo: BorrowedFd<'_>, most: usize) -> io::Result<Taken> {
@@ -244,6 +241,7 @@ impl Block {
             self.window = (self.window * 4).min(SIZE);
             self.dirty = self.window;
         }
+        self.reached();
         Ok(Taken { bytes: n, all: n == most })
     }
 
@@ -258,10 +256,10 @@ impl Block {
         words[CHOICE_AT].store(next as u64 + 1, Ordering::Release);
         // A system call comes next or has just been: neither the compiler nor we move anything across it.
         compiler_fence(Ordering::SeqCst);
+        self.reached();
     }
 
-    /// A point at which a test may have us die. One is enough after each thing that a successor could see.
-    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "for tests only"))]
+    /// A point at which a test may have us die: after each thing that a successor could see.
     fn reached(&mut self) {
         #[cfg(test)]
         self.fuse.burn();

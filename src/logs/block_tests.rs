@@ -59,9 +59,17 @@ fn of_two_headings_the_one_that_was_finished_counts() {
     let first = Heading { log, spot: Some(SPOT), bytes: 10..20, taken: true };
     assert_eq!(block.left(log), Some(first.clone()));
     assert!(block.has_left(Path::new("/other/way/x.log")) && !block.has_left(Path::new("/logs/y.log")));
-    // Killed in the middle of the next one: it is in the place that does not count.
-    let unused = PLACES_AT[1 - usize::from(block.shared.parts().0[CHOICE_AT].load(Ordering::Relaxed) == 2)];
-    block.shared.parts().0[unused..unused + 7].iter().for_each(|word| word.store(99, Ordering::Relaxed));
+    // A second one is written beside it, so that it counts as long as the second is not finished.
+    let chosen = |block: &mut Block| block.shared.parts().0[CHOICE_AT].load(Ordering::Relaxed);
+    let place = PLACES_AT[usize::try_from(chosen(&mut block)).unwrap() - 1];
+    let words = |block: &mut Block| {
+        block.shared.parts().0[place..place + 7].iter().map(|w| w.load(Ordering::Relaxed)).collect()
+    };
+    let (choice, before): (u64, Vec<u64>) = (chosen(&mut block), words(&mut block));
+    block.go_on_with(log, 12..20, None);
+    assert_eq!(words(&mut block), before);
+    assert_eq!(block.left(log), Some(Heading { log, spot: None, bytes: 12..20, taken: true }));
+    block.shared.parts().0[CHOICE_AT].store(choice, Ordering::Relaxed);
     assert_eq!(block.left(log), Some(first));
     block.go_on_with(log, 15..20, None);
     assert_eq!(block.left(log), Some(Heading { log, spot: None, bytes: 15..20, taken: true }));
@@ -73,7 +81,13 @@ fn of_two_headings_the_one_that_was_finished_counts() {
 fn nonsense_is_nothing() {
     let mut block = Block::private().unwrap();
     let log = key(Path::new("x.log"));
-    for (choice, bytes) in [(3, 0..1), (u64::MAX, 0..1), (1, 0..SIZE + 1), (1, 5..4), (1, usize::MAX - 1..usize::MAX)] {
+    for (choice, bytes) in [
+        (3, 0..1),
+        (u64::MAX, 0..1),
+        (1, 0..SIZE + 1),
+        (1, Range { start: 5, end: 4 }),
+        (1, usize::MAX - 1..usize::MAX),
+    ] {
         block.go_on_with(log, bytes, None);
         block.shared.parts().0[CHOICE_AT].store(choice, Ordering::Relaxed);
         block.shared.parts().0[PLACES_AT[0]].store(log, Ordering::Relaxed);
@@ -100,14 +114,14 @@ fn what_was_read_is_found_whatever_was_there_before() {
         writer.write_all(&text).unwrap();
         let mut seen = Vec::new();
         while seen.len() < n {
-            // The first point is before the read, the second after it and before anything is said of it.
-            for points in [0, 1] {
+            // The third point is after the read and before anything is said of it.
+            for points in [0, 1, 2] {
                 block.fuse.points = Some(points);
                 let take = std::panic::AssertUnwindSafe(|| block.take(reader.as_fd(), SIZE, log, SPOT));
                 assert!(std::panic::catch_unwind(take).is_err_and(|cause| cause.is::<Killed>()));
                 let window_before = block.window;
                 let left = block.left(log);
-                if points == 0 {
+                if points < 2 {
                     assert_eq!(left, None, "nothing was read yet");
                     continue;
                 }

@@ -90,7 +90,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         3 => prop::collection::vec(0_usize..60, 1..12).prop_map(Act::Write),
         3 => prop_oneof![1_usize..40, Just(4096)].prop_map(Act::Pump),
-        2 => (0_usize..24, prop_oneof![1_usize..50, Just(usize::MAX)], 0_usize..4, prop::option::of(0_usize..6)).prop_map(
+        2 => (0_usize..32, prop_oneof![1_usize..50, Just(usize::MAX)], 0_usize..4, prop::option::of(0_usize..8)).prop_map(
             |(point, write_most, rotation, again)| Act::Kill { point, write_most, rotation, again }
         ),
     ]
@@ -215,6 +215,73 @@ fn a_killed_runner_loses_not_one_byte() {
     let recovered = fs::read(folder.join("recovered")).map_or(0, |marks| marks.len());
     eprintln!("{recovered} of {ROUNDS} successors found something in the block");
     assert!(recovered > 0);
+}
+
+#[test]
+fn what_a_killed_one_had_in_hand_goes_to_its_own_file_only() {
+    type Meanwhile = fn(&Path);
+    let cases: [(&str, Meanwhile, &str); 5] = [
+        ("nothing", |_| {}, "one\ntwo\n"),
+        ("the log was taken away", |log| fs::remove_file(log).unwrap(), ""),
+        (
+            "it was moved and another one is there",
+            |log| {
+                // The same size, which only the file itself tells apart.
+                fs::rename(log, log.with_extension("mine")).unwrap();
+                fs::write(log, "six\n").unwrap();
+            },
+            "six\n",
+        ),
+        ("it was emptied", |log| fs::write(log, "").unwrap(), ""),
+        (
+            "it was added to",
+            |log| File::options().append(true).open(log).unwrap().write_all(b"long\n").unwrap(),
+            "one\nlong\n",
+        ),
+    ];
+    for (what, meanwhile, expected) in cases {
+        let mut bench = Bench::new();
+        let mut sink = bench.sink(10_000, 3);
+        bench.through(&mut sink, "one\n");
+        bench.write("two\n");
+        // Emptied, noted, read.
+        bench.block.fuse.points = Some(2);
+        let pump = AssertUnwindSafe(|| bench.pump(&mut sink, at(0)));
+        assert!(catch_unwind(pump).is_err_and(|cause| cause.is::<Killed>()));
+        meanwhile(&bench.log());
+        bench.block.reborn();
+        let mut other = Sink::open(&bench.folder.path().join("logs/y.log"), &bench.folder.path().join("y"), sink.spec);
+        assert_eq!(other.recover(&mut bench.block, at(0)), Pumped::default(), "another log's");
+        for _ in 0..2 {
+            let mut successor = bench.sink(10_000, 3);
+            successor.recover(&mut bench.block, at(0));
+            assert_eq!(
+                (fs::read_to_string(bench.log()).unwrap().as_str(), successor.dropped()),
+                (expected, 0),
+                "{what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_written_by_a_successor_either_is_counted() {
+    let mut bench = Bench::new();
+    let mut sink = bench.sink(1, 3);
+    bench.through(&mut sink, "one\n");
+    bench.write("two\n");
+    // Emptied, noted, read, noted, and once more as the file is full: it is to be rotated.
+    bench.block.fuse.points = Some(4);
+    let pump = AssertUnwindSafe(|| bench.pump(&mut sink, at(0)));
+    assert!(catch_unwind(pump).is_err_and(|cause| cause.is::<Killed>()));
+    assert!(bench.block.died_between_files());
+    bench.block.reborn();
+    let folder = bench.log().parent().unwrap().to_path_buf();
+    fs::rename(&folder, folder.with_extension("away")).unwrap();
+    fs::write(&folder, "a file where the folder should be").unwrap();
+    let mut successor = bench.sink(1, 3);
+    assert_eq!(successor.recover(&mut bench.block, at(0)), Pumped { moved: 0, dropped: 4, more: false });
+    assert!(successor.dropped() == 4 && successor.trouble().unwrap().contains("4 bytes of output lost"));
 }
 
 #[test]
