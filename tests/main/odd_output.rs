@@ -3,6 +3,8 @@
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
+
 use super::support::{Env, wait_for};
 use super::tools::*;
 
@@ -47,6 +49,38 @@ fn a_flood_on_both_streams_stays_bounded_and_whole_and_starves_nobody() {
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "a line is missing between two files");
     }
     assert_eq!(ok(&env, &["logs", "flood", "-n", "3"]).lines().count(), 3);
+    assert_eq!(env.service("flood")["log_dropped"], 0);
+}
+
+#[test]
+fn runners_killed_in_the_middle_of_a_flood_lose_and_double_no_line() {
+    const ROUNDS: u64 = 4;
+    const LINES: u64 = 1_500_000;
+    // A round of the flood after each file `go-N`.
+    let flood = format!(
+        "n=0; while :; do until test -e $HOME/go-$n; do sleep 0.02; done; \
+         seq $((n*{LINES}+1)) $(((n+1)*{LINES})); n=$((n+1)); done"
+    );
+    let env = Env::new(&service("flood", &flood, "log = { max_size = \"1MiB\", keep = 900 }"));
+    env.start_daemon();
+    main_pid(&env, "flood");
+    let size =
+        || log_files(&env, "flood-stdout.log").iter().filter_map(|f| f.metadata().ok()).map(|d| d.len()).sum::<u64>();
+    for round in 0..ROUNDS {
+        let runner = wait_for("a runner", || env.runner_pid());
+        let before = size();
+        std::fs::write(home(&env, &format!("go-{round}")), "").unwrap();
+        wait_for("some of the flood", || (size() > before + (1 << 20)).then_some(()));
+        end(runner, Signal::SIGKILL);
+        wait_dead(runner);
+        let sum = |to: u64| (1..=to).map(|n| u64::from(n.ilog10()) + 2).sum::<u64>();
+        let expected = sum((round + 1) * LINES);
+        wait_for("the rest of the flood", || (size() >= expected).then_some(()));
+        assert_eq!(size(), expected, "after {} rounds", round + 1);
+    }
+    let files = log_files(&env, "flood-stdout.log");
+    let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    assert!(text.lines().zip(1_u64..).all(|(line, n)| line.parse() == Ok(n)), "a line is missing, cut, twice or late");
     assert_eq!(env.service("flood")["log_dropped"], 0);
 }
 
