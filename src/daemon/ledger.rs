@@ -228,6 +228,8 @@ impl Keeper {
                 return Ok(());
             };
             let Some(ledger) = &mut self.ledger else { return Ok(()) };
+            // A disk that cannot sync keeps nothing from being told.
+            let _ = reader.sync();
             self.since_prune += ledger.ingest(id, unsaved)?;
             let (boot_id, seq) = (last.boot_id.clone(), last.seq);
             // What is still there is dropped at the next chance.

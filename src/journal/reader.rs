@@ -83,6 +83,15 @@ impl Reader {
         }
     }
 
+    /// Makes what was read safe against a loss of power (fdatasync; `F_FULLFSYNC` on macOS), so that nothing is taken into the
+    /// ledger that could be missing here later: its runner would put those ends on record a second time.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn sync(&self) -> io::Result<()> {
+        self.source.as_ref().map_or(Ok(()), |source| source.file.sync_data())
+    }
+
     /// How many lines were no records (garbage, half lines in closed segments, newer forms) and were passed over.
     pub fn skipped(&self) -> u64 {
         self.skipped
@@ -96,8 +105,13 @@ impl Reader {
     pub fn drop_acked(&mut self, boot_id: &str, seq: u64) -> io::Result<usize> {
         let Some(boot) = self.boots.iter().position(|known| known == boot_id) else { return Ok(0) };
         let mut removed = 0;
+        // The newest stays until a line after it was read (and synced by the caller): a journal that lost its only lines with
+        // the power would count its seqs anew, below those that were taken in.
+        let kept = usize::from(self.source.as_ref().is_none_or(|source| source.offset == 0));
         // Only what this reader itself has read to the end is removed: a number alone could belong to another history.
-        while let Some(oldest) = self.done.first() {
+        while self.done.len() > kept
+            && let Some(oldest) = self.done.first()
+        {
             if oldest.last.is_some_and(|last| last > (boot, seq)) {
                 break;
             }
@@ -208,6 +222,10 @@ impl Reader {
     }
 
     fn finish(&mut self, source: &Source) -> io::Result<()> {
+        if source.number.is_none() {
+            // What was read of it as the current one is not reached by `sync` any more.
+            source.file.sync_data()?;
+        }
         let number = match source.number {
             Some(number) => Some(number),
             None => self.number_of(source.id)?,

@@ -54,6 +54,24 @@ fn only_what_was_read_and_acknowledged_is_removed() {
     assert_eq!(numbers(&reader.read_new(9).unwrap()), [12]);
 }
 
+/// The current segment may lose all it has with the power; without any line the seqs would begin anew.
+#[test]
+fn the_newest_old_segment_stays_until_a_line_after_it_was_read() {
+    let dir = dir();
+    let mut writer = Writer::open(dir.path(), "gateway", BOOT, AWAKE).unwrap();
+    let first = put(&mut writer, 1);
+    fs::rename(current(dir.path()), dir.path().join(format!("gateway.journal.{first:020}"))).unwrap();
+    let mut reader = Reader::open(dir.path(), "gateway").unwrap();
+    assert_eq!(reader.read_new(9).unwrap().len(), 1);
+    reader.sync().unwrap();
+    assert_eq!(reader.drop_acked(BOOT, first).unwrap(), 0);
+    let second = put(&mut writer, 2);
+    assert_eq!(reader.read_new(9).unwrap().len(), 1);
+    reader.sync().unwrap();
+    assert_eq!(reader.drop_acked(BOOT, second).unwrap(), 1);
+    assert!(second > first);
+}
+
 #[test]
 fn segments_of_an_older_boot_go_once_a_newer_one_is_acknowledged() {
     let dir = dir();
