@@ -36,8 +36,8 @@ impl ServiceMachine {
                 self.backoff.started(step.at.mono, automatic);
                 let end = match fate {
                     Fate::Recorded(end) => self.recall(end, same_boot, step),
-                    Fate::Fine => self.miss(false, step),
-                    Fate::Gone { start_recorded } => self.miss(start_recorded, step),
+                    Fate::Fine => self.miss_last(false, step),
+                    Fate::Gone { start_recorded } => self.miss_last(start_recorded, step),
                 };
                 return self.go_on(end, same_boot, step);
             }
@@ -62,14 +62,16 @@ impl ServiceMachine {
         let end = match fate {
             Fate::Fine => return self.take_over(stopping, alive, step),
             Fate::Recorded(end) => {
-                step.effects.extend(old.map(|run| Effect::Sweep { run_id: run.id, process: run.process }));
+                self.sweep(old.filter(|_| same_boot), step);
                 Some(self.recall(end, same_boot, step))
             }
             Fate::Gone { start_recorded } => old.map(|run| {
                 if !start_recorded {
                     step.record(EventType::ServiceStart, records::start(&run));
                 }
-                (self.lose(&run, stopping.map(|(cause, _)| cause), step), Exit::Unknown)
+                let class = self.lose(&run, stopping.map(|(cause, _)| cause), step);
+                self.sweep(same_boot.then_some(run), step);
+                (class, Exit::Unknown)
             }),
         };
         if let Some(found) = alive {
@@ -102,10 +104,16 @@ impl ServiceMachine {
 
     /// A run that was about to be started when its runner died and of which nothing is there: it may have lived for a moment.
     /// It is put on record as one that did, without what nobody can know.
-    fn miss(&mut self, start_recorded: bool, step: &mut Step) -> (ExitClass, Exit) {
+    fn miss_last(&mut self, start_recorded: bool, step: &mut Step) -> (ExitClass, Exit) {
+        self.miss(self.run_id, start_recorded, step);
+        self.last_exit = Some(LastExit::new(ExitClass::Lost, Exit::Unknown, step.at.wall_ms));
+        (ExitClass::Lost, Exit::Unknown)
+    }
+
+    /// The records of a run of which nothing but its number is known.
+    pub(super) fn miss(&self, id: u64, start_recorded: bool, step: &mut Step) {
         let nobody = ProcessRef { pid: 0, start: 0 };
-        let run =
-            Run { id: self.run_id, process: nobody, started: step.at, attempt: self.backoff.attempts, adopted: false };
+        let run = Run { id, process: nobody, started: step.at, attempt: self.backoff.attempts, adopted: false };
         let unknown = |mut data: Map<String, Value>| {
             for key in ["pid", "uptime_ms", "started_ms"] {
                 data.entry(key).and_modify(|value| *value = Value::Null);
@@ -119,8 +127,6 @@ impl ServiceMachine {
         }
         let end = End { run: &run, exit: Exit::Unknown, class, cause: None, killed: false };
         step.record(EventType::of_end(class), unknown(records::end(&end, step.at)));
-        self.last_exit = Some(LastExit::new(class, Exit::Unknown, step.at.wall_ms));
-        (class, Exit::Unknown)
     }
 
     fn take_over(&mut self, stopping: Option<(StopCause, Then)>, alive: Option<Found>, step: &mut Step) {
@@ -164,8 +170,12 @@ impl ServiceMachine {
             data,
             with_tail: class != ExitClass::Requested,
         });
-        step.effects.push(Effect::Sweep { run_id: run.id, process: run.process });
         class
+    }
+
+    /// What a run of this boot has left behind; a pid of another boot is somebody else's now.
+    fn sweep(&self, run: Option<Run>, step: &mut Step) {
+        step.effects.extend(run.map(|run| Effect::Sweep { run_id: run.id, process: run.process }));
     }
 
     /// A stop that is under way ends by when one that begins now would: whoever asks last may have less time.

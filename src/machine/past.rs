@@ -3,6 +3,7 @@
 //! decided here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -23,6 +24,51 @@ pub struct Past {
 struct Recorded {
     start: u64,
     end: Option<(u64, RecordedEnd)>,
+}
+
+impl Recorded {
+    /// The last run that the journals speak of; 0 for none.
+    fn last(&self) -> u64 {
+        self.start.max(self.end.map_or(0, |(run, _)| run))
+    }
+
+    /// A record that is older than the journals (the power went before the disk had the newer one, or the disk was full)
+    /// knows nothing of the last run: that one was about to be started when this one was true, and its number is taken.
+    fn catch_up(&self, left: Option<Left>) -> Option<Left> {
+        match left {
+            Some(mut left) if left.saved.run_id < self.last() => {
+                if left.saved.run_id + 1 == self.last() && matches!(left.saved.phase, SavedPhase::Spawning { .. }) {
+                    return Some(left);
+                }
+                left.saved.run_id = self.last() - 1;
+                left.saved.phase = SavedPhase::Spawning { automatic: true };
+                Some(left)
+            }
+            left => left,
+        }
+    }
+
+    /// Whether the start of the record's last run is in the journals, or was.
+    fn has_start(&self, left: &Left, past: &Past) -> bool {
+        let run = left.saved.run_id;
+        let about = matches!(left.saved.phase, SavedPhase::Spawning { .. });
+        !about && (self.start >= run || past.has_dropped(&left.runner, left.start_seq))
+    }
+
+    /// A record of another boot that is newer than the journals speaks of runs whose lines went with the power: how those ended
+    /// nothing says any more. (A death of processes alone takes no line away.)
+    fn missed(&self, left: &Left, past: &Past, boot_id: &str) -> RangeInclusive<u64> {
+        let saved = &left.saved;
+        let closed = if saved.run().is_some() { saved.run_id.saturating_sub(1) } else { saved.run_id };
+        let last_end = self.end.map_or(0, |(run, _)| run);
+        if saved.boot_id == boot_id || closed <= last_end || past.has_dropped(&left.runner, left.end_seq) {
+            return RangeInclusive::new(1, 0);
+        }
+        // Without any line of the service here the earlier ones were taken in and dropped.
+        let known = self.start > 0 || last_end > 0;
+        let from = if known { self.start.max(last_end + 1) } else { closed };
+        from..=closed
+    }
 }
 
 impl Past {
@@ -104,8 +150,10 @@ pub struct Takeover {
     saved: Option<Saved>,
     same_boot: bool,
     recorded: Recorded,
-    /// Whether the start of the run in `saved` is in the journals, or was.
+    /// Whether the start of the last run in the record is in the journals, or was.
     told: bool,
+    /// Runs whose ends went with the power.
+    missed: RangeInclusive<u64>,
 }
 
 /// The predecessor's adoption record.
@@ -117,19 +165,28 @@ pub struct Left {
     pub runner: String,
     /// The least seq that the start of its run can have there.
     pub start_seq: u64,
+    /// The same for the end of its last run; 0 when it is there for sure.
+    pub end_seq: u64,
 }
 
 impl Takeover {
     /// Of the service `name`, in this boot of the machine.
     pub fn new(name: &UnitName, left: Option<Left>, past: &Past, boot_id: &str) -> Self {
         let recorded = past.services.get(name).copied().unwrap_or_default();
-        let told = left.as_ref().is_some_and(|left| {
-            let run = left.saved.run();
-            run.is_some_and(|run| recorded.start >= run.id || past.has_dropped(&left.runner, left.start_seq))
-        });
+        let older = left.as_ref().is_some_and(|left| left.saved.run_id < recorded.last());
+        let left = recorded.catch_up(left);
+        let told = left.as_ref().is_some_and(|left| recorded.has_start(left, past));
+        let missed =
+            left.as_ref().filter(|_| !older).map_or(RangeInclusive::new(1, 0), |l| recorded.missed(l, past, boot_id));
         let saved = left.map(|left| left.saved);
         let same_boot = saved.as_ref().is_some_and(|saved| saved.boot_id == boot_id);
-        Self { saved, same_boot, recorded, told }
+        Self { saved, same_boot, recorded, told, missed }
+    }
+
+    /// What the machine is told before it begins.
+    pub fn missed(&self) -> Vec<Input> {
+        let input = |run_id| Input::Missed { run_id, start_recorded: run_id <= self.recorded.start };
+        self.missed.clone().map(input).collect()
     }
 
     /// The runs that may live, to be watched in this order until one can be: the one in the record, and a later one that its

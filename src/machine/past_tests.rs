@@ -43,7 +43,7 @@ fn left(run_id: u64, phase: SavedPhase, start_seq: u64) -> Option<Left> {
     let (v, mut backoff) = (Saved::VERSION, Backoff::default());
     backoff.attempts = 4;
     let saved = Saved { v, boot_id: "b".into(), run_id, phase, backoff, last_exit: None };
-    Some(Left { saved, runner: "s".into(), start_seq })
+    Some(Left { saved, runner: "s".into(), start_seq, end_seq: 0 })
 }
 
 fn up(id: u64, start_seq: u64) -> Option<Left> {
@@ -147,4 +147,43 @@ fn a_run_that_was_about_to_be_started_is_the_one_after_the_last() {
     assert!(matches!(fate(about(), &past(&journal), None), Fate::Recorded(end) if end.exit == Exit::Code(1)));
     let journal = [start(1, 7), end(2, 7, "crash", json!({ "exit_code": 1 }))];
     assert_eq!(fate(about(), &past(&journal), None), Fate::Gone { start_recorded: false }, "that end was acted upon");
+}
+
+fn begins(left: Option<Left>, past: &Past, boot_id: &str) -> (Vec<Input>, u64, SavedPhase, Fate) {
+    let takeover = Takeover::new(&name(), left, past, boot_id);
+    let missed = takeover.missed();
+    match takeover.begin(None) {
+        Input::Begin { saved: Some(saved), fate, .. } => (missed, saved.run_id, saved.phase, fate),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_record_that_is_older_than_the_journals_does_not_give_a_number_twice() {
+    let about = || SavedPhase::Spawning { automatic: true };
+    let journal = [start(3, 7), end(4, 7, "crash", json!({})), start(5, 8)];
+    for boot_id in ["b", "c"] {
+        let (missed, run_id, phase, fate) = begins(left(6, SavedPhase::Down, 2), &past(&journal), boot_id);
+        assert_eq!((missed, run_id, phase, fate), (Vec::new(), 7, about(), Fate::Gone { start_recorded: true }));
+    }
+    let (_, run_id, _, fate) = begins(left(6, SavedPhase::Down, 2), &past(&journal[..2]), "c");
+    assert_eq!(run_id, 6);
+    assert!(matches!(fate, Fate::Recorded(_)));
+}
+
+#[test]
+fn a_record_that_is_newer_than_the_journals_speaks_of_runs_that_went_with_the_power() {
+    let newer = |run_id, phase| left(run_id, phase, 9).map(|left| Left { end_seq: 9, ..left });
+    let missed = |run_id, start_recorded| Input::Missed { run_id, start_recorded };
+    let journal = past(&[start(3, 7), end(4, 7, "crash", json!({})), start(5, 8)]);
+    let (lost, run_id, ..) = begins(newer(9, SavedPhase::Down), &journal, "c");
+    assert_eq!((lost, run_id), (vec![missed(8, true), missed(9, false)], 9));
+    assert_eq!(begins(newer(9, SavedPhase::Down), &journal, "b").0, [], "a death of processes takes no line away");
+    // The run that is open in the record is what `Begin` is about.
+    let (lost, _, _, fate) = begins(newer(9, SavedPhase::Up(run(9))), &journal, "c");
+    assert_eq!((lost, fate), (vec![missed(8, true)], Fate::Gone { start_recorded: false }));
+    // Its end was at 9 or later, and the journal begins at 12: it was taken in and dropped.
+    assert_eq!(begins(newer(9, SavedPhase::Down), &past(&[start(12, 4)]), "c").0, []);
+    // Of a service without any line only the last run is in question.
+    assert_eq!(begins(newer(9, SavedPhase::Down), &past(&[]), "c").0, [missed(9, false)]);
 }

@@ -82,6 +82,7 @@ impl ServiceMachine {
                     && alive.is_some_and(|found| saved.as_ref().is_some_and(|s| s.run_id == found.run.id));
                 self.begin(saved.map(|saved| *saved), fate, alive, same_boot, &mut step);
             }
+            Input::Missed { run_id, start_recorded } => self.miss(run_id, start_recorded, &mut step),
             Input::LockedOut { owner } => self.enter(Phase::LockedOut { owner }, &mut step),
             Input::Order { verb, by, cause } => self.order(verb, by, cause, &mut step),
             Input::Deps { ready, patience } => {

@@ -143,6 +143,13 @@ pub enum Input {
         /// Whether the record was written in this boot of the machine.
         same_boot: bool,
     },
+    /// Before `Begin`: a run of an earlier boot of the machine whose end went with the power before it was on the disk.
+    Missed {
+        /// Its number.
+        run_id: u64,
+        /// Whether its start is in the journal.
+        start_recorded: bool,
+    },
     /// The service's lock is held by another runner.
     LockedOut {
         /// Which process, if it could be read.

@@ -157,8 +157,19 @@ impl Runner {
         if let Some(service) = self.services[index].as_mut() {
             service.drain(&mut self.block, now);
         }
-        let left = record.map(|r| Left { saved: r.saved, runner: r.runner, start_seq: r.start_seq });
+        if let Some((service, record)) =
+            self.services[index].as_mut().zip(record.as_ref().filter(|r| r.runner == self.id))
+        {
+            (service.start_seq, service.end_seq) = (record.start_seq, record.end_seq);
+        }
+        let left = record.map(|r| {
+            let (start_seq, end_seq) = (r.start_seq, r.end_seq);
+            Left { saved: r.saved, runner: r.runner, start_seq, end_seq }
+        });
         let takeover = Takeover::new(&name, left, &traces.past, &self.boot_id);
+        for missed in takeover.missed() {
+            self.drive(index, missed, turn);
+        }
         let marked = traces.of(&name);
         let candidates = takeover.candidates(marked, |start| started(start, now));
         let alive = candidates.into_iter().find(|found| self.watched(index, &found.run));

@@ -58,6 +58,12 @@ impl Runner {
                     let tail = service.tail(TAIL);
                     add_tail(&mut data, tail);
                 }
+                let seq = self.journal.next_seq();
+                match event {
+                    EventType::ServiceStart => service.start_seq = seq,
+                    event if event.is_run_end() => service.end_seq = seq,
+                    _ => {}
+                }
                 let name = service.name().clone();
                 self.record(event, Some(&name), data, turn);
             }
@@ -172,7 +178,12 @@ impl Runner {
         self.journal.retry();
         // A disk that cannot sync shows in the journal's own trouble.
         let _ = self.journal.sync();
-        let waits = self.journal.pending() > 0;
+        // What could not be written is tried again: a record that stays behind does not know the run that lives.
+        for index in 0..self.services.len() {
+            self.persist(index);
+        }
+        let behind = |s: &super::Service| s.lock.is_some() && s.saved_epoch != s.machine.epoch();
+        let waits = self.journal.pending() > 0 || self.services.iter().flatten().any(behind);
         self.synced_by = waits.then(|| clock::now().mono.plus(SYNC_WITHIN));
     }
 
@@ -189,6 +200,7 @@ impl Runner {
             }
             Err(e) => {
                 let what = format!("the record of {} could not be written: {e}", service.name());
+                self.synced_by.get_or_insert(clock::now().mono.plus(SYNC_WITHIN));
                 self.trouble(what);
             }
         }

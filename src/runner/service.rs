@@ -45,6 +45,8 @@ pub(super) struct Service {
     pub(super) saved_epoch: u64,
     /// The least seq that the start of the current run can have in the journal; 0 when it is there for sure.
     pub(super) start_seq: u64,
+    /// The same for the end of the last run.
+    pub(super) end_seq: u64,
     /// The epoch that the timer was armed for.
     pub(super) armed_epoch: u64,
     /// Whether it is to be forgotten once it is idle.
@@ -59,6 +61,7 @@ pub(super) struct ServiceNote {
     machine: ServiceMachine,
     began: [Position; 2],
     start_seq: u64,
+    end_seq: u64,
     spec_saved: bool,
     retiring: bool,
     unprepared: bool,
@@ -85,12 +88,15 @@ pub(super) struct Adoption {
     fifos: [u64; 2],
     /// Where the run's output begins in the two logs.
     began: [Position; 2],
-    /// Whose journal `start_seq` is about.
+    /// Whose journal `start_seq` and `end_seq` are about.
     #[serde(default)]
     pub(super) runner: String,
     /// As in [`Service`]: what is older than the journal's oldest line was taken in and dropped.
     #[serde(default)]
     pub(super) start_seq: u64,
+    /// The same for the end of the last run.
+    #[serde(default)]
+    pub(super) end_seq: u64,
 }
 
 impl Service {
@@ -110,6 +116,7 @@ impl Service {
             unprepared: false,
             saved_epoch: 0,
             start_seq: 0,
+            end_seq: 0,
             armed_epoch: 0,
             retiring: false,
             spec_saved: false,
@@ -143,6 +150,7 @@ impl Service {
             machine: self.machine.clone(),
             began: self.began(),
             start_seq: self.start_seq,
+            end_seq: self.end_seq,
             spec_saved: self.spec_saved,
             retiring: self.retiring,
             unprepared: self.unprepared,
@@ -184,6 +192,7 @@ impl Service {
         service.port_owner = note.port_owner.and_then(|owner| Watch::open(owner.pid, owner.start).ok());
         service.saved_epoch = service.machine.epoch();
         service.start_seq = note.start_seq;
+        service.end_seq = note.end_seq;
         service.spec_saved = note.spec_saved;
         service.retiring = note.retiring;
         service.unprepared = note.unprepared;
@@ -324,13 +333,8 @@ impl Service {
     pub(super) fn persist(&mut self, paths: &Paths, boot_id: &str, runner: &str) -> io::Result<()> {
         let saved = self.machine.save(boot_id);
         let runs = saved.run().is_some();
-        let record = Adoption {
-            saved,
-            fifos: self.fifo_inodes(),
-            began: self.began(),
-            runner: runner.into(),
-            start_seq: self.start_seq,
-        };
+        let (fifos, start_seq, end_seq) = (self.fifo_inodes(), self.start_seq, self.end_seq);
+        let record = Adoption { saved, fifos, began: self.began(), runner: runner.into(), start_seq, end_seq };
         self.adoption.write(&serde_json::to_vec(&record)?)?;
         self.saved_epoch = self.machine.epoch();
         if !self.spec_saved && runs {
