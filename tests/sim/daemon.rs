@@ -1,0 +1,193 @@
+//! The daemon: takes journals into the ledger (mirrors src/daemon/ledger.rs `try_take_in` and `take_in_one`), and asks how
+//! services are through the real `MonitorMachine` (mirrors src/daemon/monitors.rs). It can be killed between reading,
+//! committing and acknowledging.
+
+use std::collections::BTreeMap;
+
+use supervisor::journal;
+use supervisor::machine::{Act, MonitorMachine, ProbeOutcome, Seen};
+use supervisor::model::{Fraction, Mono, Record, RunView};
+use supervisor::store::Ledger;
+
+use crate::clock::SECOND;
+use crate::kernel::{INIT, Manners};
+use crate::world::{Actor, Dead, Event, World};
+
+/// Once a run has answered so often nothing is asked until something happens: an answer of a service that is well teaches
+/// nothing, and there are three million of them in a year.
+const ASKED: u32 = 3;
+
+/// The database, in memory: the same rule as `store::Ledger`.
+#[derive(Debug, Default)]
+pub struct Rows {
+    positions: BTreeMap<(String, String), u64>,
+}
+
+impl Rows {
+    fn take(&mut self, runner: &str, record: &Record) -> bool {
+        let position = self.positions.entry((runner.into(), record.boot_id.clone())).or_default();
+        let new = record.seq > *position;
+        *position = record.seq.max(*position);
+        new
+    }
+}
+
+pub struct Daemon {
+    pub pid: i32,
+    monitors: Vec<(MonitorMachine, u32)>,
+    /// Something was journaled, or the database is well again.
+    pub look: bool,
+    /// Numbers of the next lines to be read.
+    read: BTreeMap<String, usize>,
+    unsaved: BTreeMap<String, Vec<Record>>,
+    ledger: Option<Ledger>,
+    readers: BTreeMap<String, journal::Reader>,
+}
+
+impl Daemon {
+    pub fn start(w: &mut World) -> Self {
+        let token = w.clock.token();
+        let pid = w.kernel.spawn(INIT, None, None, token, Manners { ends_within: None, exits: true });
+        w.say("manager", || format!("starts the daemon as pid {pid}"));
+        Self {
+            pid,
+            monitors: w.plan.services.iter().map(|s| (MonitorMachine::new(s.health.clone()), 0)).collect(),
+            look: true,
+            read: BTreeMap::new(),
+            unsaved: BTreeMap::new(),
+            ledger: None,
+            readers: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what is journaled.
+    pub fn take_in(&mut self, w: &mut World, rows: &mut Rows) -> Result<(), Dead> {
+        self.look = false;
+        if w.database_ill {
+            // As after an error: what was read is read again.
+            (self.ledger, self.look) = (None, false);
+            self.read.clear();
+            self.unsaved.clear();
+            self.readers.clear();
+            return Ok(());
+        }
+        if w.disk.real.is_some() { self.take_in_files(w) } else { self.take_in_memory(w, rows) }
+    }
+
+    fn take_in_memory(&mut self, w: &mut World, rows: &mut Rows) -> Result<(), Dead> {
+        let ids: Vec<String> = w.disk.journals.keys().cloned().collect();
+        for id in ids {
+            w.op(Actor::Daemon)?;
+            let Some(lines) = w.disk.journals.get(&id) else { continue };
+            // A loss of power may have taken lines that were read; a new daemon begins with the oldest there is.
+            let next = (*self.read.get(&id).unwrap_or(&0)).clamp(lines.first, lines.end());
+            let new: Vec<Record> = lines.lines.iter().skip(next - lines.first).cloned().collect();
+            let end = lines.end();
+            self.read.insert(id.clone(), end);
+            let unsaved = self.unsaved.entry(id.clone()).or_default();
+            unsaved.extend(new);
+            if unsaved.is_empty() {
+                continue;
+            }
+            w.op(Actor::Daemon)?;
+            // As `journal::Reader::sync`.
+            if let Some(lines) = w.disk.journals.get_mut(&id) {
+                lines.synced = lines.synced.max(end);
+            }
+            w.op(Actor::Daemon)?;
+            for record in std::mem::take(unsaved) {
+                if rows.take(&id, &record) {
+                    w.row(&record);
+                }
+            }
+            w.op(Actor::Daemon)?;
+            if let Some(lines) = w.disk.journals.get_mut(&id) {
+                lines.drop_acked(end);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in_files(&mut self, w: &mut World) -> Result<(), Dead> {
+        let Some(real) = &w.disk.real else { return Ok(()) };
+        let (journals, database) = (real.journals(), real.database());
+        if self.ledger.is_none() {
+            self.ledger = Some(Ledger::open(&database).expect("the database"));
+            self.readers.clear();
+            self.unsaved.clear();
+        }
+        for id in journal::ids(&journals).expect("the journals' folder") {
+            loop {
+                w.op(Actor::Daemon)?;
+                let reader = self
+                    .readers
+                    .entry(id.clone())
+                    .or_insert_with(|| journal::Reader::open(&journals, &id).expect("a journal"));
+                let unsaved = self.unsaved.entry(id.clone()).or_default();
+                unsaved.extend(reader.read_new(50).expect("lines"));
+                let Some(last) = unsaved.last() else { break };
+                let (boot_id, seq) = (last.boot_id.clone(), last.seq);
+                w.op(Actor::Daemon)?;
+                reader.sync().expect("fdatasync");
+                w.disk.synced(&id);
+                w.op(Actor::Daemon)?;
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.ingest(&id, unsaved).expect("a commit");
+                }
+                w.op(Actor::Daemon)?;
+                reader.drop_acked(&boot_id, seq).expect("dropping a segment");
+                unsaved.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// A runner's push.
+    pub fn saw(&mut self, w: &mut World, service: usize, view: RunView) {
+        self.monitors[service].1 = 0;
+        self.step(w, service, Seen::View(Box::new(view)));
+    }
+
+    pub fn lost(&mut self, w: &mut World, service: usize) {
+        self.step(w, service, Seen::RunnerGone);
+    }
+
+    /// The run that is to be told ready.
+    pub fn probed(&mut self, w: &mut World, service: usize, run_id: u64) -> Option<u64> {
+        let answers = w.main(service).and_then(|pid| w.kernel.get(pid)).is_some_and(|p| {
+            p.mark == Some((service, run_id)) && w.clock.moment().boot_ns > p.start * crate::clock::TICK + SECOND / 2
+        });
+        let outcome = if answers { ProbeOutcome::Pass(1.0) } else { ProbeOutcome::Fail("it does not answer".into()) };
+        self.monitors[service].1 += u32::from(answers);
+        self.step(w, service, Seen::Probed { run_id, outcome })
+    }
+
+    pub fn due(&self) -> Option<Mono> {
+        self.monitors.iter().filter(|(_, asked)| *asked < ASKED).filter_map(|(monitor, _)| monitor.due()).min()
+    }
+
+    pub fn tick(&mut self, w: &mut World) {
+        let now = w.clock.moment().mono;
+        for service in 0..self.monitors.len() {
+            let (monitor, asked) = &self.monitors[service];
+            if *asked < ASKED && monitor.due().is_some_and(|due| due <= now) {
+                self.step(w, service, Seen::Tick);
+            }
+        }
+    }
+
+    fn step(&mut self, w: &mut World, service: usize, seen: Seen) -> Option<u64> {
+        let (at, luck) = (w.clock.moment(), Fraction::new(w.rng.fraction()));
+        let mut ready = None;
+        for act in self.monitors[service].0.step(at, luck, seen) {
+            match act {
+                Act::TellReady { run_id } => ready = Some(run_id),
+                Act::Probe { run_id, .. } => {
+                    let nanos = w.rng.below(SECOND / 10) + 1;
+                    w.after(nanos, Event::Probed { service, run_id, daemon: self.pid });
+                }
+            }
+        }
+        ready
+    }
+}
