@@ -42,12 +42,7 @@ impl Runner {
         let Some(service) = self.services[index].as_mut() else { return };
         match effect {
             Effect::Spawn { run_id, attempt } => turn.spawns.push((index, run_id, attempt)),
-            Effect::SaveIntent => {
-                if let Err(e) = service.save_intent(&self.paths) {
-                    let what = format!("what is wanted of {} could not be stored: {e}", service.name());
-                    self.trouble(what);
-                }
-            }
+            Effect::SaveIntent => self.save_intent(index),
             Effect::Signal { process, signal } => {
                 // Should we be killed now, its end is to be known as the one that was asked for.
                 self.persist(index);
@@ -76,6 +71,20 @@ impl Runner {
                     descendants: std::mem::take(&mut service.descendants),
                 };
                 self.sweeper.add(job, turn.now.mono);
+            }
+        }
+    }
+
+    fn save_intent(&mut self, index: usize) {
+        let Some(service) = self.services[index].as_mut() else { return };
+        let saved = service.save_intent(&self.paths);
+        service.intent_unsaved = saved.is_err();
+        let about = format!("what is wanted of {} ", service.name());
+        match saved {
+            Ok(()) => self.troubles.retain(|t| !t.starts_with(&about)),
+            Err(e) => {
+                self.synced_by.get_or_insert(clock::now().mono.plus(SYNC_WITHIN));
+                self.trouble(format!("{about}could not be stored: {e}"));
             }
         }
     }
@@ -180,9 +189,12 @@ impl Runner {
         let _ = self.journal.sync();
         // What could not be written is tried again: a record that stays behind does not know the run that lives.
         for index in 0..self.services.len() {
+            if self.services[index].as_ref().is_some_and(|s| s.intent_unsaved) {
+                self.save_intent(index);
+            }
             self.persist(index);
         }
-        let behind = |s: &super::Service| s.lock.is_some() && s.saved_epoch != s.machine.epoch();
+        let behind = |s: &super::Service| s.intent_unsaved || (s.lock.is_some() && s.saved_epoch != s.machine.epoch());
         let waits = self.journal.pending() > 0 || self.services.iter().flatten().any(behind);
         self.synced_by = waits.then(|| clock::now().mono.plus(SYNC_WITHIN));
     }

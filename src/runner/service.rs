@@ -53,6 +53,8 @@ pub(super) struct Service {
     pub(super) retiring: bool,
     /// Whether the spec on disk is the one in force.
     pub(super) spec_saved: bool,
+    /// What is wanted could not be stored, and is tried again.
+    pub(super) intent_unsaved: bool,
 }
 
 /// What the program that this one becomes is told of a service; its descriptors go beside it.
@@ -120,6 +122,7 @@ impl Service {
             armed_epoch: 0,
             retiring: false,
             spec_saved: false,
+            intent_unsaved: false,
         }
     }
 
