@@ -49,16 +49,7 @@ impl Runner {
         let id = self.services[index].id;
         match effect {
             Effect::Spawn { run_id, attempt } => turn.spawns.push((index, run_id, attempt)),
-            Effect::SaveIntent => {
-                w.op(self.actor())?;
-                if w.disk.full {
-                    w.oracle.intent_lost(id);
-                } else {
-                    let intent = self.services[index].machine.intent().clone();
-                    w.say(&self.id, || format!("s{id} is wanted {}", if intent.up { "up" } else { "down" }));
-                    w.disk.intent[id].write(w.clock.now, intent, true);
-                }
-            }
+            Effect::SaveIntent => self.save_intent(w, index)?,
             Effect::Signal { process, signal } => {
                 self.persist(w, index)?;
                 if let Some(run) = self.services[index].machine.run() {
@@ -91,6 +82,21 @@ impl Runner {
                 };
                 self.sweeper.add(job, turn.now.mono);
             }
+        }
+        Ok(())
+    }
+
+    fn save_intent(&mut self, w: &mut World, index: usize) -> Result<(), Dead> {
+        w.op(self.actor())?;
+        let service = &mut self.services[index];
+        service.intent_unsaved = w.disk.full;
+        if w.disk.full {
+            w.oracle.intent_lost(service.id);
+            self.synced_by.get_or_insert(w.clock.moment().mono.plus(SYNC_WITHIN));
+        } else {
+            let (id, intent) = (service.id, service.machine.intent().clone());
+            w.say(&self.id, || format!("s{id} is wanted {}", if intent.up { "up" } else { "down" }));
+            w.disk.intent[id].write(w.clock.now, intent, true);
         }
         Ok(())
     }
@@ -195,9 +201,12 @@ impl Runner {
         self.written(w, end);
         self.grew |= self.journal.pending().is_empty();
         for index in 0..self.services.len() {
+            if self.services[index].intent_unsaved {
+                self.save_intent(w, index)?;
+            }
             self.persist(w, index)?;
         }
-        let behind = |s: &crate::runner::Service| s.begun && s.saved_epoch != s.machine.epoch();
+        let behind = |s: &crate::runner::Service| s.intent_unsaved || s.begun && s.saved_epoch != s.machine.epoch();
         let waits = !self.journal.pending().is_empty() || self.services.iter().any(behind);
         self.synced_by = waits.then(|| w.clock.moment().mono.plus(SYNC_WITHIN));
         Ok(())

@@ -42,6 +42,7 @@ pub struct Service {
     /// What they looked like when they began to be watched.
     pub watching: Option<u64>,
     pub unprepared: bool,
+    pub intent_unsaved: bool,
     pub saved_epoch: u64,
     pub start_seq: u64,
     pub end_seq: u64,
@@ -105,6 +106,7 @@ impl Runner {
             look: 0,
             watching: None,
             unprepared: false,
+            intent_unsaved: false,
             saved_epoch: 0,
             start_seq: 0,
             end_seq: 0,
