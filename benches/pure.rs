@@ -89,7 +89,7 @@ fn running(spec: ServiceSpec) -> ServiceMachine {
 }
 
 /// A crash, the wait, the spawn: what the runner asks of it for one restart.
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn service_machine_restart(bencher: Bencher) {
     let mut machine = running(spec());
     let mut now = 1000;
@@ -107,7 +107,7 @@ fn service_machine_restart(bencher: Bencher) {
 }
 
 /// One crash taken in, and the moment of the next start, in a storm.
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn backoff_of_a_crash(bencher: Bencher) {
     let (spec, mut backoff, mut now) = (spec(), Backoff::default(), Mono(0));
     bencher.bench_local(|| {
@@ -119,7 +119,7 @@ fn backoff_of_a_crash(bencher: Bencher) {
 }
 
 /// One crash in the widest window, which is full.
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn window_of_crashes(bencher: Bencher) {
     let window = CrashWindow { count: 64, within: Duration::from_secs(300) };
     let (mut recent, mut now) = (Recent::default(), Mono(0));
@@ -131,7 +131,7 @@ fn window_of_crashes(bencher: Bencher) {
 }
 
 /// A probe that is due, and its good answer.
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn monitor_machine_probe(bencher: Bencher) {
     let spec = spec();
     let mut monitor = MonitorMachine::new(spec.health.clone());

@@ -68,8 +68,8 @@ fn main() -> ExitCode {
         }
     }
     println!("{}, load {before} before\n", host::machine());
-    let chosen: String = names.iter().map(|name| format!(" {name}")).collect();
-    println!("    cargo bench --bench whole --{chosen}{}\n", if quick { " --quick" } else { "" });
+    let chosen: Vec<&str> = names.iter().map(String::as_str).chain(quick.then_some("--quick")).collect();
+    println!("    cargo bench --bench whole -- {}\n", chosen.join(" "));
     print!("{}", table::markdown(&rows, !quick));
     let missed = rows.iter().filter(|row| row.holds(!quick) == Some(false)).count();
     if missed > 0 {

@@ -66,7 +66,7 @@ impl Row {
 
 pub fn markdown(rows: &[Row], judge_times: bool) -> String {
     let mut text = String::from(
-        "| figure | unit | n | floor: median, p95, range | ours: median, p95, range | ratio | mark | |\n\
+        "| figure | unit | n | floor: median[, p95], range | ours: median[, p95], range | ratio | mark | |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
@@ -95,7 +95,7 @@ fn samples(of: &[f64]) -> String {
         return "–".into();
     };
     match of.len() {
-        1 => number(middle),
+        _ if low == high => number(middle),
         // Of so few the 95th percentile would be the greatest.
         2..20 => format!("{}, {}–{}", number(middle), number(low), number(high)),
         _ => format!("{}, {}, {}–{}", number(middle), number(p95), number(low), number(high)),
