@@ -198,6 +198,9 @@ impl Runner {
         w.op(self.actor())?;
         let end = w.disk.journals.get(&self.id).map_or(0, |lines| lines.end());
         self.journal.sync(&mut w.disk);
+        if !std::mem::replace(&mut self.start_safe, true) {
+            w.safe_starts += 1;
+        }
         self.written(w, end);
         self.grew |= self.journal.pending().is_empty();
         for index in 0..self.services.len() {

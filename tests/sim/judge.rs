@@ -91,17 +91,23 @@ impl Story {
         let counts = reader.counters().expect("its counters");
         let mut rows = reader.events(&Filter::default()).expect("its rows");
         rows.sort_by_key(|row| row.id);
-        let mut ends = 0;
+        let (mut ends, mut starts) = (0, 0);
         for row in rows {
             let service = row.service_name.as_deref().and_then(|name| UnitName::new(name).ok());
             let event = EventType::parse(&row.event_type).expect("an event type");
             let serde_json::Value::Object(data) = row.metadata else { continue };
             ends += u64::from(event.is_run_end());
+            starts += u64::from(event == EventType::RunnerStarted);
             let (boot_id, wall_ms) = (String::new(), row.timestamp_ms);
             self.w.row(&Record { v: 1, boot_id, seq: 0, wall_ms, boot_ns: 0, event, service, data });
         }
         let counted: u64 =
             counts.into_values().map(|mut c| ExitClass::ALL.into_iter().map(|k| *c.of(k)).sum::<u64>()).sum();
+        // A line behind half a line would be lost with it, and the first is always this one.
+        if starts < self.w.safe_starts {
+            let text = format!("{starts} starts of runners are recorded, {} were synced", self.w.safe_starts);
+            self.w.oracle.fail("the ledger is complete", text);
+        }
         if counted != ends {
             self.w.oracle.fail("the ledger is complete", format!("{ends} ends are recorded, {counted} counted"));
         }

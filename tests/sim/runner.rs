@@ -67,6 +67,8 @@ pub struct Runner {
     /// What the daemon has not seen yet.
     pub told: BTreeSet<usize>,
     pub grew: bool,
+    /// That it was started is on record, and synced.
+    pub start_safe: bool,
 }
 
 /// One turn of the loop.
@@ -130,6 +132,7 @@ impl Runner {
             going_down: false,
             told: BTreeSet::new(),
             grew: false,
+            start_safe: false,
         }
     }
 

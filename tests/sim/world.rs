@@ -86,8 +86,10 @@ pub struct World {
     pub power_off: Option<u64>,
     /// How long the killed actor stays away.
     pub back_ms: u64,
-    /// Runners that something was sent to.
+    /// Effects so far.
     pub steps: u64,
+    /// Starts of runners whose records were synced.
+    pub safe_starts: u64,
     queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
     queued: u64,
     armed: Vec<Armed>,
@@ -108,6 +110,7 @@ impl World {
             power_off: None,
             back_ms: 0,
             steps: 0,
+            safe_starts: 0,
             queue: BinaryHeap::new(),
             queued: 0,
             armed: Vec::new(),
