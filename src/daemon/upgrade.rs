@@ -152,7 +152,11 @@ impl Daemon {
     /// Becomes the program. Returns only when that is not possible: then everything goes on as before.
     pub(super) fn become_program(&mut self) {
         let Progress::Closing(program) = std::mem::take(&mut self.progress) else { return };
-        let error = self.try_to_become(&program);
+        let error = match self.going_down {
+            // It was told to go while the last answers went out.
+            true => "it is going down".to_owned(),
+            false => self.try_to_become(&program),
+        };
         tracing::error!("the daemon could not become {}: {error}", program.display());
         self.upgrade_trouble = Some(format!("the daemon could not become {}: {error}", program.display()));
         match self.listener.try_clone() {

@@ -66,6 +66,10 @@ impl Runner {
 
     /// Becomes the program that is wanted. Returns only when that is not possible; whoever asked is told then.
     pub(super) fn become_program(&mut self, wanted: &Wanted) {
+        // In the same turn it may have been told to go.
+        if let Err(why) = self.may_upgrade() {
+            return self.answer(wanted.connection, &refuse(why));
+        }
         self.sync_journal();
         let program = &wanted.program;
         let executable = program.is_absolute() && program.is_file() && access(program, AccessFlags::X_OK).is_ok();
