@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -279,7 +279,7 @@ fn who_is_told_to_go_during_an_upgrade_goes() {
 
 /// A copy of the program that says it is another version. Its text is all that differs.
 #[cfg(target_os = "linux")]
-fn other_version(env: &Env) -> PathBuf {
+fn other_version(env: &Env) -> std::path::PathBuf {
     let version = env!("CARGO_PKG_VERSION");
     let (major, rest) = version.split_once('.').unwrap();
     let (minor, patch) = rest.split_once('.').unwrap();
