@@ -297,6 +297,7 @@ impl Runner {
             self.drive(index, Input::LastWords(words), turn);
         }
         self.drive(index, Input::Exited { run_id, exit }, turn);
+        self.stop_ended(index, turn);
     }
 
     fn on_port_free(&mut self, index: usize, turn: &mut Turn) {

@@ -69,9 +69,11 @@ impl Orders {
         self.waiters.iter().map(|w| w.until).min()
     }
 
-    /// Everything is to be ended and left, dependents first.
+    /// Everything is to be ended and left, dependents first. What somebody wants down is still to be down afterwards.
     pub(super) fn leave(&mut self, all: Vec<usize>) {
-        self.stops = all.into_iter().map(|index| (index, Stop::Leave { cause: StopCause::Shutdown })).collect();
+        for index in all {
+            self.stops.entry(index).or_insert(Stop::Leave { cause: StopCause::Shutdown });
+        }
     }
 
     /// The place may be another service's soon.
@@ -153,6 +155,13 @@ impl Runner {
         }
     }
 
+    /// What was to be stopped in its turn and has ended by itself needs no turn, and must not be started before.
+    pub(super) fn stop_ended(&mut self, index: usize, turn: &mut Turn) {
+        if let Some(stop) = self.orders.stops.remove(&index) {
+            self.drive(index, stop.into(), turn);
+        }
+    }
+
     fn proceed_stops(&mut self, turn: &mut Turn) {
         loop {
             let free: Vec<usize> = self.orders.stops.keys().copied().filter(|index| !self.is_needed(*index)).collect();
@@ -197,7 +206,9 @@ impl Runner {
         let one = |(name, ticket): &(UnitName, Ticket)| {
             let service = self.names.get(name).and_then(|index| self.services[*index].as_ref());
             let view = service.map(|s| s.view(turn.now));
-            let state = service.map(|s| s.machine.ticket_state(*ticket));
+            // A stop that waits for its turn is not known to the machine yet.
+            let waits = self.names.get(name).is_some_and(|index| self.orders.stops.contains_key(index));
+            let state = service.map(|s| if waits { TicketState::Pending } else { s.machine.ticket_state(*ticket) });
             let (ok, text) = match state {
                 None => (ticket.verb == Verb::Stop, "it is no longer declared".into()),
                 Some(TicketState::Done(text)) => (true, text),

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use super::support::{Env, Guard, wait_for};
+use super::support::{Env, Guard, signal, wait_for};
 use super::tools::*;
 
 /// Ends with 78 until `conf` says `good`.
@@ -218,4 +218,38 @@ fn services_start_after_and_stop_before_what_they_need() {
     // `start` of one does not start the others: they are to be down.
     ok(&env, &["start", "base"]);
     assert_eq!(env.service("top")["status"], "down");
+}
+
+/// On the way down a service that ends by itself before its turn is not started again, and one that the operator has stopped
+/// meanwhile stays down afterwards.
+#[test]
+fn on_the_way_down_nothing_is_started_and_no_stop_is_forgotten() {
+    let slow =
+        "trap 'until test -e $HOME/go; do sleep 0.02; done; exit 0' TERM; : >$HOME/top; while :; do sleep 0.02; done";
+    let base = "echo $$ >>$HOME/base; while :; do test -e $HOME/die && exit 3; sleep 0.02; done";
+    let env = Env::new(&(service("base", base, "throttle = \"0s\"") + &service("top", slow, "after = [\"base\"]")));
+    env.start_daemon();
+    wait_file(&home(&env, "top"));
+    env.wait_status("top", "up");
+    // The stop of `base` waits for `top`, which takes its time.
+    let stop = |name: &str| Guard(env.command(&["stop", name]).spawn().unwrap());
+    let mut waits = stop("top");
+    wait_for("the stop of top", || (env.service("top")["status"] == "stopping").then_some(()));
+    ok(&env, &["stop", "base", "--no-wait"]);
+    signal(env.daemon_pid().unwrap(), Signal::SIGTERM);
+    wait_for("the word on the way down", || {
+        let refused = env.cli(&["start", "base", "--no-wait"]);
+        (refused.status.code() != Some(0)).then_some(())
+    });
+    std::fs::write(home(&env, "die"), "").unwrap();
+    let crash =
+        || env.rows("SELECT 1 FROM supervisor_events WHERE service_name = 'base' AND event_type = 'service_crash'");
+    wait_for("its own end", || (!crash().is_empty()).then_some(()));
+    std::fs::write(home(&env, "go"), "").unwrap();
+    assert_eq!(env.stop_daemon(), Some(0));
+    wait_for("the caller's answer", || waits.0.try_wait().unwrap());
+    assert_eq!(std::fs::read_to_string(home(&env, "base")).unwrap().lines().count(), 1, "it was started again");
+    std::fs::remove_file(home(&env, "die")).unwrap();
+    env.start_daemon();
+    assert_eq!(env.wait_status("base", "down")["pid"], serde_json::Value::Null);
 }

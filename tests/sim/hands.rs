@@ -357,6 +357,20 @@ impl Runner {
         }
     }
 
+    pub(super) fn stop_ended(&mut self, w: &mut World, index: usize, turn: &mut Turn) -> Result<(), Dead> {
+        let Some(input) = self.stops.remove(&index) else { return Ok(()) };
+        self.stop(w, index, input, turn)
+    }
+
+    fn stop(&mut self, w: &mut World, index: usize, input: Input, turn: &mut Turn) -> Result<(), Dead> {
+        let stop = matches!(input, Input::Order { .. });
+        self.drive(w, index, input, turn)?;
+        if stop {
+            self.done(w, index, Verb::Stop, None);
+        }
+        Ok(())
+    }
+
     fn proceed_stops(&mut self, w: &mut World, turn: &mut Turn) -> Result<(), Dead> {
         loop {
             let free: Vec<usize> = self.stops.keys().copied().filter(|index| !self.is_needed(*index)).collect();
@@ -365,11 +379,7 @@ impl Runner {
             }
             for index in free {
                 if let Some(input) = self.stops.remove(&index) {
-                    let stop = matches!(input, Input::Order { .. });
-                    self.drive(w, index, input, turn)?;
-                    if stop {
-                        self.done(w, index, Verb::Stop, None);
-                    }
+                    self.stop(w, index, input, turn)?;
                 }
             }
         }

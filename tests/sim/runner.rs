@@ -277,8 +277,9 @@ impl Runner {
         for service in &self.services {
             w.oracle.excuse(service.id);
         }
-        let leave = |index| (index, Input::Leave { cause: StopCause::Shutdown });
-        self.stops = (0..self.services.len()).map(leave).collect();
+        for index in 0..self.services.len() {
+            self.stops.entry(index).or_insert(Input::Leave { cause: StopCause::Shutdown });
+        }
         turn.changed.extend(0..self.services.len());
     }
 
@@ -343,7 +344,8 @@ impl Runner {
         if exit.code().is_some_and(|code| self.services[index].machine.spec().hold_exit_codes.contains(&code)) {
             self.drive(w, index, Input::LastWords("it refuses".into()), turn)?;
         }
-        self.drive(w, index, Input::Exited { run_id, exit }, turn)
+        self.drive(w, index, Input::Exited { run_id, exit }, turn)?;
+        self.stop_ended(w, index, turn)
     }
 
     fn on_time(&mut self, w: &mut World, turn: &mut Turn) -> Result<(), Dead> {
