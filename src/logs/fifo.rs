@@ -35,8 +35,11 @@ pub fn open_reader(path: &Path) -> io::Result<OwnedFd> {
 
 /// The service's end: blocks when the FIFO is full, and reads as well, so that no death of a reader breaks it. It is an
 /// open file of its own: the reader's non-blocking mode is not shared with it.
+///
+/// One that is missing is made, and what else is there replaced: it is looked for only then, as the next start of a service
+/// waits for this.
 pub fn open_writer(path: &Path) -> io::Result<OwnedFd> {
-    open(path, 0)
+    open(path, 0).or_else(|_| ensure(path).and_then(|()| open(path, 0)))
 }
 
 /// A third party's end, which keeps what is in the FIFO while neither runner nor service lives.

@@ -73,7 +73,8 @@ pub fn become_program(
     };
     let all = || parcel.fds.values().copied().chain([letter.as_fd()]);
     let raised = tune::restore_descriptor_limit();
-    // Not by std's `exec`, which empties the mask of blocked signals.
+    let mask = SigSet::thread_get_mask();
+    // Not by std's `exec`: that may change the mask of blocked signals and what is ignored.
     let result = held_back().thread_block().and_then(|()| {
         all().try_for_each(|fd| survive_exec(fd, true))?;
         nix::unistd::execve(&program, &args, &env)
@@ -83,7 +84,9 @@ pub fn become_program(
         // It was possible the other way a moment ago.
         survive_exec(fd, false).ok();
     }
-    accept_signals();
+    if let Ok(mask) = mask {
+        mask.thread_set_mask().ok();
+    }
     if raised {
         tune::raise_descriptor_limit();
     }

@@ -155,7 +155,7 @@ pub fn find_program(name: &str, path_var: &str, cwd: &Path) -> Result<PathBuf, S
     if name.contains('/') {
         let path = cwd.join(name);
         return match fs::metadata(&path) {
-            _ if is_executable(&path) => Ok(path),
+            Ok(data) if data.is_file() && access(&path, AccessFlags::X_OK).is_ok() => Ok(path),
             Ok(data) if data.is_dir() => Err(format!("{} is a folder, not a program", path.display())),
             Ok(_) => Err(format!("{} is not executable; run: chmod +x {}", path.display(), path.display())),
             Err(_) => Err(format!("the program {} does not exist", path.display())),

@@ -80,10 +80,7 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i3
         }
     }
     let short = |what: &str, e: std::io::Error| NotStarted::short(format!("{what} could not be opened: {e}"));
-    let open = |stream: Stream| {
-        let path = around.paths.fifo(&spec.name, stream);
-        fifo::ensure(&path).and_then(|()| fifo::open_writer(&path))
-    };
+    let open = |stream: Stream| fifo::open_writer(&around.paths.fifo(&spec.name, stream));
     let facts = RunFacts {
         name: &spec.name,
         run_id: around.run_id,

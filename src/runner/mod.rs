@@ -28,8 +28,6 @@ mod upgrade;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
-use std::io::Read;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use changes::Changes;
@@ -37,6 +35,7 @@ use control::Control;
 use environment::Base;
 use poll::{Poll, Token};
 use service::Service;
+use signals::Signals;
 use sweep::Sweeper;
 
 use crate::error::{Error, ErrorKind};
@@ -80,7 +79,7 @@ pub(crate) struct Runner {
     boot_id: String,
     base: Base,
     poll: Poll,
-    signals: UnixStream,
+    signals: Signals,
     services: Vec<Option<Service>>,
     names: BTreeMap<UnitName, usize>,
     pids: HashMap<i32, usize>,
@@ -217,14 +216,7 @@ impl Runner {
     }
 
     fn on_signals(&mut self, turn: &mut Turn) {
-        let mut bytes = [0u8; 256];
-        let mut down = false;
-        while let Ok(n) = self.signals.read(&mut bytes) {
-            if n == 0 {
-                break;
-            }
-            down |= bytes[..n].contains(&signals::STOP);
-        }
+        let down = self.signals.take();
         if down {
             self.go_down(turn);
         }

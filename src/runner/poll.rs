@@ -96,7 +96,14 @@ impl Poll {
     pub(super) fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Token>) -> io::Result<()> {
         ready.clear();
         self.events.clear();
-        match self.poller.wait(&mut self.events, timeout) {
+        let waited = match self.poller.wait(&mut self.events, timeout) {
+            // By a signal: what its handler has written is there already, and need not wait for another turn.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                self.poller.wait(&mut self.events, Some(Duration::ZERO))
+            }
+            waited => waited,
+        };
+        match waited {
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use super::changes::Look;
@@ -77,6 +78,7 @@ pub(super) struct ServiceNote {
 
 struct Output {
     fifo: OwnedFd,
+    inode: u64,
     sink: Sink,
     /// Where the current run's output begins.
     began: Position,
@@ -229,7 +231,8 @@ impl Service {
                 }
             };
             let sink = Sink::open(&paths.log(&spec.name, stream), &paths.log_index(&spec.name, stream), spec.log);
-            Ok(Output { fifo, sink, began: Position::default() })
+            let inode = nix::sys::stat::fstat(&fifo).map_or(0, |stat| stat.st_ino);
+            Ok(Output { fifo, inode, sink, began: Position::default() })
         };
         if self.streams.is_none() {
             let [stdout, stderr] = fifos.map_or([None, None], |fifos| fifos.map(Some));
@@ -277,6 +280,12 @@ impl Service {
     /// Moves all that the ended run has written: its FIFOs never show an end of file, since we hold them open ourselves.
     pub(super) fn drain(&mut self, block: &mut Block, now: Moment) {
         if let Some(outputs) = &mut self.streams {
+            // One question for both: most services end without a last word, and the next start waits for this.
+            let mut ends =
+                [&outputs[0].fifo, &outputs[1].fifo].map(|fifo| PollFd::new(fifo.as_fd(), PollFlags::POLLIN));
+            if poll(&mut ends, PollTimeout::ZERO) == Ok(0) {
+                return;
+            }
             for output in outputs {
                 output.sink.drain(block, output.fifo.as_fd(), now);
             }
@@ -352,8 +361,7 @@ impl Service {
     }
 
     fn fifo_inodes(&self) -> [u64; 2] {
-        let inode = |output: &Output| nix::sys::stat::fstat(&output.fifo).map_or(0, |stat| stat.st_ino);
-        self.streams.as_ref().map_or([0, 0], |[stdout, stderr]| [inode(stdout), inode(stderr)])
+        self.streams.as_ref().map_or([0, 0], |[stdout, stderr]| [stdout.inode, stderr.inode])
     }
 
     /// Goes on where the predecessor's logs began. Whether its run writes to pipes that are no longer ours.

@@ -8,15 +8,16 @@ use super::changes::Changes;
 use super::control::Control;
 use super::environment::Base;
 use super::poll::{Poll, Token};
+use super::signals::Signals;
 use super::sweep::Sweeper;
 use super::upgrade::Note;
-use super::{Options, Runner, Turn, orders, reload, runner_id, signals};
+use super::{Options, Runner, Turn, orders, reload, runner_id};
 use crate::error::{Error, ErrorKind};
 use crate::journal;
 use crate::logs::Block;
 use crate::model::paths::Paths;
 use crate::model::{EventType, ServiceSpec, UnitName};
-use crate::process::handover::{self, Received};
+use crate::process::handover::Received;
 use crate::process::lock::Lock;
 use crate::process::{clock, files, tune};
 
@@ -60,8 +61,7 @@ impl Runner {
         let boot_id = clock::boot_id();
         let internal = |what: &str, e: std::io::Error| Error::new(ErrorKind::Internal, format!("{what}: {e}"));
         let poll = Poll::new().map_err(|e| internal("cannot wait for events", e))?;
-        let signals = signals::pipe().map_err(|e| internal("cannot catch signals", e))?;
-        handover::accept_signals();
+        let signals = Signals::open().map_err(|e| internal("cannot catch signals", e))?;
         poll.add(&signals, Token::Signals, false).map_err(|e| internal("cannot wait for signals", e))?;
         let control = Control::open(&paths, &id, &poll, listener)
             .map_err(|e| Error::io("cannot open the control socket", &paths.runner_socket(&id), &e))?;
