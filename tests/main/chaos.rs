@@ -52,7 +52,8 @@ fn a_daemon_killed_a_hundred_times_disturbs_nothing() {
     println!("{} runs", witness.starts().len());
 }
 
-const TALKERS: [(&str, &str); 9] = [
+/// Some that say what they do, and so show what is lost.
+pub const TALKERS: [(&str, &str); 9] = [
     ("steady-1", "steady"),
     ("printer-1", "printer"),
     ("printer-2", "printer"),

@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use super::chaos::TALKERS;
 use super::support::{Env, Guard, pid_of, signal, wait_for};
 use super::witness::{Chance, Witness};
 
@@ -29,25 +30,13 @@ fn ask_runner(env: &Env, request: &Value) -> Value {
     serde_json::from_str(&line).unwrap()
 }
 
-const LOADED: [(&str, &str); 9] = [
-    ("steady-1", "steady"),
-    ("printer-1", "printer"),
-    ("printer-2", "printer"),
-    ("victim-1", "steady"),
-    ("victim-2", "steady"),
-    ("crasher-1", "crasher"),
-    ("crasher-2", "crasher"),
-    ("spiller-1", "spiller"),
-    ("spiller-2", "spiller"),
-];
-
 #[test]
 fn fifty_upgrades_under_load_touch_no_service_and_lose_nothing() {
     let chance = Chance::new("upgrade");
-    let env = Env::new(&Witness::tables(&LOADED));
+    let env = Env::new(&Witness::tables(&TALKERS));
     let witness = Witness::new(&env);
     let daemon = env.start_daemon();
-    for (name, _) in &LOADED[..5] {
+    for (name, _) in &TALKERS[..5] {
         env.wait_status(name, "up");
     }
     let runner = env.runner_pid().unwrap();
@@ -68,7 +57,7 @@ fn fifty_upgrades_under_load_touch_no_service_and_lose_nothing() {
         let steady = status["services"].as_array().unwrap().iter().find(|s| s["name"] == "steady-1").unwrap();
         assert_eq!((&steady["status"], &steady["pid"]), (&json!("up"), &json!(stays[0].pid)), "seen at once");
     }
-    witness.calm(&LOADED);
+    witness.calm(&TALKERS);
     assert_eq!(env.runner_pid(), Some(runner));
     assert_eq!(stays.clone().map(|run| witness.alive(&run.service).unwrap()), stays);
     assert_eq!(env.stop_daemon(), Some(0));
@@ -86,10 +75,10 @@ fn fifty_upgrades_under_load_touch_no_service_and_lose_nothing() {
 #[test]
 fn killed_in_the_middle_of_an_upgrade_nothing_is_doubled_or_lost() {
     let chance = Chance::new("killed upgrade");
-    let env = Env::new(&Witness::tables(&LOADED));
+    let env = Env::new(&Witness::tables(&TALKERS));
     let witness = Witness::new(&env);
     env.start_daemon();
-    for (name, _) in &LOADED[..5] {
+    for (name, _) in &TALKERS[..5] {
         env.wait_status(name, "up");
     }
     let stays = ["steady-1", "printer-1", "printer-2"].map(|name| witness.alive(name).unwrap());
@@ -110,7 +99,7 @@ fn killed_in_the_middle_of_an_upgrade_nothing_is_doubled_or_lost() {
             (env.service("spiller-2")["runner_pid"] == pid).then_some(())
         });
     }
-    witness.calm(&LOADED);
+    witness.calm(&TALKERS);
     assert_eq!(stays.clone().map(|run| witness.alive(&run.service).unwrap()), stays);
     assert_eq!(env.stop_daemon(), Some(0));
     assert_eq!(env.processes().len(), 0, "{:?}", env.processes());
