@@ -61,6 +61,11 @@ impl Story {
                 w.back_ms = back_s * 1000;
                 self.send(slot, Message::Term);
             }
+            Fault::Upgrade { slot } => {
+                if let Some(runner) = &mut self.runners[slot] {
+                    runner.upgrade(w);
+                }
+            }
             Fault::DiskFull { s } => {
                 w.disk.full = true;
                 self.was_full = true;

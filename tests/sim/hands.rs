@@ -259,7 +259,7 @@ impl Runner {
         Ok(())
     }
 
-    fn arm(&mut self, index: usize) {
+    pub(super) fn arm(&mut self, index: usize) {
         let service = &mut self.services[index];
         let epoch = service.machine.epoch();
         if service.armed_epoch != epoch {

@@ -42,6 +42,8 @@ pub enum Fault {
     ExitAfter { slot: usize, service: usize, after: u64, exit: Exit },
     /// SIGTERM for a runner (log-out, bootout); it is started again so many seconds after its end.
     Shutdown { slot: usize, back_s: u64 },
+    /// A runner becomes a new version of itself, in place.
+    Upgrade { slot: usize },
     /// No file can be written for so many seconds.
     DiskFull { s: u64 },
     /// The database cannot be written for so many seconds.
@@ -198,7 +200,8 @@ impl Plan {
             59..61 => Fault::Order { service, verb: Verb::Restart, cause: Some(verdict) },
             61..75 => Fault::KillRunner { slot, after, back_ms },
             75..80 => Fault::KillDaemon { after: rng.below(6), back_ms },
-            80..86 => Fault::ExitAfter { slot, service, after, exit: exit(rng) },
+            80..82 => Fault::ExitAfter { slot, service, after, exit: exit(rng) },
+            82..86 => Fault::Upgrade { slot },
             // Real lines are torn when the power goes in the middle of something.
             83..94 if self.real => Fault::Power { slot, after: 1 + rng.below(14), off_s: 1 },
             86..89 => Fault::Shutdown { slot, back_s: rng.pick(&[0, 1, 40]) },

@@ -268,6 +268,18 @@ impl Runner {
         self.going_down && self.services.iter().all(|s| s.machine.run().is_none()) && self.sweeper.is_done()
     }
 
+    /// It becomes another program (`upgrade.rs`): its machines go along as text, and what they wait for is armed anew.
+    pub fn upgrade(&mut self, w: &mut World) {
+        w.say(&self.id, || "becomes a new version".into());
+        for service in &mut self.services {
+            let text = serde_json::to_string(&service.machine).expect("a machine is plain data");
+            service.machine = serde_json::from_str(&text).expect("it reads back");
+            service.armed_epoch = 0;
+        }
+        self.timers.retain(|Reverse((_, _, epoch))| *epoch == u64::MAX);
+        (0..self.services.len()).for_each(|index| self.arm(index));
+    }
+
     fn go_down(&mut self, w: &mut World, turn: &mut Turn) {
         if self.going_down {
             return;
