@@ -70,15 +70,38 @@ pub fn parse(source: &Source, around: &Surroundings) -> Parsed {
 
 /// Where state is: `--state-dir`, `OPENCLAW_STATE_DIR`, the file, the default. That is all that is needed to ask the
 /// daemon, and reading the services too would take most of the time. The file is asked for only where it decides; one
-/// that cannot be read, or of which [`parse`] makes no fleet, leaves the default.
+/// that cannot be read, or whose part about it cannot, leaves the default. Faults further down change nothing: who has just
+/// broken a service's table is to find the daemon all the same.
 pub fn state_dir<'s>(source: impl FnOnce() -> Option<&'s Source>, around: &Surroundings) -> PathBuf {
     let said = || source().and_then(|source| said_state_dir(source, around));
     around.state_dir.clone().or_else(said).unwrap_or_else(|| around.default_state_dir())
 }
 
 fn said_state_dir(source: &Source, around: &Surroundings) -> Option<PathBuf> {
-    let mut unheard = Ctx::new(&source.text, around);
-    let root = document(&mut unheard, &source.text)?;
+    let read = |text| read_state_dir(text, around);
+    head(&source.text).and_then(read).or_else(|| read(&source.text))
+}
+
+/// The text up to the table after `[supervisor]`, where that is the first one. A header that is part of a longer text cuts that
+/// text off, and what is left is no TOML.
+fn head(text: &str) -> Option<&str> {
+    let mut end = 0;
+    let mut begun = false;
+    for line in text.split_inclusive('\n') {
+        match line.trim_start() {
+            header if begun && header.starts_with('[') => return text.get(..end),
+            header if header.starts_with("[supervisor]") => begun = true,
+            header if header.starts_with('[') => return None,
+            _ => {}
+        }
+        end += line.len();
+    }
+    None
+}
+
+fn read_state_dir(text: &str, around: &Surroundings) -> Option<PathBuf> {
+    let mut unheard = Ctx::new(text, around);
+    let root = document(&mut unheard, text)?;
     let field = Field::new(String::new(), &root);
     let f = Fields::open(&mut unheard, &field, root.get_ref().as_table()?, ROOT_KEYS);
     supervisor(&mut unheard, &f).state_dir

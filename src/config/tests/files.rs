@@ -190,7 +190,12 @@ fn where_state_is_is_known_without_the_rest_of_the_file() {
         ("supervisor.\"state\\u005fdir\" = \"/x\"\n[service.a]\ncommand = 5\n", "/x"),
         ("[supervisor]\nstate_dir = \"x\"\n", default),
         ("[supervisor]\nstate_dir = \"${NONE}\"\n", default),
-        ("[supervisor]\nstate_dir = \"/x\"\n[service.a\n", default),
+        ("[supervisor]\nstate_dir = \"/x\"\n[service.a\n", "/x"),
+        ("# all of it\n[supervisor] # here\nstate_dir = \"/x\"\n\n  [service.a]\nx = [", "/x"),
+        ("[supervisor]\nlabel_prefix = \"\"\"\n[service.a]\n\"\"\"\nstate_dir = \"/x\"\n[service.b]\n", "/x"),
+        ("[supervisor.x]\nstate_dir = \"/y\"\n[supervisor]\nstate_dir = \"/x\"\n[service.a\n", default),
+        ("[service.a]\ncommand = [\"a\"]\n[supervisor]\nstate_dir = \"/x\"\n", "/x"),
+        ("[service.a]\ncommand = [\"a\"]\n[supervisor]\nstate_dir = \"/x\"\n[service.b\n", default),
     ] {
         let source = source(text);
         assert_eq!(state_dir(|| Some(&source), &around).to_str(), Some(place), "{text}");
