@@ -108,7 +108,7 @@ pub struct Context<'a> {
     pub width: Option<u16>,
     /// Milliseconds since 1970 UTC.
     pub now_ms: i64,
-    /// For times of day; see [`Context::zone`].
+    /// For times of day, once one is printed.
     pub zone: OnceCell<TimeZone>,
     /// PATH of whoever typed the command.
     pub path_var: Option<OsString>,
