@@ -39,6 +39,9 @@ pub fn measure(plan: &Plan) -> Vec<Row> {
     ]
 }
 
+/// No start for so long, milliseconds, means that all of them sleep: both start again at once.
+const CALM_MS: f64 = 1000.0;
+
 fn one(plan: &Plan, which: Which, n: usize, seconds: u64, seen: &mut Seen) {
     let mut peer = Peer::new(&plan.programs, which, &services(n, "crash"));
     peer.start(n);
@@ -51,11 +54,15 @@ fn one(plan: &Plan, which: Which, n: usize, seconds: u64, seen: &mut Seen) {
     seen.rates.push((peer.starts - before) as f64 * 1000.0 / host::ms(began, host::now()));
 
     File::create(peer.dir().join("events.calm")).expect("the file that calms");
-    let calm = host::now();
+    // Whoever starts from now on sees the file and sleeps, so that soon nobody starts any more. (A stamp alone does not tell: one
+    // from just before may be of a run that has seen the file after it.)
+    let mut last = (peer.starts, host::now());
     wait_for("calm", Duration::from_secs(30), 5, || {
         peer.poll();
-        // Whoever started later has seen the file and sleeps.
-        peer.last.values().all(|stamp| stamp.ns > calm).then_some(())
+        if peer.starts != last.0 {
+            last = (peer.starts, host::now());
+        }
+        (host::ms(last.1, host::now()) > CALM_MS).then_some(())
     });
     peer.stop();
     if which == Which::Ours {
