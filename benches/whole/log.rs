@@ -1,6 +1,6 @@
 //! Log: one service writes 500 MB in lines of 100 bytes as fast as it can; files are rotated at 50 MB, 20 old ones kept. MB/s from
 //! its first line until all is in the files, three times in turn with the floor. Then every line is looked at. And once more
-//! with a service that would write for ever and is killed with SIGKILL half a second later: what it had written must be there.
+//! with a service that would write for ever and is killed with SIGKILL after 400 MB: what it had written must be there.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -15,6 +15,9 @@ use crate::peer::{Peer, Service, Which, services, signal, wait_for};
 use crate::table::{Mark, Row};
 
 const LINE: usize = 100;
+
+/// The writer is killed when it has written so many lines: 400 MB of the 1050 that are kept.
+const KILLED_AFTER: u64 = 4_000_000;
 
 pub fn measure(plan: &Plan) -> Vec<Row> {
     let (megabytes, rounds) = if plan.quick { (60, 1) } else { (500, 3) };
@@ -83,7 +86,10 @@ fn whole(plan: &Plan, which: Which, bytes: u64) -> (f64, u64) {
 
 fn killed(plan: &Plan, which: Which) -> u64 {
     let (mut peer, counters, _) = flood(plan, which, 1 << 50);
-    host::sleep(Duration::from_millis(500));
+    // By lines, not by time: all of it has to fit into the files that are kept.
+    wait_for("the middle of the output", Duration::from_secs(60), 1, || {
+        (counters.lines() >= KILLED_AFTER).then_some(())
+    });
     signal(counters.pid().expect("the writer"), Signal::SIGKILL);
     // Its successor writes nothing: the log grows until what it left behind is in it.
     let mut before = u64::MAX;
