@@ -135,12 +135,11 @@ pub fn run(options: Options) -> Result<(), Error> {
 
 impl Daemon {
     fn start(options: Options, events: mpsc::Sender<Event>) -> Result<Self, Error> {
-        let mut received = options.handover.and_then(|fd| {
-            let received = Received::take(fd);
+        let received = options.handover.and_then(|fd| {
+            let received = Received::take::<upgrade::Note>(fd);
             received.inspect_err(|e| anstream::eprintln!("the upgrade goes on as after a death: {e}")).ok()
         });
-        let mut note = received.as_mut().and_then(|r| serde_json::from_value::<upgrade::Note>(r.note.take()).ok());
-        received = received.filter(|_| note.is_some());
+        let (mut note, mut received) = received.unzip();
         let mut fd = |name: &str| received.as_mut().and_then(|received| received.fd(name));
         let (handed_lock, handed_listener) = (fd("lock"), fd("listener"));
         let handed_fleet = note.as_mut().and_then(|note| Some((note.fleet()?, note.faults.clone())));
@@ -190,7 +189,8 @@ impl Daemon {
             Some(fd) => UnixListener::from(fd),
             None => bind(&paths)?,
         };
-        let (served, listener) = upgrade::both(listener)
+        let served = listener
+            .try_clone()
             .map_err(|e| Error::io("cannot open the control socket", &paths.daemon_socket(), &e))?;
         let mut daemon = Self {
             options,

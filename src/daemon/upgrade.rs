@@ -7,11 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 
 use super::{Daemon, Event, link};
@@ -84,7 +82,7 @@ impl Daemon {
             Some("another upgrade is under way".to_owned())
         } else if self.journal.pending() > 0 {
             Some(self.journal.trouble().unwrap_or_else(|| "records of the daemon wait to be written".into()))
-        } else if !program.is_absolute() || !program.is_file() || access(&program, AccessFlags::X_OK).is_err() {
+        } else if !handover::is_program(&program) {
             Some(format!("{} is not the absolute path of a file that can be executed", program.display()))
         } else {
             None
@@ -220,11 +218,6 @@ impl Daemon {
         };
         handover::become_program(program, args, &parcel, note, &self.paths.supervisor()).to_string()
     }
-}
-
-/// The listener in the file system, for a server and for who comes after us.
-pub(super) fn both(listener: UnixListener) -> std::io::Result<(UnixListener, UnixListener)> {
-    Ok((listener.try_clone()?, listener))
 }
 
 async fn upgrade_runner(socket: PathBuf, id: String, pid: i32, from: String, program: PathBuf) -> Upgraded {

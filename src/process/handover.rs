@@ -15,9 +15,11 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::spawn::is_executable;
 use super::tune;
 
 /// The form of the letter; another one is not read.
@@ -97,17 +99,17 @@ pub fn become_program(
 #[derive(Debug)]
 pub struct Received {
     fds: BTreeMap<String, OwnedFd>,
-    /// What our predecessor in this process wrote.
-    pub note: Value,
 }
 
 impl Received {
-    /// Reads the letter at `fd` and takes charge of what it lists. To be called once, with the number from our command line.
+    /// Reads the letter at `fd`, and takes charge of what it lists: the note of our predecessor in this process, and its
+    /// descriptors. To be called once, with the number from our command line.
     ///
     /// # Errors
-    /// When there is no letter for this process; nothing is taken then.
+    /// When there is no letter for this process, or its note has a form that is not known. What it lists is closed then, so
+    /// that its locks are free again.
     #[expect(unsafe_code, reason = "descriptors that arrive as numbers")]
-    pub fn take(fd: RawFd) -> io::Result<Self> {
+    pub fn take<T: DeserializeOwned>(fd: RawFd) -> io::Result<(T, Self)> {
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         if fd <= 2 || !is_open(fd) {
             return Err(wrong("no letter was handed over"));
@@ -130,7 +132,7 @@ impl Received {
             survive_exec(fd.as_fd(), false)?;
             fds.insert(name, fd);
         }
-        Ok(Self { fds, note: letter.note })
+        Ok((serde_json::from_value(letter.note)?, Self { fds }))
     }
 
     /// The descriptor of this name, once.
@@ -146,6 +148,11 @@ pub fn own_program() -> io::Result<PathBuf> {
         Some(replaced) if !path.exists() => Ok(PathBuf::from(replaced)),
         _ => Ok(path),
     }
+}
+
+/// Whether there is a program that a process can become.
+pub fn is_program(path: &Path) -> bool {
+    path.is_absolute() && is_executable(path)
 }
 
 /// Lets in what was held back. To be called when handlers are in place.
@@ -235,8 +242,8 @@ mod tests {
 
     fn successor(_: &str) {
         let number = std::env::args().find_map(|arg| arg.strip_prefix("handover-").map(str::to_owned)).unwrap();
-        let mut received = Received::take(number.parse().unwrap()).unwrap();
-        assert_eq!(received.note["pid"], std::process::id());
+        let (note, mut received) = Received::take::<Value>(number.parse().unwrap()).unwrap();
+        assert_eq!(note["pid"], std::process::id());
         let kept = received.fd("kept").unwrap();
         assert!(received.fd("kept").is_none());
         assert!(fcntl(&kept, FcntlArg::F_GETFD).unwrap() & FdFlag::FD_CLOEXEC.bits() != 0);
@@ -248,7 +255,7 @@ mod tests {
     #[test]
     fn numbers_that_are_no_letters_are_refused() {
         for number in [-1, 0, 2, 1_000_000] {
-            assert!(Received::take(number).is_err());
+            assert!(Received::take::<Value>(number).is_err());
         }
     }
 }

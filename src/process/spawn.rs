@@ -175,7 +175,7 @@ pub fn find_program(name: &str, path_var: &str, cwd: &Path) -> Result<PathBuf, S
 }
 
 /// Whether it is a file that we may execute.
-fn is_executable(path: &Path) -> bool {
+pub(super) fn is_executable(path: &Path) -> bool {
     path.is_file() && access(path, AccessFlags::X_OK).is_ok()
 }
 

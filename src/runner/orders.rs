@@ -41,7 +41,7 @@ impl From<Stop> for Input {
 }
 
 /// What is still to be done, for the program that this one becomes.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct OrdersNote {
     stops: Vec<(UnitName, Stop)>,
     waiters: Vec<Waiter>,

@@ -27,17 +27,12 @@ impl Runner {
         tune::raise_descriptor_limit();
         tune::own_session();
         tune::become_subreaper();
-        let mut received = options.handover.and_then(|fd| {
-            let received = Received::take(fd);
+        let received = options.handover.and_then(|fd| {
+            let received = Received::take::<Note>(fd);
             // Then everything is found as after a death.
             received.inspect_err(|e| anstream::eprintln!("the upgrade goes on as after a death: {e}")).ok()
         });
-        let note = received.as_mut().and_then(|received| {
-            let note = serde_json::from_value::<Note>(received.note.take());
-            note.inspect_err(|e| anstream::eprintln!("the upgrade goes on as after a death: {e}")).ok()
-        });
-        // What nobody goes on with is closed: its locks are free again then.
-        let mut received = received.filter(|_| note.is_some());
+        let (note, mut received) = received.unzip();
         let (state_dir, specs) = match (&note, &options.surroundings.state_dir) {
             (Some(_), Some(dir)) => (dir.clone(), Vec::new()),
             _ => reload::first_specs(&options)?,

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -72,8 +71,7 @@ impl Runner {
         }
         self.sync_journal();
         let program = &wanted.program;
-        let executable = program.is_absolute() && program.is_file() && access(program, AccessFlags::X_OK).is_ok();
-        let why = if executable {
+        let why = if handover::is_program(program) {
             let mut parcel = Parcel::default();
             parcel.add("lock", &self.lock);
             let mut services = Vec::new();
