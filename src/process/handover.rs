@@ -12,6 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal};
@@ -78,6 +80,10 @@ pub fn become_program(
     let mask = SigSet::thread_get_mask();
     // Not by std's `exec`: that may change the mask of blocked signals and what is ignored.
     let result = held_back().thread_block().and_then(|()| {
+        // A signal that came just before is in our handlers' hands, and would be forgotten with them.
+        if STOP.get().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Err(nix::errno::Errno::EINTR);
+        }
         all().try_for_each(|fd| survive_exec(fd, true))?;
         nix::unistd::execve(&program, &args, &env)
     });
@@ -155,8 +161,16 @@ pub fn is_program(path: &Path) -> bool {
     path.is_absolute() && is_executable(path)
 }
 
+/// Whether SIGTERM or SIGINT has come to this program.
+static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
 /// Lets in what was held back. To be called when handlers are in place.
 pub fn accept_signals() {
+    let stop = STOP.get_or_init(Arc::default);
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        // These two can always be handled.
+        signal_hook::flag::register(signal as i32, stop.clone()).ok();
+    }
     // The set holds signals that exist.
     held_back().thread_unblock().ok();
 }
