@@ -121,14 +121,23 @@ pub struct Marked {
     pub ppid: i32,
     /// Its process group.
     pub pgid: i32,
+    /// How long after its run it was started.
+    pub late: Duration,
 }
 
-/// The latest run after `after` of which something in `marked` lives, and its leader: it leads its own group and descends
-/// from no other process of that run.
+/// A run's first process is there within this time of being asked for. What was started later is a child of it; an earlier child
+/// that leads its own group cannot be told from it. Where a machine stalls for longer, a run that nobody wrote down is ended
+/// and started anew instead of being adopted.
+pub const FIRST_WITHIN: Duration = Duration::from_secs(1);
+
+/// The latest run after `after` of which something in `marked` lives, and its leader: it was started with the run, leads its own
+/// group and descends from no other process of that run.
 fn latest(marked: &[Marked], after: u64) -> Option<&Marked> {
     let run_id = marked.iter().map(|m| m.run_id).filter(|run| *run > after).max()?;
     let members = || marked.iter().filter(|m| m.run_id == run_id);
-    let leads = |m: &&Marked| m.pgid == m.process.pid && !members().any(|other| other.process.pid == m.ppid);
+    let leads = |m: &&Marked| {
+        m.late <= FIRST_WITHIN && m.pgid == m.process.pid && !members().any(|other| other.process.pid == m.ppid)
+    };
     members().filter(leads).min_by_key(|m| m.process.start)
 }
 
@@ -183,12 +192,6 @@ impl Takeover {
         Self { saved, same_boot, recorded, told, missed }
     }
 
-    /// What the machine is told before it begins.
-    pub fn missed(&self) -> Vec<Input> {
-        let input = |run_id| Input::Missed { run_id, start_recorded: run_id <= self.recorded.start };
-        self.missed.clone().map(input).collect()
-    }
-
     /// The runs that may live, to be watched in this order until one can be: the one in the record, and a later one that its
     /// runner had no time to write down. `began` tells when a process with this start token was started.
     pub fn candidates(&self, marked: &[Marked], began: impl Fn(u64) -> Moment) -> Vec<Found> {
@@ -208,10 +211,34 @@ impl Takeover {
         known.into_iter().chain(later).collect()
     }
 
-    /// What the machine is told, `alive` being the candidate that lives.
-    pub fn begin(self, alive: Option<Found>) -> Input {
+    /// What the machine is told, `alive` being the candidate that lives: runs whose ends nobody wrote down, and how it begins.
+    pub fn inputs(mut self, alive: Option<Found>, marked: &[Marked]) -> Vec<Input> {
+        let mut missed: Vec<u64> = self.missed.clone().collect();
+        let told = self.saved.as_ref().filter(|_| self.told).map(|saved| saved.run_id);
+        if alive.is_none() {
+            missed.extend(self.trust_marks(marked));
+        }
+        let is_told = |run_id| run_id <= self.recorded.start || Some(run_id) == told;
+        let input = |run_id| Input::Missed { run_id, start_recorded: is_told(run_id) };
+        let mut inputs: Vec<Input> = missed.into_iter().map(input).collect();
         let fate = self.fate(alive.map(|found| found.run.id));
-        Input::Begin { saved: self.saved.map(Box::new), fate, alive, same_boot: self.same_boot }
+        inputs.push(Input::Begin { saved: self.saved.map(Box::new), fate, alive, same_boot: self.same_boot });
+        inputs
+    }
+
+    /// A run of which only children live, and that is later than any that was written down (the disk was full), takes the
+    /// place of the record's: its number is taken, and whoever sweeps up after it must not meet a new run of that number. The
+    /// runs before it that have no end are returned.
+    fn trust_marks(&mut self, marked: &[Marked]) -> RangeInclusive<u64> {
+        let nothing = RangeInclusive::new(1, 0);
+        let Some(newest) = marked.iter().map(|m| m.run_id).max() else { return nothing };
+        let Some(saved) = self.saved.as_mut().filter(|saved| newest > saved.last_number()) else { return nothing };
+        let open = saved.run().is_some() || matches!(saved.phase, SavedPhase::Spawning { .. });
+        let first = if open { saved.last_number() } else { saved.run_id + 1 };
+        saved.run_id = newest - 1;
+        saved.phase = SavedPhase::Spawning { automatic: true };
+        self.told = false;
+        first.max(self.recorded.end.map_or(0, |(run, _)| run + 1))..=newest - 1
     }
 
     /// What became of the run in the record, or of the one that was about to be started.

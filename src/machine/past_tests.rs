@@ -51,7 +51,7 @@ fn up(id: u64, start_seq: u64) -> Option<Left> {
 }
 
 fn marked(run_id: u64, pid: i32, ppid: i32, pgid: i32, start: u64) -> Marked {
-    Marked { run_id, process: ProcessRef { pid, start }, ppid, pgid }
+    Marked { run_id, process: ProcessRef { pid, start }, ppid, pgid, late: Duration::ZERO }
 }
 
 fn candidates(left: Option<Left>, past: &Past, marked: &[Marked], boot_id: &str) -> Vec<Found> {
@@ -61,10 +61,10 @@ fn candidates(left: Option<Left>, past: &Past, marked: &[Marked], boot_id: &str)
 
 fn fate(left: Option<Left>, past: &Past, alive: Option<u64>) -> Fate {
     let alive = alive.map(|id| Found { run: run(id), start_recorded: true });
-    match Takeover::new(&name(), left, past, "b").begin(alive) {
-        Input::Begin { fate, alive: told, .. } => {
-            assert_eq!(told, alive);
-            fate
+    match &Takeover::new(&name(), left, past, "b").inputs(alive, &[])[..] {
+        [Input::Begin { fate, alive: told, .. }] => {
+            assert_eq!(*told, alive);
+            fate.clone()
         }
         other => panic!("{other:?}"),
     }
@@ -150,12 +150,44 @@ fn a_run_that_was_about_to_be_started_is_the_one_after_the_last() {
 }
 
 fn begins(left: Option<Left>, past: &Past, boot_id: &str) -> (Vec<Input>, u64, SavedPhase, Fate) {
-    let takeover = Takeover::new(&name(), left, past, boot_id);
-    let missed = takeover.missed();
-    match takeover.begin(None) {
-        Input::Begin { saved: Some(saved), fate, .. } => (missed, saved.run_id, saved.phase, fate),
+    begins_among(left, past, boot_id, &[])
+}
+
+fn begins_among(
+    left: Option<Left>,
+    past: &Past,
+    boot_id: &str,
+    marked: &[Marked],
+) -> (Vec<Input>, u64, SavedPhase, Fate) {
+    let mut inputs = Takeover::new(&name(), left, past, boot_id).inputs(None, marked);
+    match inputs.pop() {
+        Some(Input::Begin { saved: Some(saved), fate, .. }) => (inputs, saved.run_id, saved.phase, fate),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_child_of_a_run_that_nobody_wrote_down_is_not_that_run_and_its_number_is_taken() {
+    let mut child = marked(9, 300, 1, 300, 400);
+    child.late = Duration::from_millis(1001);
+    assert_eq!(candidates(left(7, SavedPhase::Down, 0), &past(&[]), &[child], "b"), []);
+    child.late = Duration::from_secs(1);
+    assert_eq!(candidates(left(7, SavedPhase::Down, 0), &past(&[]), &[child], "b").len(), 1, "the machine was busy");
+    let about = |left, journal: &Past| {
+        let (missed, run_id, phase, fate) = begins_among(left, journal, "b", &[child]);
+        assert_eq!((run_id, phase), (8, SavedPhase::Spawning { automatic: true }));
+        assert_eq!(fate, Fate::Gone { start_recorded: false });
+        missed
+    };
+    let missed = |run_id, start_recorded| Input::Missed { run_id, start_recorded };
+    assert_eq!(about(left(7, SavedPhase::Down, 0), &past(&[])), [missed(8, false)]);
+    assert_eq!(about(up(7, 9), &past(&[start(3, 7)])), [missed(7, true), missed(8, false)]);
+    let ended = past(&[start(3, 7), end(4, 7, "crash", json!({}))]);
+    assert_eq!(about(up(7, 9), &ended), [missed(8, false)]);
+    assert_eq!(about(left(8, SavedPhase::Down, 0), &past(&[])), []);
+    let (missed, run_id, ..) =
+        begins_among(left(8, SavedPhase::Spawning { automatic: true }, 0), &past(&[]), "b", &[child]);
+    assert_eq!((missed, run_id), (Vec::new(), 8), "known already");
 }
 
 #[test]

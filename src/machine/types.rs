@@ -304,6 +304,11 @@ impl Saved {
     /// The form's version.
     pub const VERSION: u32 = 1;
 
+    /// The highest run number that is taken.
+    pub fn last_number(&self) -> u64 {
+        self.run_id + u64::from(matches!(self.phase, SavedPhase::Spawning { .. }))
+    }
+
     /// The run that was alive when this was written.
     pub fn run(&self) -> Option<&Run> {
         match &self.phase {

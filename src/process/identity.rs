@@ -36,7 +36,17 @@ pub fn start_token(pid: i32) -> Option<u64> {
 
 /// How long ago the process with this start token was started, sleep included.
 pub fn age(start_token: u64, now: Moment) -> Duration {
-    sys::age(start_token, now)
+    between(start_token, token_at(now))
+}
+
+/// The start token of a process that is started now.
+pub fn token_at(now: Moment) -> u64 {
+    sys::token_at(now)
+}
+
+/// The time between the starts of two processes; zero if the second was started first.
+pub fn between(earlier: u64, later: u64) -> Duration {
+    sys::between(earlier, later)
 }
 
 #[cfg(test)]

@@ -68,11 +68,19 @@ pub(super) fn exit_of_siginfo(code: i32, status: i32) -> Option<Exit> {
 }
 
 /// How long ago a process with this start token was started: the token counts clock ticks since boot, sleep included.
-pub(super) fn age(token: u64, now: Moment) -> Duration {
+/// A clock tick in nanoseconds.
+fn tick() -> u64 {
     // sysconf cannot fail for a value that every kernel has; 100 is what all Linux systems of today say.
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
-    let ticks = u64::try_from(ticks).unwrap_or(100).max(1);
-    Duration::from_nanos(now.boot_ns.saturating_sub(token.saturating_mul(1_000_000_000 / ticks)))
+    1_000_000_000 / u64::try_from(ticks).unwrap_or(100).max(1)
+}
+
+pub(super) fn token_at(now: Moment) -> u64 {
+    now.boot_ns / tick()
+}
+
+pub(super) fn between(earlier: u64, later: u64) -> Duration {
+    Duration::from_nanos(later.saturating_sub(earlier).saturating_mul(tick()))
 }
 
 /// A pidfd.

@@ -92,9 +92,12 @@ pub(super) fn exit_of_siginfo(_code: i32, _status: i32) -> Option<Exit> {
 }
 
 /// How long ago a process with this start token was started: the token is its start in microseconds of wall time.
-pub(super) fn age(token: u64, now: Moment) -> Duration {
-    let now_us = u64::try_from(now.wall_ms).unwrap_or(0).saturating_mul(1000);
-    Duration::from_micros(now_us.saturating_sub(token))
+pub(super) fn token_at(now: Moment) -> u64 {
+    u64::try_from(now.wall_ms).unwrap_or(0).saturating_mul(1000)
+}
+
+pub(super) fn between(earlier: u64, later: u64) -> Duration {
+    Duration::from_micros(later.saturating_sub(earlier))
 }
 
 /// A kqueue that waits for one process.

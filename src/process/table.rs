@@ -29,6 +29,9 @@ pub struct Marker {
     pub service: String,
     /// SUPERVISOR_RUN_ID.
     pub run_id: u64,
+    /// SUPERVISOR_RUN_STARTED: the start token that the run's first process has, or a slightly earlier one. Runners before 0.3
+    /// did not write it.
+    pub started: Option<u64>,
     /// SUPERVISOR_STATE_DIR: tells our processes from those of another supervisor of the same user.
     pub state_dir: String,
 }
@@ -75,6 +78,7 @@ fn parse_marker(environment: &[u8]) -> Option<Marker> {
     Some(Marker {
         service: value("SUPERVISOR_SERVICE")?.to_owned(),
         run_id: value("SUPERVISOR_RUN_ID")?.parse().ok()?,
+        started: value("SUPERVISOR_RUN_STARTED").and_then(|token| token.parse().ok()),
         state_dir: value("SUPERVISOR_STATE_DIR")?.to_owned(),
     })
 }
@@ -104,7 +108,7 @@ mod tests {
         assert!(place(child.pid()).unwrap() < place(grandchild.pid).unwrap());
         assert_eq!(grandchild.ppid, child.pid());
         assert_eq!(Some(grandchild.start), crate::process::identity::start_token(grandchild.pid));
-        let mark = Marker { service: "gate.way".into(), run_id: 7, state_dir: "/state".into() };
+        let mark = Marker { service: "gate.way".into(), run_id: 7, started: None, state_dir: "/state".into() };
         assert_eq!(marker(grandchild.pid), Some(mark));
         assert_eq!(marker(me), None);
         crate::process::signal::process(grandchild.pid, grandchild.start, crate::model::Signal::KILL);
@@ -122,6 +126,7 @@ mod tests {
     fn marks_must_be_complete_and_exact() {
         let whole = b"A=1\0SUPERVISOR_SERVICE=x\0SUPERVISOR_RUN_ID=3\0SUPERVISOR_STATE_DIR=/s\0";
         assert_eq!(parse_marker(whole).unwrap().run_id, 3);
+        assert_eq!(parse_marker(whole).unwrap().started, None, "as older runners wrote it");
         assert_eq!(parse_marker(b"SUPERVISOR_SERVICE=x\0SUPERVISOR_STATE_DIR=/s\0"), None);
         assert_eq!(parse_marker(b"SUPERVISOR_SERVICE=x\0SUPERVISOR_RUN_ID=z\0SUPERVISOR_STATE_DIR=/s"), None);
         assert_eq!(parse_marker(b"SUPERVISOR_SERVICES=x\0SUPERVISOR_RUN_ID=3\0SUPERVISOR_STATE_DIR=/s"), None);

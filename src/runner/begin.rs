@@ -1,6 +1,7 @@
 //! Taking over: what a predecessor left on disk and in the process table becomes the first input of each machine.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use super::poll::Token;
 use super::service::{self, Service};
@@ -37,7 +38,8 @@ impl Traces {
                 && mark.state_dir == ours
             {
                 let process = ProcessRef { pid: entry.pid, start: entry.start };
-                let found = Marked { run_id: mark.run_id, process, ppid: entry.ppid, pgid: entry.pgid };
+                let late = mark.started.map_or(Duration::ZERO, |started| identity::between(started, entry.start));
+                let found = Marked { run_id: mark.run_id, process, ppid: entry.ppid, pgid: entry.pgid, late };
                 marked.entry(mark.service).or_default().push(found);
             }
         }
@@ -167,9 +169,6 @@ impl Runner {
             Left { saved: r.saved, runner: r.runner, start_seq, end_seq }
         });
         let takeover = Takeover::new(&name, left, &traces.past, &self.boot_id);
-        for missed in takeover.missed() {
-            self.drive(index, missed, turn);
-        }
         let marked = traces.of(&name);
         let candidates = takeover.candidates(marked, |start| started(start, now));
         let alive = candidates.into_iter().find(|found| self.watched(index, &found.run));
@@ -184,7 +183,9 @@ impl Runner {
             let job = Job { service: name.clone(), run_id, leader, reach: Sweep::Tree, descendants: vec![leader] };
             self.sweeper.add(job, now.mono);
         }
-        self.drive(index, takeover.begin(alive), turn);
+        for input in takeover.inputs(alive, marked) {
+            self.drive(index, input, turn);
+        }
     }
 
     /// Watches the process of a run that lives; `false` when it has ended.

@@ -46,6 +46,8 @@ pub struct RunFacts<'a> {
     pub run_id: u64,
     /// Automatic starts that led to it.
     pub attempt: u32,
+    /// The start token that its process is going to have: by it children that outlive it are told from it.
+    pub token: u64,
     /// The installation it belongs to: the mark by which strays are found again.
     pub state_dir: &'a Path,
     /// Where READY=1 goes, for services that ask for it.
@@ -77,6 +79,7 @@ pub fn compose(
     for (name, value) in [
         ("SUPERVISOR_SERVICE", run.name.to_string()),
         ("SUPERVISOR_RUN_ID", run.run_id.to_string()),
+        ("SUPERVISOR_RUN_STARTED", run.token.to_string()),
         ("SUPERVISOR_RESTART_COUNT", run.attempt.to_string()),
         ("LAUNCHD_RESTART_COUNT", run.attempt.to_string()),
         ("SUPERVISOR_STATE_DIR", run.state_dir.display().to_string()),
@@ -133,7 +136,7 @@ mod tests {
     use super::*;
 
     fn facts<'a>(name: &'a UnitName, socket: Option<&'a Path>) -> RunFacts<'a> {
-        RunFacts { name, run_id: 7, attempt: 2, state_dir: Path::new("/state"), notify_socket: socket }
+        RunFacts { name, run_id: 7, attempt: 2, token: 9, state_dir: Path::new("/state"), notify_socket: socket }
     }
 
     #[test]

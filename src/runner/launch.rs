@@ -7,7 +7,7 @@ use super::environment::{self, Base, RunFacts};
 use crate::logs::fifo;
 use crate::machine::{Hold, Refusal};
 use crate::model::{Builtin, Program, ServiceSpec, UnitName, paths::Paths, paths::Stream};
-use crate::process::{ports, spawn};
+use crate::process::{clock, identity, ports, spawn};
 
 /// Everything a start needs besides the specification.
 pub(super) struct Surroundings<'a> {
@@ -85,6 +85,7 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i3
         name: &spec.name,
         run_id: around.run_id,
         attempt: around.attempt,
+        token: identity::token_at(clock::now()),
         state_dir: around.paths.state_dir(),
         notify_socket: around.notify_socket,
     };

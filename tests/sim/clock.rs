@@ -1,5 +1,7 @@
 //! The machine's clocks. Stories are told in awake time, which never stands still for them: `now` goes on over reboots.
 
+use std::time::Duration;
+
 use supervisor::model::{Moment, Mono};
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -47,6 +49,11 @@ impl Clock {
     /// The start token of a process that is started now.
     pub fn token(&self) -> u64 {
         self.moment().boot_ns / TICK
+    }
+
+    /// The time between two tokens.
+    pub fn between(&self, earlier: u64, later: u64) -> Duration {
+        Duration::from_nanos(later.saturating_sub(earlier) * TICK)
     }
 
     /// When a process with this token was started, as `process::identity::age` tells it.

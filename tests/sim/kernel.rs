@@ -31,6 +31,8 @@ pub struct Process {
     pub start: u64,
     /// Service and run in its environment.
     pub mark: Option<(usize, u64)>,
+    /// The start token in its environment: that of the first process of its run.
+    pub mark_token: u64,
     pub manners: Manners,
     /// How it ended, until it is reaped.
     pub zombie: Option<Exit>,
@@ -116,6 +118,8 @@ impl Kernel {
     ) -> i32 {
         let pid = self.free_pid(token);
         self.uids += 1;
+        let heir = self.processes.get(&ppid).filter(|parent| mark.is_some() && parent.mark == mark);
+        let mark_token = heir.map_or(token, |parent| parent.mark_token);
         let process = Process {
             uid: self.uids,
             pid,
@@ -123,6 +127,7 @@ impl Kernel {
             pgid: pgid.unwrap_or(pid),
             start: token,
             mark,
+            mark_token,
             manners,
             zombie: None,
             stuck: false,

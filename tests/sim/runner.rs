@@ -144,7 +144,8 @@ impl Runner {
         for process in w.kernel.alive() {
             if let Some((service, run_id)) = process.mark {
                 let found = ProcessRef { pid: process.pid, start: process.start };
-                let found = Marked { run_id, process: found, ppid: process.ppid, pgid: process.pgid };
+                let late = w.clock.between(process.mark_token, process.start);
+                let found = Marked { run_id, process: found, ppid: process.ppid, pgid: process.pgid, late };
                 marked.entry(service).or_default().push(found);
             }
         }
@@ -179,10 +180,6 @@ impl Runner {
             (self.services[index].start_seq, self.services[index].end_seq) = (left.start_seq, left.end_seq);
         }
         let takeover = Takeover::new(&w.spec(id).name.clone(), left, past, &self.boot_id);
-        for missed in takeover.missed() {
-            w.say(&self.id, || format!("s{id}: {missed:?}"));
-            self.drive(w, index, missed, turn)?;
-        }
         let candidates = takeover.candidates(marked, |start| w.clock.began(start));
         let mut alive = None;
         for found in candidates {
@@ -203,9 +200,11 @@ impl Runner {
             let job = Job { service, run_id, leader, reach: Sweep::Tree, descendants: vec![leader] };
             self.sweeper.add(job, turn.now.mono);
         }
-        let input = takeover.begin(alive);
-        w.say(&self.id, || format!("begins s{id}: {input:?}"));
-        self.drive(w, index, input, turn)
+        for input in takeover.inputs(alive, marked) {
+            w.say(&self.id, || format!("begins s{id}: {input:?}"));
+            self.drive(w, index, input, turn)?;
+        }
+        Ok(())
     }
 
     /// One turn of the loop: deaths and due starts first, messages last.

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use supervisor::machine::past::FIRST_WITHIN;
 use supervisor::model::{Exit, Record, ServiceSpec, Signal, UnitName};
 
 use crate::clock::{Clock, SECOND};
@@ -269,6 +270,12 @@ impl World {
     pub fn fork(&mut self, service: usize, leaves: bool, deaf: bool) {
         let Some(main) = self.main(service) else { return };
         let Some((group, mark)) = self.kernel.get(main).map(|p| (p.pgid, p.mark)) else { return };
+        // So young, it would be taken for the main process if nobody had written that one down (see there).
+        let young =
+            self.kernel.get(main).is_none_or(|p| self.clock.between(p.start, self.clock.token()) <= FIRST_WITHIN);
+        if leaves && young {
+            return;
+        }
         let ends_within = (!deaf).then_some(SECOND / 10);
         let manners = Manners { ends_within, exits: false };
         let token = self.clock.token();
