@@ -229,6 +229,10 @@ impl Runner {
         }
         w.oracle.persisted(service.id, true);
         let saved = service.machine.save(&self.boot_id);
+        if self.going_down && saved.phase == SavedPhase::Idle {
+            // What is left in order begins afresh, also where its runner is killed before it is done with the others.
+            w.oracle.excuse(service.id);
+        }
         let (start_seq, end_seq) = (service.start_seq, service.end_seq);
         let left = Left { saved, runner: self.id.clone(), start_seq, end_seq };
         w.disk.adopt[service.id].write(w.clock.now, left, false);

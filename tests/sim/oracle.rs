@@ -192,8 +192,13 @@ impl Oracle {
         self.services[service].wanted
     }
 
-    pub fn excuse(&mut self, service: usize) {
+    /// When its last start was is not known exactly.
+    pub fn excuse_throttle(&mut self, service: usize) {
         self.services[service].excused = true;
+    }
+
+    pub fn excuse(&mut self, service: usize) {
+        self.excuse_throttle(service);
         self.services[service].held_until = None;
     }
 
