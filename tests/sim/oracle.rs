@@ -170,6 +170,8 @@ impl Oracle {
             Some(StopCause::OverMemory) => ExitClass::OverMemory,
             _ => {
                 (s.wanted, s.excused, s.held_until) = (None, true, None);
+                // The line of the refusal may come to the disk after the order.
+                s.mended = true;
                 return;
             }
         };
