@@ -6,6 +6,7 @@
 //! hour, day, month, weekday, each `*`, `N`, `N-M`, either of them with `/STEP`, or a list of those with commas; months
 //! and weekdays by their three-letter names too.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fault::code;
@@ -24,63 +25,89 @@ fn wrong(message: String) -> Wrong {
     Wrong::new(code::CALENDAR, message, "not a calendar entry").help(FORMS)
 }
 
-/// Checks the form of a text entry.
-pub(super) fn words(text: &str) -> Result<(), Wrong> {
+/// More than this many tables say nothing to whoever reads the plist or the timer.
+const MOST_TABLES: usize = 1500;
+
+/// Checks the form of a text entry, and says the same as launchd's tables, as far as those can say it: an interval that does
+/// not fit evenly into a day cannot be said so.
+pub(super) fn words(text: &str) -> Result<Option<Vec<CalendarTable>>, Wrong> {
     let lower = text.to_ascii_lowercase();
     let parts: Vec<&str> = lower.split_ascii_whitespace().collect();
     match parts.as_slice() {
-        ["daily", at] => time(at),
-        ["weekly", on, at] => day(on).map(drop).and_then(|()| time(at)),
+        ["daily", at] => Ok(Some(vec![time(at)?])),
+        ["weekly", on, at] => Ok(Some(vec![CalendarTable { weekday: Some(day(on)?), ..time(at)? }])),
         ["monthly", on, at] => match on.parse::<u8>() {
-            Ok(1..=31) if on.bytes().all(|b| b.is_ascii_digit()) => time(at),
+            Ok(number @ 1..=31) if on.bytes().all(|b| b.is_ascii_digit()) => {
+                Ok(Some(vec![CalendarTable { day: Some(number), ..time(at)? }]))
+            }
             _ => Err(wrong(format!("{} is no day of a month, 1 to 31", quoted(on)))),
         },
         ["every", interval] => every(interval),
         ["daily" | "weekly" | "monthly" | "every", ..] => Err(wrong(format!("{} is not complete", quoted(text)))),
-        [on, at] => days(on).and_then(|()| time(at)),
+        [on, at] => {
+            let (days, at) = (days(on)?, time(at)?);
+            Ok(Some(days.into_iter().map(|day| CalendarTable { weekday: Some(day), ..at }).collect()))
+        }
         [minute, hour, day, month, weekday] => cron([minute, hour, day, month, weekday]),
         _ => Err(wrong(format!("{} is not understood", quoted(text)))),
     }
 }
 
-fn time(text: &str) -> Result<(), Wrong> {
+fn time(text: &str) -> Result<CalendarTable, Wrong> {
     let number =
         |part: &str| part.parse::<u8>().ok().filter(|_| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit()));
     let (hour, minute) = text.split_once(':').unwrap_or((text, ""));
     match (number(hour), number(minute)) {
-        (Some(0..=23), Some(0..=59)) => Ok(()),
+        (hour @ Some(0..=23), minute @ Some(0..=59)) => Ok(CalendarTable { hour, minute, ..CalendarTable::default() }),
         _ => Err(wrong(format!("{} is no time of day from 00:00 to 23:59", quoted(text)))),
     }
 }
 
-fn day(text: &str) -> Result<usize, Wrong> {
-    DAYS.iter().position(|name| *name == text).ok_or_else(|| {
+/// 0 is Sunday.
+fn day(text: &str) -> Result<u8, Wrong> {
+    (0..).zip(DAYS).find_map(|(number, name)| (name == text).then_some(number)).ok_or_else(|| {
         wrong(format!("{} is no day of the week; those are Mon, Tue, Wed, Thu, Fri, Sat and Sun", quoted(text)))
     })
 }
 
-fn days(text: &str) -> Result<(), Wrong> {
+fn days(text: &str) -> Result<BTreeSet<u8>, Wrong> {
+    let mut found = BTreeSet::new();
     for part in text.split(',') {
-        match part.split_once("..") {
-            Some((first, last)) => _ = (day(first)?, day(last)?),
-            None => _ = day(part)?,
-        }
+        let (first, last) = match part.split_once("..") {
+            Some((first, last)) => (day(first)?, day(last)?),
+            None => (day(part)?, day(part)?),
+        };
+        // `Fri..Mon` goes over the week's end.
+        found.extend((first..).take(usize::from((last + 7 - first) % 7) + 1).map(|day| day % 7));
     }
-    Ok(())
+    Ok(found)
 }
 
-fn every(text: &str) -> Result<(), Wrong> {
+fn every(text: &str) -> Result<Option<Vec<CalendarTable>>, Wrong> {
     let interval = units::duration(text).map_err(|w| wrong(format!("after `every`: {}", w.message)))?;
-    let minutes = interval.as_secs().is_multiple_of(60) && interval.subsec_nanos() == 0;
-    if !minutes || interval < Duration::from_secs(60) || interval > Duration::from_secs(24 * 60 * 60) {
+    let whole = interval.as_secs().is_multiple_of(60) && interval.subsec_nanos() == 0;
+    if !whole || interval < Duration::from_secs(60) || interval > Duration::from_secs(24 * 60 * 60) {
         return Err(wrong(format!("{} is not from 1m to 24h in whole minutes", quoted(text))));
     }
-    Ok(())
+    let minutes = u16::try_from(interval.as_secs() / 60).unwrap_or(u16::MAX);
+    let within = |number: u16| u8::try_from(number).ok();
+    Ok(match minutes {
+        _ if 60 % minutes == 0 => {
+            let at = |minute| CalendarTable { minute: within(minute), ..CalendarTable::default() };
+            Some((0..60).step_by(usize::from(minutes)).map(at).collect())
+        }
+        _ if 1440 % minutes == 0 => {
+            let at =
+                |m: u16| CalendarTable { minute: within(m % 60), hour: within(m / 60), ..CalendarTable::default() };
+            Some((0..1440).step_by(usize::from(minutes)).map(at).collect())
+        }
+        _ => None,
+    })
 }
 
-fn cron([minute, hour, day, month, weekday]: [&str; 5]) -> Result<(), Wrong> {
-    field(minute, "minute", 0..=59, &[])?;
-    field(hour, "hour", 0..=23, &[])?;
+fn cron([minute, hour, day, month, weekday]: [&str; 5]) -> Result<Option<Vec<CalendarTable>>, Wrong> {
+    let minutes = field(minute, "minute", 0..=59, &[])?;
+    let hours = field(hour, "hour", 0..=23, &[])?;
     let days = field(day, "day", 1..=31, &[])?;
     let months = field(month, "month", 1..=12, &MONTHS)?;
     let weekdays = field(weekday, "weekday", 0..=7, &DAYS)?;
@@ -89,7 +116,36 @@ fn cron([minute, hour, day, month, weekday]: [&str; 5]) -> Result<(), Wrong> {
     if all_days && !months.iter().any(|month| days.iter().any(|day| *day <= LONGEST[usize::from(*month) - 1])) {
         return Err(wrong("no such date exists, so it would never run".into()));
     }
-    Ok(())
+    // Sunday has two numbers.
+    let weekdays = weekdays.into_iter().map(|day| day % 7).collect();
+    let fields = [(minutes, 60), (hours, 24), (days, 31), (months, 12), (weekdays, 7)];
+    let [minutes, hours, days, months, weekdays] = fields.map(|(numbers, all)| {
+        let numbers: BTreeSet<u8> = numbers.into_iter().collect();
+        if numbers.len() == all { vec![None] } else { numbers.into_iter().map(Some).collect() }
+    });
+    let count = [&minutes, &hours, &days, &months, &weekdays].map(Vec::len).into_iter().product::<usize>();
+    if count > MOST_TABLES {
+        return Ok(None);
+    }
+    let mut tables = vec![CalendarTable::default()];
+    let mut spread = |numbers: &[Option<u8>], set: fn(&mut CalendarTable, Option<u8>)| {
+        let each = |table: &CalendarTable| {
+            let table = *table;
+            let with = move |number: &Option<u8>| {
+                let mut table = table;
+                set(&mut table, *number);
+                table
+            };
+            numbers.iter().map(with).collect::<Vec<_>>()
+        };
+        tables = tables.iter().flat_map(each).collect();
+    };
+    spread(&months, |table, month| table.month = month);
+    spread(&days, |table, day| table.day = day);
+    spread(&weekdays, |table, weekday| table.weekday = weekday);
+    spread(&hours, |table, hour| table.hour = hour);
+    spread(&minutes, |table, minute| table.minute = minute);
+    Ok(Some(tables))
 }
 
 /// The numbers that a cron field stands for.
@@ -164,8 +220,34 @@ mod tests {
             "0 0 31 2 mon",
             "5/10 * * * 7",
         ] {
-            assert_eq!(words(good), Ok(()), "{good}");
+            assert!(words(good).is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn what_they_say_as_tables() {
+        // hour, minute, day, weekday, month; None is 99.
+        let said = |text: &str| -> Vec<[u8; 5]> {
+            let tables = words(text).unwrap().unwrap_or_default();
+            let or = |number: Option<u8>| number.unwrap_or(99);
+            tables.iter().map(|t| [or(t.hour), or(t.minute), or(t.day), or(t.weekday), or(t.month)]).collect()
+        };
+        assert_eq!(said("daily 07:55"), [[7, 55, 99, 99, 99]]);
+        assert_eq!(said("weekly Sun 03:00"), [[3, 0, 99, 0, 99]]);
+        assert_eq!(said("monthly 31 09:00"), [[9, 0, 31, 99, 99]]);
+        assert_eq!(said("Fri..Mon 00:00").iter().map(|t| t[3]).collect::<Vec<_>>(), [0, 1, 5, 6]);
+        assert_eq!(said("mon..tue,sat 01:02"), [[1, 2, 99, 1, 99], [1, 2, 99, 2, 99], [1, 2, 99, 6, 99]]);
+        assert_eq!(said("Mon..Sun 01:02").len(), 7);
+        assert_eq!(said("every 6h").iter().map(|t| t[0]).collect::<Vec<_>>(), [0, 6, 12, 18]);
+        assert_eq!(said("every 20m"), [[99, 0, 99, 99, 99], [99, 20, 99, 99, 99], [99, 40, 99, 99, 99]]);
+        assert_eq!(said("every 1h30m").last(), Some(&[22, 30, 99, 99, 99]));
+        assert_eq!(said("every 24h"), [[0, 0, 99, 99, 99]]);
+        assert_eq!(words("every 7h"), Ok(None), "it would begin anew each midnight");
+        assert_eq!(said("55 7 * * *"), said("daily 07:55"));
+        assert_eq!(said("0 3 * * 7"), said("weekly Sun 03:00"));
+        assert_eq!(said("0 0 31 2 mon"), [[0, 0, 31, 1, 2]]);
+        assert_eq!(said("*/30 1-2 1 * *").len(), 4);
+        assert_eq!(words("0-58 0-22 1-30 * *"), Ok(None), "more than anybody reads");
     }
 
     #[test]

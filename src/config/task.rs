@@ -86,8 +86,8 @@ fn schedule(ctx: &mut Ctx<'_>, member: &Field<'_>) -> Option<Schedule> {
         return Some(Schedule::Table(entry));
     }
     let text = member.text(ctx, "a text or a table", "\"daily 07:55\"")?;
-    calendar_form::words(text).map_err(|wrong| member.wrong(ctx, wrong)).ok()?;
-    Some(Schedule::Words(text.trim().to_owned()))
+    let tables = calendar_form::words(text).map_err(|wrong| member.wrong(ctx, wrong)).ok()?;
+    Some(Schedule::Words { text: text.trim().to_owned(), tables })
 }
 
 fn calendar_number(ctx: &mut Ctx<'_>, f: &Fields<'_>, key: &str, low: i64, high: i64) -> Option<u8> {

@@ -1,5 +1,9 @@
-//! Service managers: who starts runners. Here the embedded one, where the daemon itself does.
+//! Service managers: who starts runners, at boot and after their death. launchd and `systemd --user` behind one trait
+//! ([`driver::Driver`]), and the embedded one, where the daemon itself does.
 //!
-//! Nothing in here restarts services; that is the runner's alone.
+//! `job` says what is to be installed and is pure, as is all rendering and reading of texts here. Nothing in here restarts services;
+//! that is the runner's alone. Nothing here decides that a job is to be loaded or repaired; who asks does.
 
+pub mod driver;
 pub mod embedded;
+pub mod job;

@@ -42,7 +42,12 @@ pub struct TaskSpec {
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
     /// Words such as `daily 07:55`, or a cron line; checked for its form.
-    Words(String),
+    Words {
+        /// As it was written.
+        text: String,
+        /// The same as launchd's tables; `None` where those cannot say it.
+        tables: Option<Vec<CalendarTable>>,
+    },
     /// launchd's table.
     Table(CalendarTable),
 }

@@ -4,6 +4,7 @@
 //! for, and what differs between Linux and macOS stands in `linux.rs` and `macos.rs` with the same names in both.
 
 pub mod clock;
+pub mod command;
 pub mod describe;
 pub mod files;
 pub mod folders;

@@ -46,6 +46,23 @@ pub fn reap(pid: i32) -> Exit {
     }
 }
 
+/// Reaps `pid` if it is a child that has ended. Never blocks. A child that somebody else has reaped ended in a way that is not
+/// known.
+#[expect(unsafe_code, reason = "nix's waitpid fails on real-time signals, and the child is gone by then")]
+pub fn try_reap(pid: i32) -> Option<Exit> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the pointer is to an integer that outlives the call.
+        let result = unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) };
+        match result {
+            0 => return None,
+            _ if result == pid => return Some(exit_of_wait_status(status)),
+            _ if nix::errno::Errno::last() == nix::errno::Errno::EINTR => {}
+            _ => return Some(Exit::Unknown),
+        }
+    }
+}
+
 /// wait(2)'s status word.
 pub(super) fn exit_of_wait_status(status: i32) -> Exit {
     if libc::WIFEXITED(status) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{EVERY_KEY, OURS, around, fleet, read, source};
 use crate::config::{parse, render, state_dir};
 use crate::model::{
-    AlertSpec, Builtin, CatchUp, CrashWindow, LogSpec, ManagerKind, ProbeKind, ProcessType, Program, RestartMode,
-    Schedule, ServiceSpec, Signal, SinkKind, StepAction, Sweep, TaskSpec, UnitName,
+    AlertSpec, Builtin, CalendarTable, CatchUp, CrashWindow, LogSpec, ManagerKind, ProbeKind, ProcessType, Program,
+    RestartMode, Schedule, ServiceSpec, Signal, SinkKind, StepAction, Sweep, TaskSpec, UnitName,
 };
 
 const fn secs(n: u64) -> Duration {
@@ -75,7 +75,10 @@ fn the_smallest_service_and_task_have_the_documented_defaults() {
         TaskSpec {
             name: name("t"),
             enabled: true,
-            calendar: vec![Schedule::Words("daily 07:55".into())],
+            calendar: vec![Schedule::Words {
+                text: "daily 07:55".into(),
+                tables: Some(vec![CalendarTable { hour: Some(7), minute: Some(55), ..CalendarTable::default() }])
+            }],
             timezone: None,
             steps: task.steps.clone(),
             catch_up: CatchUp::Once,

@@ -1,0 +1,246 @@
+//! What is installed: one job for the daemon, one for each service and one for each calendar job, before anybody has put it
+//! into the words of launchd or systemd. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    CalendarTable, CatchUp, DEFAULT_PATH, Fleet, ProcessType, Schedule, ServiceSpec, TaskSpec, UnitName,
+};
+
+/// The last part of the daemon's own label. No service may be called so when it is installed.
+pub const DAEMON: &str = "supervisor";
+
+/// On top of the longest stop ladder, for SIGKILL and the runner's own end.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// Longest time that a calendar job's steps have to end when the job is ended.
+const TASK_GRACE: Duration = Duration::from_secs(15);
+
+/// Where things are on this machine; everything that rendering needs beside services.toml. All paths absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// This binary.
+    pub program: PathBuf,
+    /// services.toml.
+    pub config: PathBuf,
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// The user's home.
+    pub home: PathBuf,
+    /// Where launchd puts what the runners and the daemon themselves print: panics, and nothing else.
+    pub logs: PathBuf,
+    /// The user that root's launchd starts them as; `None` for the user's own launchd or systemd.
+    pub user: Option<String>,
+    /// Whether the daemon starts the services itself (`manager = "embedded"`): then its job is the only one.
+    pub embedded: bool,
+}
+
+/// What a job starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// `supervisor run`.
+    Daemon,
+    /// `supervisor exec` of one service.
+    Runner,
+    /// `supervisor exec` of one calendar job.
+    Task,
+}
+
+/// One job of a service manager.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// launchd's label, and the stem of the file names: prefix + "." + name.
+    pub label: String,
+    /// The service or calendar job, or [`DAEMON`].
+    pub name: String,
+    /// What it starts.
+    pub role: Role,
+    /// The binary by its absolute path, then its arguments.
+    pub argv: Vec<String>,
+    /// HOME and PATH, and of the service's own environment only what is known to be no secret.
+    pub env: BTreeMap<String, String>,
+    /// Where what it prints itself goes.
+    pub log: PathBuf,
+    /// Least time between two starts of the runner, whole seconds, at least 1.
+    pub throttle_s: u64,
+    /// From SIGTERM to SIGKILL, whole seconds, never 0.
+    pub exit_timeout_s: u64,
+    /// How launchd treats it.
+    pub process_type: ProcessType,
+    /// When it is started by the calendar; empty: at load, and kept alive.
+    pub calendar: Vec<CalendarTable>,
+    /// Whether a slot that passed while the machine was off is made up for (systemd can, launchd cannot).
+    pub catch_up: bool,
+    /// The zone of `calendar`; `None` is the machine's own.
+    pub timezone: Option<String>,
+    /// The user that root's launchd starts it as.
+    pub user: Option<String>,
+}
+
+impl Job {
+    /// Whether it runs all the time, and not at times of the calendar only.
+    pub fn is_kept(&self) -> bool {
+        self.role != Role::Task
+    }
+}
+
+/// Something that is declared and cannot be installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// Which service or calendar job, or [`DAEMON`].
+    pub name: String,
+    /// Why, and what to do.
+    pub why: String,
+}
+
+/// The jobs of `fleet`, the daemon's first, then services and calendar jobs in file order; disabled ones are left out unless
+/// `disabled_too`. What cannot be installed is told apart and leaves the others alone.
+pub fn jobs(fleet: &Fleet, site: &Site, disabled_too: bool) -> (Vec<Job>, Vec<Unfit>) {
+    let mut unfit = Vec::new();
+    let mut jobs = vec![daemon(fleet, site)];
+    if !site.embedded {
+        jobs.extend(fleet.services.iter().filter(|s| s.enabled || disabled_too).map(|s| runner(s, fleet, site)));
+        for task in fleet.tasks.iter().filter(|t| t.enabled || disabled_too) {
+            match calendar(task) {
+                Ok(tables) => jobs.push(self::task(task, tables, fleet, site)),
+                Err(why) => unfit.push(Unfit { name: task.name.to_string(), why }),
+            }
+        }
+    }
+    let mut seen = BTreeSet::new();
+    jobs.retain(|job| match refusal(job, &mut seen) {
+        Some(why) => {
+            unfit.push(Unfit { name: job.name.clone(), why });
+            false
+        }
+        None => true,
+    });
+    (jobs, unfit)
+}
+
+/// Why a job cannot be had at all, whoever the service manager is.
+fn refusal(job: &Job, seen: &mut BTreeSet<String>) -> Option<String> {
+    if !seen.insert(job.label.clone()) {
+        return Some(format!("the label {} is the supervisor's own; give it another name", job.label));
+    }
+    // A NUL ends a string for the kernel, and no line of a unit can hold a line end without being another line.
+    let control = |text: &str| text.chars().any(|c| c.is_control());
+    let argument = job.argv.iter().find(|a| control(a));
+    let variable = job.env.iter().find(|(key, value)| control(key) || control(value)).map(|(key, _)| key);
+    match (argument, variable) {
+        (Some(argument), _) => Some(format!("its command holds a control character: {argument:?}")),
+        (_, Some(key)) => Some(format!("the value of {key} holds a control character")),
+        (None, None) => {
+            control(&job.log.to_string_lossy()).then(|| "the path of its log holds a control character".into())
+        }
+    }
+}
+
+/// All entries of a calendar job as launchd's tables.
+fn calendar(task: &TaskSpec) -> Result<Vec<CalendarTable>, String> {
+    let mut tables = Vec::new();
+    for entry in &task.calendar {
+        match entry {
+            Schedule::Table(table) => tables.push(*table),
+            Schedule::Words { tables: Some(found), .. } => tables.extend(found),
+            Schedule::Words { text, tables: None } => {
+                return Err(format!(
+                    "neither launchd nor systemd can say {text:?}; write times of day, or an interval that goes into a day evenly"
+                ));
+            }
+        }
+    }
+    Ok(tables)
+}
+
+fn daemon(fleet: &Fleet, site: &Site) -> Job {
+    let mut job = job(DAEMON, Role::Daemon, fleet, site);
+    job.argv.push("run".into());
+    // Embedded, it takes all services down, dependents first: one after the other at worst.
+    let stops = fleet.services.iter().map(|s| s.stop_timeout);
+    let longest = if site.embedded { stops.sum() } else { Duration::ZERO };
+    job.exit_timeout_s = whole_s(longest + MARGIN);
+    // Starts by the calendar are reported not to be held back where KeepAlive is. One that runs already is left alone.
+    job.calendar =
+        (0..60).step_by(10).map(|minute| CalendarTable { minute: Some(minute), ..Default::default() }).collect();
+    job
+}
+
+fn runner(spec: &ServiceSpec, fleet: &Fleet, site: &Site) -> Job {
+    let mut job = job(spec.name.as_str(), Role::Runner, fleet, site);
+    job.argv.extend(["exec".into(), spec.name.to_string()]);
+    job.exit_timeout_s = whole_s(spec.stop_timeout + MARGIN);
+    job.process_type = spec.process_type;
+    shown(&mut job.env, &spec.env);
+    job
+}
+
+fn task(spec: &TaskSpec, tables: Vec<CalendarTable>, fleet: &Fleet, site: &Site) -> Job {
+    let mut job = job(spec.name.as_str(), Role::Task, fleet, site);
+    job.argv.extend(["exec".into(), spec.name.to_string()]);
+    job.exit_timeout_s = whole_s(TASK_GRACE + MARGIN);
+    job.process_type = ProcessType::Background;
+    job.calendar = tables;
+    job.timezone = spec.timezone.clone();
+    job.catch_up = spec.catch_up != CatchUp::Skip;
+    shown(&mut job.env, &spec.env);
+    job
+}
+
+fn job(name: &str, role: Role, fleet: &Fleet, site: &Site) -> Job {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let label = label(&fleet.label_prefix, name);
+    let argv =
+        vec![text(&site.program), "--config".into(), text(&site.config), "--state-dir".into(), text(&site.state_dir)];
+    let env = BTreeMap::from([("HOME".into(), text(&site.home)), ("PATH".into(), DEFAULT_PATH.into())]);
+    Job {
+        log: site.logs.join(format!("{label}.log")),
+        label,
+        name: name.to_owned(),
+        role,
+        argv,
+        env,
+        // launchd's own default, and its least pause between two starts of the runner; the service's `throttle` is the runner's.
+        throttle_s: 10,
+        exit_timeout_s: whole_s(MARGIN),
+        process_type: ProcessType::Interactive,
+        calendar: Vec::new(),
+        catch_up: false,
+        timezone: None,
+        user: site.user.clone(),
+    }
+}
+
+/// launchd's label of a service or calendar job.
+pub fn label(prefix: &str, name: &str) -> String {
+    format!("{prefix}.{name}")
+}
+
+/// The label of the daemon's own job.
+pub fn daemon_label(prefix: &str) -> String {
+    label(prefix, DAEMON)
+}
+
+/// The service or calendar job that `label` is of.
+pub fn unit_of(label: &str, prefix: &str) -> Option<UnitName> {
+    UnitName::new(label.strip_prefix(prefix)?.strip_prefix('.')?).ok()
+}
+
+/// What of a service's environment may be seen by everybody who can read a plist: the rest may be a secret, and its runner
+/// reads it from services.toml anyway.
+fn shown(env: &mut BTreeMap<String, String>, of_service: &BTreeMap<String, String>) {
+    for key in ["PATH", "NODE_ENV"] {
+        if let Some(value) = of_service.get(key) {
+            env.insert(key.into(), value.clone());
+        }
+    }
+}
+
+fn whole_s(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}

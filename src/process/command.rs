@@ -1,0 +1,271 @@
+//! A command that is asked for something and ends: with a time limit, since launchctl and others are known to hang.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::clock;
+use super::reap;
+use crate::model::{Exit, Mono, Signal};
+
+/// What is kept of each stream, bytes.
+const KEEP: usize = 1 << 20;
+
+/// How often an end is looked for that no pipe tells of.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Children that their commands wait for: nobody else may reap them.
+static CLAIMED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// How a command ended and what it said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// How it ended.
+    pub exit: Exit,
+    /// What it wrote, at most 1 MiB; what is no UTF-8 is replaced.
+    pub stdout: String,
+    /// The same of its stderr.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Whether it ended with 0.
+    pub fn is_good(&self) -> bool {
+        self.exit == Exit::Code(0)
+    }
+
+    /// Its exit code, unless a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.exit.code()
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// It could not be started.
+    #[error("{} could not be started: {source}", program.display())]
+    NotStarted {
+        /// What was to be started.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It was ended after its time.
+    #[error("{} did not end within {} s, and was ended{}", program.display(), limit.as_secs_f64(), said_so_far(said))]
+    TimedOut {
+        /// What was asked.
+        program: PathBuf,
+        /// Its time.
+        limit: Duration,
+        /// What it had written by then, both streams.
+        said: String,
+    },
+}
+
+impl NoAnswer {
+    /// Whether there is no such program.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::NotStarted { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+fn said_so_far(said: &str) -> String {
+    match said.trim() {
+        "" => String::new(),
+        said => format!("; until then it said: {said}"),
+    }
+}
+
+/// Whether `pid` is a child that [`run`] waits for and reaps: who reaps all children must leave it alone.
+pub fn is_claimed(pid: i32) -> bool {
+    claimed().contains(&pid)
+}
+
+fn claimed() -> MutexGuard<'static, BTreeSet<i32>> {
+    CLAIMED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `program` with `arguments` and `extra` beside our environment, in a group of its own, with nothing on its stdin, and waits
+/// for its end for at most `limit`; then the whole group is killed. Blocks.
+pub fn run<S: AsRef<OsStr>>(
+    program: &Path,
+    arguments: &[S],
+    extra: &[(&str, &str)],
+    limit: Duration,
+) -> Result<Finished, NoAnswer> {
+    let mut asked = Asked::start(program, arguments, extra)
+        .map_err(|source| NoAnswer::NotStarted { program: program.to_owned(), source })?;
+    let end = clock::now().mono.plus(limit);
+    let exit = asked.wait(end);
+    let (stdout, stderr) = (text(&asked.out.said), text(&asked.err.said));
+    match exit {
+        Some(exit) => Ok(Finished { exit, stdout, stderr }),
+        None => Err(NoAnswer::TimedOut { program: program.to_owned(), limit, said: format!("{stdout}{stderr}") }),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A command under way.
+struct Asked {
+    pid: i32,
+    out: Stream,
+    err: Stream,
+    reaped: bool,
+}
+
+/// One of its pipes, until its end.
+struct Stream {
+    pipe: Option<std::fs::File>,
+    said: Vec<u8>,
+}
+
+impl Asked {
+    #[expect(clippy::disallowed_methods, reason = "the one place where commands are asked")]
+    fn start<S: AsRef<OsStr>>(program: &Path, arguments: &[S], extra: &[(&str, &str)]) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(arguments).envs(extra.iter().copied()).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Held until its pid is in it, so that nobody takes it for an orphan meanwhile.
+        let mut claimed = claimed();
+        let mut child: Child = command.spawn()?;
+        let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
+        claimed.insert(pid);
+        drop(claimed);
+        let out = Stream::new(child.stdout.take().map(OwnedFd::from));
+        let err = Stream::new(child.stderr.take().map(OwnedFd::from));
+        Ok(Self { pid, out, err, reaped: false })
+    }
+
+    /// How it ended; `None` when it did not until `end`.
+    fn wait(&mut self, end: Mono) -> Option<Exit> {
+        loop {
+            self.out.read();
+            self.err.read();
+            if let Some(exit) = reap::try_reap(self.pid) {
+                self.reaped = true;
+                // What it wrote last. Whoever it left behind may hold the pipes open; that is not waited for.
+                self.out.read();
+                self.err.read();
+                return Some(exit);
+            }
+            let now = clock::now().mono;
+            if now >= end {
+                return None;
+            }
+            let left = Duration::from_nanos(end.0.saturating_sub(now.0)).min(LOOK_EVERY);
+            let mut pipes: Vec<PollFd<'_>> = [&self.out, &self.err]
+                .into_iter()
+                .filter_map(|stream| Some(PollFd::new(stream.pipe.as_ref()?.as_fd(), PollFlags::POLLIN)))
+                .collect();
+            // A signal ends it early, and that is as good as a look.
+            let _ = poll(&mut pipes, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
+        }
+    }
+}
+
+impl Drop for Asked {
+    /// What it left behind in its group is ended too.
+    fn drop(&mut self) {
+        if !self.reaped {
+            super::signal::group(self.pid, Signal::KILL);
+            reap::reap(self.pid);
+        }
+        claimed().remove(&self.pid);
+    }
+}
+
+impl Stream {
+    fn new(pipe: Option<OwnedFd>) -> Self {
+        let pipe = pipe.map(std::fs::File::from);
+        if let Some(pipe) = &pipe {
+            // Without it a read would wait for the one who holds the other end; then at least the limit holds.
+            let _ = fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+        }
+        Self { pipe, said: Vec::new() }
+    }
+
+    /// Reads what is there.
+    fn read(&mut self) {
+        let mut block = [0; 16 * 1024];
+        while let Some(pipe) = &mut self.pipe {
+            match pipe.read(&mut block) {
+                Ok(0) => self.pipe = None,
+                Ok(n) => {
+                    let room = KEEP.saturating_sub(self.said.len());
+                    self.said.extend_from_slice(&block[..n.min(room)]);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str, limit: Duration) -> Result<Finished, NoAnswer> {
+        run(Path::new("/bin/sh"), &["-c", script], &[("ASKED", "yes")], limit)
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn it_says_how_it_ended_and_what_it_wrote() {
+        let done = sh("echo out; echo err >&2; echo $ASKED; exit 113", LONG).unwrap();
+        assert_eq!((done.code(), done.stdout.as_str(), done.stderr.as_str()), (Some(113), "out\nyes\n", "err\n"));
+        assert!(!done.is_good());
+        let done = sh("kill -9 $$", LONG).unwrap();
+        assert_eq!(done.exit, Exit::Signal { signal: Signal::KILL, core: false });
+        let much = sh("head -c 3000000 /dev/zero | tr '\\0' x", LONG).unwrap();
+        assert_eq!((much.stdout.len(), much.is_good()), (KEEP, true));
+    }
+
+    #[test]
+    fn one_that_hangs_is_ended_with_all_that_it_started() {
+        let started = clock::now().mono;
+        let error = sh("echo begun; sleep 600 & echo $!; wait", Duration::from_millis(300)).unwrap_err();
+        let NoAnswer::TimedOut { said, .. } = &error else { panic!("{error}") };
+        let child: i32 = said.lines().nth(1).unwrap().parse().unwrap();
+        assert!(
+            error.to_string().contains("did not end within 0.3 s") && error.to_string().contains("begun"),
+            "{error}"
+        );
+        crate::process::testing::wait_for("its child to end", || {
+            matches!(
+                super::super::identity::state(child),
+                super::super::identity::State::Gone | super::super::identity::State::Zombie(_)
+            )
+            .then_some(())
+        });
+        assert!(clock::now().mono.since(started) < LONG);
+    }
+
+    #[test]
+    fn who_holds_its_pipe_open_is_not_waited_for() {
+        let done = sh("sleep 60 & echo $!", LONG).unwrap();
+        let left: i32 = done.stdout.trim().parse().unwrap();
+        assert!(super::super::signal::process(left, super::super::identity::start_token(left).unwrap(), Signal::KILL));
+    }
+
+    #[test]
+    fn a_missing_program_is_told() {
+        let error = run::<&str>(Path::new("/no/such/program"), &[], &[], LONG).unwrap_err();
+        assert!(error.is_missing() && error.to_string().contains("/no/such/program could not be started"), "{error}");
+    }
+}
