@@ -64,7 +64,7 @@ fn fate(left: Option<Left>, past: &Past, alive: Option<u64>) -> Fate {
     match &Takeover::new(&name(), left, past, "b").inputs(alive, &[])[..] {
         [Input::Begin { fate, alive: told, .. }] => {
             assert_eq!(*told, alive);
-            fate.clone()
+            *fate
         }
         other => panic!("{other:?}"),
     }

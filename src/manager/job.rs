@@ -244,3 +244,105 @@ fn shown(env: &mut BTreeMap<String, String>, of_service: &BTreeMap<String, Strin
 fn whole_s(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::model::{AlertSpec, CrashWindow, ManagerKind, StepAction, StepSpec};
+
+    /// A gateway, a disabled service, a daily and a weekly job.
+    pub fn fleet() -> Fleet {
+        let window = CrashWindow { count: 3, within: Duration::from_secs(300) };
+        let mut gateway = ServiceSpec::for_tests("gateway");
+        gateway.env = [("NODE_ENV", "production"), ("TOKEN", "secret"), ("PATH", "/opt/x & y:/bin")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        gateway.stop_timeout = Duration::from_millis(60_500);
+        let mut off = ServiceSpec::for_tests("off");
+        off.enabled = false;
+        let at = |hour, weekday| CalendarTable { hour: Some(hour), minute: Some(55), weekday, ..Default::default() };
+        let words = |text: &str, table| Schedule::Words { text: text.into(), tables: Some(vec![table]) };
+        Fleet {
+            state_dir: "/Users/u/.openclaw".into(),
+            label_prefix: "ai.openclaw".into(),
+            manager: ManagerKind::Auto,
+            services: vec![gateway, off],
+            tasks: vec![
+                task("daily", vec![words("daily 07:55", at(7, None))]),
+                task("weekly", vec![words("weekly Sun 03:55", at(3, Some(0)))]),
+            ],
+            unusable: Vec::new(),
+            alerts: AlertSpec { crash_loop: window, storm: window, slow_loop: Vec::new(), sinks: Vec::new() },
+        }
+    }
+
+    /// A calendar job that does nothing.
+    pub fn task(name: &str, calendar: Vec<Schedule>) -> TaskSpec {
+        let timeout = Duration::from_secs(60);
+        TaskSpec {
+            name: UnitName::new(name).unwrap(),
+            enabled: true,
+            calendar,
+            timezone: None,
+            steps: vec![StepSpec { action: StepAction::Run(vec!["/bin/true".into()]), timeout, retries: 0 }],
+            catch_up: CatchUp::Once,
+            start_within: timeout,
+            max_runtime: timeout,
+            min_runtime: Duration::ZERO,
+            cwd: "/".into(),
+            env: BTreeMap::new(),
+            env_file: None,
+        }
+    }
+
+    /// A Mac's usual places.
+    pub fn site() -> Site {
+        Site {
+            program: "/Users/u/.cargo/bin/supervisor".into(),
+            config: "/Users/u/.config/supervisor/services.toml".into(),
+            state_dir: "/Users/u/.openclaw".into(),
+            home: "/Users/u".into(),
+            logs: "/Users/u/Library/Logs".into(),
+            user: None,
+            embedded: false,
+        }
+    }
+
+    #[test]
+    fn one_job_for_the_daemon_and_for_each_that_is_enabled() {
+        let (found, unfit) = jobs(&fleet(), &site(), false);
+        let labels: Vec<&str> = found.iter().map(|job| job.label.as_str()).collect();
+        assert_eq!(
+            labels,
+            ["ai.openclaw.supervisor", "ai.openclaw.gateway", "ai.openclaw.daily", "ai.openclaw.weekly"]
+        );
+        assert_eq!(unfit, []);
+        assert_eq!(jobs(&fleet(), &site(), true).0.len(), 5);
+        let embedded = jobs(&fleet(), &Site { embedded: true, ..site() }, false).0;
+        assert_eq!(embedded.len(), 1);
+        assert_eq!(embedded[0].exit_timeout_s, 96, "it takes them all down: 60.5 s and 30 s");
+        let gateway = &found[1];
+        let config = "/Users/u/.config/supervisor/services.toml";
+        assert_eq!(gateway.argv[1..], ["--config", config, "--state-dir", "/Users/u/.openclaw", "exec", "gateway"]);
+        assert_eq!(gateway.exit_timeout_s, 66, "never less than what its stop may take");
+        assert_eq!(gateway.env.keys().collect::<Vec<_>>(), ["HOME", "NODE_ENV", "PATH"], "no secret");
+        assert_eq!(gateway.env["PATH"], "/opt/x & y:/bin");
+        assert_eq!((gateway.process_type, found[2].process_type), (ProcessType::Interactive, ProcessType::Background));
+        assert_eq!(unit_of(&gateway.label, "ai.openclaw").unwrap().as_str(), "gateway");
+        assert_eq!(unit_of("com.example.x", "ai.openclaw"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_installed_is_told_and_leaves_the_others_alone() {
+        let mut fleet = fleet();
+        fleet.services.push(ServiceSpec::for_tests(DAEMON));
+        fleet.services[0].env.insert("PATH".into(), "/a\n/b".into());
+        let odd = Schedule::Words { text: "every 7h".into(), tables: None };
+        fleet.tasks.push(task("odd", vec![odd]));
+        let (found, unfit) = jobs(&fleet, &site(), false);
+        assert_eq!(found.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), [DAEMON, "daily", "weekly"]);
+        let why = |name: &str| unfit.iter().find(|u| u.name == name).unwrap().why.clone();
+        assert!(why("odd").contains("every 7h") && why("gateway").contains("PATH"), "{unfit:?}");
+        assert!(why(DAEMON).contains("the supervisor's own"), "{unfit:?}");
+    }
+}
