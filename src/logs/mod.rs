@@ -22,4 +22,5 @@ pub mod read;
 
 pub use block::Block;
 pub use own::OwnLog;
+pub use rotate::rotate as put_aside;
 pub use sink::{Position, Pumped, Sink};

@@ -20,7 +20,7 @@ pub(super) enum Act {
 /// Makes room for a new current file at `path`: rotated files move up by one as far as there is no gap among them (a gap
 /// is what a killed rotation leaves), the current one becomes number 1, what is beyond `keep` is removed. Afterwards
 /// nothing is at `path`.
-pub(super) fn rotate(path: &Path, keep: u32) -> io::Result<()> {
+pub fn rotate(path: &Path, keep: u32) -> io::Result<()> {
     plan(&numbers(path)?, keep).into_iter().try_for_each(|act| perform(path, act))
 }
 

@@ -49,6 +49,8 @@ pub enum RunnerRequest {
         /// The program, absolute.
         program: std::path::PathBuf,
     },
+    /// End, and leave the services alive for a successor, which is about to be started.
+    Leave,
     /// Stop everything in order and end.
     Shutdown,
 }
@@ -82,7 +84,7 @@ impl Verb {
 pub enum RunnerReply {
     /// To `snapshot`.
     Snapshot(RunnerInfo),
-    /// To `order`, `ready`, `reload`, `shutdown`: what became of it, one per service.
+    /// To `order`, `ready`, `reload`, `leave`, `shutdown`: what became of it, one per service.
     Done(Vec<Outcome>),
     /// The request cannot be served.
     Error(WireError),

@@ -130,7 +130,7 @@ fn programs(spec: &ServiceSpec) -> Vec<PathBuf> {
         Program::Command(argv) => match argv.first() {
             Some(program) if program.contains('/') => vec![spec.cwd.join(program)],
             Some(program) => {
-                let path = environment::search_path(spec, &BTreeMap::new()).to_owned();
+                let path = environment::search_path(&spec.env, &BTreeMap::new()).to_owned();
                 path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(program)).collect()
             }
             None => Vec::new(),

@@ -318,6 +318,13 @@ impl Runner {
                 }
                 Err(why) => Some(refuse(why)),
             },
+            RunnerRequest::Leave => {
+                if self.going_down {
+                    return Some(refuse("this runner is stopping its services".into()));
+                }
+                self.leaving = true;
+                Some(RunnerReply::Done(Vec::new()))
+            }
             RunnerRequest::Shutdown => {
                 self.go_down(turn);
                 Some(RunnerReply::Done(Vec::new()))

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::model::{DEFAULT_PATH, ServiceSpec, UnitName};
+use crate::model::{DEFAULT_PATH, UnitName};
 
 /// What a service gets from its surroundings when services.toml does not say otherwise.
 #[derive(Debug, Clone)]
@@ -55,13 +55,13 @@ pub struct RunFacts<'a> {
 }
 
 /// The PATH a service's program is looked up on.
-pub fn search_path<'a>(spec: &'a ServiceSpec, file: &'a BTreeMap<String, String>) -> &'a str {
-    spec.env.get("PATH").or_else(|| file.get("PATH")).map_or(DEFAULT_PATH, String::as_str)
+pub fn search_path<'a>(env: &'a BTreeMap<String, String>, file: &'a BTreeMap<String, String>) -> &'a str {
+    env.get("PATH").or_else(|| file.get("PATH")).map_or(DEFAULT_PATH, String::as_str)
 }
 
 /// The whole environment of one run. What services.toml says wins over its `env_file`, both over the base; ours over all.
 pub fn compose(
-    spec: &ServiceSpec,
+    own: &BTreeMap<String, String>,
     file: &BTreeMap<String, String>,
     base: &Base,
     run: RunFacts<'_>,
@@ -71,7 +71,7 @@ pub fn compose(
         env.insert((*name).into(), value.clone());
     }
     env.insert("PATH".into(), DEFAULT_PATH.into());
-    env.extend(file.iter().chain(&spec.env).map(|(name, value)| (name.clone(), value.clone())));
+    env.extend(file.iter().chain(own).map(|(name, value)| (name.clone(), value.clone())));
     env.remove("NOTIFY_SOCKET");
     if let Some(socket) = run.notify_socket {
         env.insert("NOTIFY_SOCKET".into(), socket.display().to_string());
@@ -141,13 +141,13 @@ mod tests {
 
     #[test]
     fn it_is_built_from_nothing_and_ours_wins() {
-        let mut spec = ServiceSpec::for_tests("gateway");
+        let mut spec = crate::model::ServiceSpec::for_tests("gateway");
         spec.env.insert("A".into(), "toml".into());
         spec.env.insert("SUPERVISOR_RUN_ID".into(), "forged".into());
         spec.env.insert("NOTIFY_SOCKET".into(), "/elsewhere".into());
         let file = BTreeMap::from([("A".to_string(), "file".to_string()), ("B".into(), "file".into())]);
         let base = Base { vars: vec![("HOME", "/home/u".into())] };
-        let env: BTreeMap<_, _> = compose(&spec, &file, &base, facts(&spec.name, None)).into_iter().collect();
+        let env: BTreeMap<_, _> = compose(&spec.env, &file, &base, facts(&spec.name, None)).into_iter().collect();
         assert_eq!(env["A"], "toml");
         assert_eq!(env["B"], "file");
         assert_eq!(env["HOME"], "/home/u");
@@ -157,7 +157,7 @@ mod tests {
         assert!(!env.contains_key("NOTIFY_SOCKET"));
         assert!(!env.contains_key("CARGO"), "nothing of this process is inherited");
         let env: BTreeMap<_, _> =
-            compose(&spec, &file, &base, facts(&spec.name, Some(Path::new("/n")))).into_iter().collect();
+            compose(&spec.env, &file, &base, facts(&spec.name, Some(Path::new("/n")))).into_iter().collect();
         assert_eq!(env["NOTIFY_SOCKET"], "/n");
     }
 

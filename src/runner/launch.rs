@@ -92,7 +92,7 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i3
     let launch = spawn::Launch {
         program,
         argv: argv.to_vec(),
-        env: environment::compose(spec, &file, around.base, facts),
+        env: environment::compose(&spec.env, &file, around.base, facts),
         cwd: spec.cwd.clone(),
         stdout: open(Stream::Stdout).map_err(|e| short("its stdout", e))?,
         stderr: open(Stream::Stderr).map_err(|e| short("its stderr", e))?,
@@ -106,7 +106,7 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i3
 
 fn find(spec: &ServiceSpec, argv: &[String], file: &BTreeMap<String, String>) -> Result<PathBuf, NotStarted> {
     let name = argv.first().map_or("", String::as_str);
-    spawn::find_program(name, environment::search_path(spec, file), &spec.cwd).map_err(|why| {
+    spawn::find_program(name, environment::search_path(&spec.env, file), &spec.cwd).map_err(|why| {
         let remedy = if name.contains('/') {
             format!("install it, or correct `command` of service.{}", spec.name)
         } else {

@@ -24,6 +24,7 @@ mod service;
 mod signals;
 mod start;
 pub mod sweep;
+mod task;
 mod upgrade;
 
 use std::cmp::Reverse;
@@ -95,6 +96,8 @@ pub(crate) struct Runner {
     orders: orders::Orders,
     troubles: BTreeSet<String>,
     going_down: bool,
+    /// Whether a successor is to have the services, alive as they are.
+    leaving: bool,
     upgrade: Option<upgrade::Wanted>,
     /// How often this process has become another program.
     upgrades: u32,
@@ -123,10 +126,17 @@ impl Turn {
     }
 }
 
-/// Runs until SIGTERM, SIGINT or a `shutdown` request, and then until everything is down.
+/// Runs until SIGTERM, SIGINT or a `shutdown` request, and then until everything is down; or until it is asked to leave its
+/// services to a successor. Named for a calendar job it runs that once.
 pub fn run(options: Options) -> Result<(), Error> {
-    let mut runner = Runner::start(options)?;
-    runner.serve()
+    match Runner::start(&options) {
+        Ok(mut runner) => runner.serve(),
+        // No service is called so.
+        Err(error) => match task::named(&options) {
+            Some((task, paths)) => task::run(&task, &paths),
+            None => Err(error),
+        },
+    }
 }
 
 /// Whether an adoption record speaks of a run of `name` that may still live.
@@ -185,6 +195,12 @@ impl Runner {
                 }
             }
             self.finish(turn);
+            if self.leaving {
+                // As after a SIGKILL, but for the journal: what is in the block is written by the successor.
+                self.sync_journal();
+                self.control.close();
+                return Ok(());
+            }
             if let Some(wanted) = self.upgrade.take() {
                 self.become_program(&wanted);
             }

@@ -70,7 +70,7 @@ fn absent(name: &UnitName, fleet: &Result<(Fleet, String), Error>) -> Error {
 }
 
 /// The fleet as it is written now, and the faults in it, rendered.
-fn load(options: &Options) -> Result<(Fleet, String), Error> {
+pub(super) fn load(options: &Options) -> Result<(Fleet, String), Error> {
     let source = config::read(&options.config)?;
     let parsed = config::parse(&source, &options.surroundings);
     let faults = if parsed.faults.is_empty() { String::new() } else { config::render(&parsed.faults, &source, false) };

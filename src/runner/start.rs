@@ -22,7 +22,7 @@ use crate::process::lock::Lock;
 use crate::process::{clock, files, tune};
 
 impl Runner {
-    pub(super) fn start(options: Options) -> Result<Self, Error> {
+    pub(super) fn start(options: &Options) -> Result<Self, Error> {
         // First of all: low descriptors are free now.
         tune::raise_descriptor_limit();
         tune::own_session();
@@ -35,7 +35,7 @@ impl Runner {
         let (note, mut received) = received.unzip();
         let (state_dir, specs) = match (&note, &options.surroundings.state_dir) {
             (Some(_), Some(dir)) => (dir.clone(), Vec::new()),
-            _ => reload::first_specs(&options)?,
+            _ => reload::first_specs(options)?,
         };
         let paths = Paths::new(&state_dir);
         for dir in [paths.supervisor(), paths.runners(), paths.services(), paths.logs()] {
@@ -67,7 +67,7 @@ impl Runner {
         poll.add(&changes, Token::Changes, false).map_err(|e| internal("cannot watch folders", e))?;
         let mut runner = Self {
             id,
-            options,
+            options: options.clone(),
             paths,
             boot_id,
             base: Base::of_process(),
@@ -87,6 +87,7 @@ impl Runner {
             orders: orders::Orders::default(),
             troubles: BTreeSet::new(),
             going_down: false,
+            leaving: false,
             upgrade: None,
             upgrades: 0,
             lock,

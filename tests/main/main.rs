@@ -3,6 +3,7 @@
 
 mod chaos;
 mod control;
+mod jobs;
 mod layers;
 mod ledger_trouble;
 mod odd_children;
