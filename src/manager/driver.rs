@@ -40,6 +40,11 @@ pub trait Driver: Send + Sync {
     /// Starts a job that is loaded and not running, at once; one that runs is left alone.
     fn kick(&self, job: &Job) -> Result<(), Trouble>;
 
+    /// The command that does the same, for processes that must not wait for it: program and arguments.
+    fn kick_command(&self, _job: &Job) -> Vec<String> {
+        Vec::new()
+    }
+
     /// After files were removed: what is to be forgotten of them is.
     fn forget(&self, job: &Job) -> Result<(), Trouble>;
 }

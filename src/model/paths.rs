@@ -81,6 +81,16 @@ impl Paths {
         self.supervisor().join("daemon.sock")
     }
 
+    /// What was installed, and by whom services are started since.
+    pub fn installed(&self) -> PathBuf {
+        self.supervisor().join("installed.json")
+    }
+
+    /// What others had where our jobs' files are now.
+    pub fn backups(&self) -> PathBuf {
+        self.supervisor().join("backups")
+    }
+
     /// Folder of runner sockets and journals.
     pub fn runners(&self) -> PathBuf {
         self.supervisor().join("runners")

@@ -2,14 +2,23 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Puts `bytes` at `path` so that a reader, and we after any kind of death, find either what was there before or all of
 /// it: a new file (0600) in the same folder, renamed. With `fsync`, it also is on the disk when this returns.
 pub fn write_atomic(path: &Path, bytes: &[u8], fsync: bool) -> io::Result<()> {
+    write(path, bytes, fsync, 0o600)
+}
+
+/// The same for what others are to read (0644), synced.
+pub fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write(path, bytes, true, 0o644)
+}
+
+fn write(path: &Path, bytes: &[u8], fsync: bool, mode: u32) -> io::Result<()> {
     let scratch = scratch_name(path)?;
-    let result = fill(&scratch, bytes, fsync).and_then(|()| fs::rename(&scratch, path));
+    let result = fill(&scratch, bytes, fsync, mode).and_then(|()| fs::rename(&scratch, path));
     if result.is_err() {
         fs::remove_file(&scratch).ok();
         return result;
@@ -47,12 +56,16 @@ fn scratch_name(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(scratch))
 }
 
-fn fill(scratch: &Path, bytes: &[u8], fsync: bool) -> io::Result<()> {
+fn fill(scratch: &Path, bytes: &[u8], fsync: bool, mode: u32) -> io::Result<()> {
     match fs::remove_file(scratch) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(scratch)?;
+    // Our umask would take the bits of the others away.
+    if mode != 0o600 {
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
     file.write_all(bytes)?;
     if fsync { file.sync_all() } else { Ok(()) }
 }

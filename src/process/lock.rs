@@ -45,7 +45,34 @@ impl NotLocked {
     }
 }
 
+/// How a lock stands, for who does not want it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Somebody has it (or a pid was reused).
+    Held,
+    /// Whoever had it last was killed.
+    Left,
+    /// It was given back in order, or nobody ever had it.
+    Free,
+}
+
+/// How the lock at `path` stands, as its text has it: trying it would make others believe for a moment that it is held.
+pub fn standing(path: &Path) -> Standing {
+    let pid = File::open(path).ok().and_then(|mut file| read_pid(&mut file));
+    match pid.map(identity::state) {
+        Some(State::Running(_)) => Standing::Held,
+        Some(State::Zombie(_) | State::Gone) => Standing::Left,
+        None => Standing::Free,
+    }
+}
+
 impl Lock {
+    /// Notes that it is given back in order, see [`Standing`]. It stays ours until it is dropped.
+    pub fn give_back(&mut self) {
+        // A full disk lets it look like a death, which costs one start too many.
+        self.file.set_len(0).ok();
+    }
+
     /// Takes the lock at `path`, or says at once who has it.
     ///
     /// Who was killed while starting a program leaves the lock to that child, until exec closes it or fails. That is waited

@@ -22,6 +22,7 @@ pub mod socket;
 pub mod spawn;
 pub mod table;
 pub mod tune;
+pub mod wait;
 pub mod watch;
 
 #[cfg(target_os = "linux")]

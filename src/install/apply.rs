@@ -1,0 +1,218 @@
+//! Doing what was planned: files first, then the service manager. What fails half-way is put back as it was.
+
+use std::fs;
+use std::io::{self, ErrorKind as IoKind};
+use std::path::{Path, PathBuf};
+
+use super::handover;
+use super::plan::{Load, Seen, Step, Wanted};
+use super::record::{Record, RecordedFile, RecordedJob, is_ours, recorded};
+use crate::error::Error;
+use crate::manager::driver::{Driver, JobState, Standing, Trouble, TroubleKind};
+use crate::manager::job::{Job, Role};
+use crate::model::ProcessType;
+use crate::model::paths::Paths;
+use crate::process::files;
+
+/// From SIGTERM to SIGKILL of a job of which only the record is left, seconds: no less than any `stop_timeout` usually is.
+const UNKNOWN_EXIT_TIMEOUT_S: u64 = 120;
+
+/// Where it is done.
+pub struct Hands<'a> {
+    /// The service manager.
+    pub driver: &'a dyn Driver,
+    /// The state directory.
+    pub paths: &'a Paths,
+    /// Where the files of jobs are.
+    pub folder: &'a Path,
+    /// Whether the service manager is told, or only files are written.
+    pub load: bool,
+}
+
+impl Hands<'_> {
+    /// What there is now under the label of a job.
+    pub fn look(&self, wanted: &Wanted) -> Result<Seen, Trouble> {
+        let read = |file: &crate::manager::driver::JobFile| read_if_there(&self.folder.join(&file.name));
+        let disk = wanted.files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let state = self.load.then(|| self.driver.look(&wanted.job)).transpose()?;
+        Ok(Seen { disk, state })
+    }
+
+    /// Does one step, and writes it down.
+    pub fn perform(&self, step: &Step, seen: &Seen, record: &mut Record) -> Result<(), Trouble> {
+        let Step { wanted, write, foreign, load } = step;
+        let job = &wanted.job;
+        let before = record.job(&job.label).cloned();
+        let mut files = recorded(&wanted.files, before.as_ref());
+        for place in write {
+            let (file, path) = (&wanted.files[*place], self.folder.join(&wanted.files[*place].name));
+            if let Some(there) = &seen.disk[*place]
+                && !is_ours(before.as_ref().and_then(|job| job.file(&file.name)), there)
+            {
+                let kept = self.keep(&file.name, there)?;
+                if foreign.contains(place) {
+                    files[*place].backup = Some(kept);
+                }
+            }
+            put(&path, &file.bytes)?;
+        }
+        let was_loaded = seen.state.as_ref().is_some_and(|state| state.standing != Standing::Absent);
+        self.tell(job, *load).map_err(|trouble| self.undo(step, seen, was_loaded, trouble))?;
+        let displaced = before.as_ref().is_some_and(|job| job.displaced) || (!foreign.is_empty() && was_loaded);
+        let one = RecordedJob { label: job.label.clone(), name: job.name.clone(), role: job.role, displaced, files };
+        match record.jobs.iter_mut().find(|known| known.label == one.label) {
+            Some(known) => *known = one,
+            None => record.jobs.push(one),
+        }
+        record.write(self.paths).map_err(other)
+    }
+
+    /// Tells the service manager.
+    pub fn tell(&self, job: &Job, load: Load) -> Result<(), Trouble> {
+        match load {
+            Load::Nothing => Ok(()),
+            Load::Load => {
+                files::ensure_dir(job.log.parent().unwrap_or(Path::new("/")))
+                    .map_err(|e| io_trouble("make the folder of", &job.log, &e))?;
+                self.driver.load(job, true)
+            }
+            Load::Reload => {
+                if job.role == Role::Runner {
+                    handover::leave(self.paths, &job.name).map_err(other)?;
+                }
+                self.driver.unload(job)?;
+                self.tell(job, Load::Load)
+            }
+            Load::Kick => self.driver.kick(job),
+        }
+    }
+
+    /// Puts back what was there; the trouble says whether that worked.
+    fn undo(&self, step: &Step, seen: &Seen, was_loaded: bool, trouble: Trouble) -> Trouble {
+        if step.write.is_empty() {
+            return trouble;
+        }
+        let back = step.write.iter().try_for_each(|place| {
+            let path = self.folder.join(&step.wanted.files[*place].name);
+            match &seen.disk[*place] {
+                Some(bytes) => put(&path, bytes),
+                None => remove(&path),
+            }
+        });
+        let job = &step.wanted.job;
+        let loaded = |()| match was_loaded {
+            true => self.driver.unload(job).and_then(|()| self.driver.load(job, true)),
+            false => self.driver.unload(job).and_then(|()| self.driver.forget(job)),
+        };
+        let Trouble { kind, message, hint } = trouble;
+        let message = match back.and_then(loaded) {
+            Ok(()) => format!("{message}; what was there before is back"),
+            Err(worse) => format!("{message}; and what was there before could not be put back: {worse}"),
+        };
+        Trouble { kind, message, hint }
+    }
+
+    /// Ends a job that was installed, and puts back what others had in its place; what was done, in words.
+    pub fn remove(&self, known: &RecordedJob) -> Result<String, Trouble> {
+        let job = skeleton(known);
+        let is_loaded = self.load && self.driver.look(&job)?.standing != Standing::Absent;
+        if self.load {
+            self.driver.unload(&job)?;
+        }
+        let mut put_back = false;
+        for file in &known.files {
+            let path = self.folder.join(&file.name);
+            if let Some(bytes) = read_if_there(&path)?.filter(|bytes| !is_ours(Some(file), bytes)) {
+                self.keep(&file.name, &bytes)?;
+            }
+            match file.backup.as_deref().map(read_if_there).transpose()?.flatten() {
+                Some(theirs) => {
+                    put(&path, &theirs)?;
+                    put_back = true;
+                }
+                None => remove(&path)?,
+            }
+        }
+        if !self.load {
+            return Ok("removed".into());
+        }
+        match (put_back, known.displaced) {
+            (true, true) => {
+                self.driver.load(&job, true).map(|()| "removed; the job that was there before is loaded again".into())
+            }
+            (true, false) => Ok("removed; the file that was there before is back".into()),
+            (false, _) => {
+                self.driver.forget(&job)?;
+                Ok(if is_loaded { "ended and removed".into() } else { "removed".into() })
+            }
+        }
+    }
+
+    /// Keeps what somebody else wrote; where.
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Trouble> {
+        let path = self.paths.backups().join(format!("{name}.{:08x}", super::record::crc(bytes)));
+        files::ensure_dir(&self.paths.backups()).map_err(|e| io_trouble("make the folder of", &path, &e))?;
+        files::write_atomic(&path, bytes, true).map_err(|e| io_trouble("keep what was there as", &path, &e))?;
+        Ok(path)
+    }
+
+    /// What is on disk of a job that was installed, and what the service manager has of it.
+    pub fn look_at(&self, known: &RecordedJob) -> Result<(Vec<Option<Vec<u8>>>, JobState), Trouble> {
+        let read = |file: &RecordedFile| read_if_there(&self.folder.join(&file.name));
+        let disk = known.files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        Ok((disk, self.driver.look(&skeleton(known))?))
+    }
+}
+
+/// A job of which only the record is known, good for ending it.
+pub fn skeleton(known: &RecordedJob) -> Job {
+    Job {
+        label: known.label.clone(),
+        name: known.name.clone(),
+        role: known.role,
+        argv: Vec::new(),
+        env: Default::default(),
+        log: PathBuf::from("/dev/null"),
+        throttle_s: 1,
+        exit_timeout_s: UNKNOWN_EXIT_TIMEOUT_S,
+        process_type: ProcessType::Interactive,
+        calendar: Vec::new(),
+        catch_up: false,
+        timezone: None,
+        user: None,
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Trouble> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == IoKind::NotFound => Ok(None),
+        Err(e) => Err(io_trouble("read", path, &e)),
+    }
+}
+
+/// Readable by all, as some launchds refuse agents that are not, and there is no secret in it.
+fn put(path: &Path, bytes: &[u8]) -> Result<(), Trouble> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    files::ensure_dir(folder).map_err(|e| io_trouble("make the folder", folder, &e))?;
+    files::write_public(path, bytes).map_err(|e| io_trouble("write", path, &e))
+}
+
+fn remove(path: &Path) -> Result<(), Trouble> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != IoKind::NotFound => Err(io_trouble("remove", path, &e)),
+        _ => Ok(()),
+    }
+}
+
+fn io_trouble(what: &str, path: &Path, error: &io::Error) -> Trouble {
+    Trouble::new(TroubleKind::Other, format!("cannot {what} {}: {error}", path.display()))
+}
+
+fn other(error: Error) -> Trouble {
+    Trouble { kind: TroubleKind::Other, message: error.message, hint: error.hint }
+}
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;
