@@ -28,6 +28,19 @@ Examples:
 RESTARTS counts the automatic restarts of the ledger's lifetime. Exits 3 when an enabled service is in none of up, \
 degraded, scheduled, running, done. --json prints the report as it is, on one line.";
 
+const INSTALL_EXAMPLES: &str = "\
+Examples:
+  supervisor install --dry-run
+  supervisor install
+  supervisor install --manager launchd --plist-dir ./plists --no-load
+
+Writes one job for the daemon and one for each enabled service and calendar job, loads them, and waits until they run. \
+Again, it changes only what differs; a running service is handed over and not restarted. What it replaces is kept in \
+supervisor/backups of the state directory. Exits 6 when something else is in the way, 3 when a service is not up.";
+
+const UNINSTALL_EXAMPLES: &str = "\
+Stops the services, in order. Logs, database and services.toml stay.";
+
 const ORDER_EXAMPLES: &str = "\
 Waits until it is done; Ctrl-C ends the waiting, not the order. Exits 3 when it did not come to that for a service.";
 
@@ -155,6 +168,12 @@ pub enum Ask {
     /// Have daemon and runners become this program, in place: no service is touched
     #[command(after_help = UPGRADE_EXAMPLES)]
     Upgrade,
+    /// Have launchd or systemd start everything at login, from now on
+    #[command(after_help = INSTALL_EXAMPLES)]
+    Install(Install),
+    /// Undo `install`: end everything, and bring back what was there before
+    #[command(after_help = UNINSTALL_EXAMPLES)]
+    Uninstall(Uninstall),
     /// Explain one service: what it is doing, why, since when, what would change it
     Why(Why),
     /// Print what a service has written
@@ -223,6 +242,45 @@ pub struct Order {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Reload {
     /// Only tell what would change
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `install`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Install {
+    /// Who is to load it: launchd or systemd (the usual: what services.toml says, else the system's)
+    #[arg(long, value_enum, value_name = "WHO", hide_possible_values = true)]
+    pub manager: Option<Loader>,
+    /// Where to write plists or units, if not where the service manager looks at login
+    #[arg(long, visible_alias = "unit-dir", value_name = "DIR")]
+    pub plist_dir: Option<PathBuf>,
+    /// Only write them
+    #[arg(long)]
+    pub no_load: bool,
+    /// Only tell what would be done, with a diff of each file
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take over jobs of the same labels that were not written by us
+    #[arg(long)]
+    pub adopt: bool,
+    /// For a machine that nobody logs in to: write jobs for root to load, which start everything as you
+    #[arg(long)]
+    pub system: bool,
+}
+
+/// Who loads jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Loader {
+    Launchd,
+    Systemd,
+}
+
+/// `uninstall`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Uninstall {
+    /// Only tell what would be done
     #[arg(long)]
     pub dry_run: bool,
 }

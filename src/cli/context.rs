@@ -24,6 +24,9 @@ pub trait Sources {
     /// Where state is: `--state-dir`, the environment, services.toml, the default.
     fn state_dir(&self) -> PathBuf;
 
+    /// The user's home.
+    fn home(&self) -> PathBuf;
+
     /// The JSON schema of services.toml.
     fn schema(&self) -> String;
 

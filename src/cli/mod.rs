@@ -1,6 +1,6 @@
 //! The command line: reads what was typed, asks the daemon (or, without one, the runners and the database), and prints.
 //!
-//! It asks and prints; it judges nothing, starts nothing and writes no state. Everything it prints goes through two
+//! It asks and prints; it judges nothing, starts nothing and writes no state (`install` has the room of that name do it). Everything it prints goes through two
 //! writers it is given, every error through [`error_text`], and every fact comes through [`Sources`] or a control
 //! socket, so that each command can be tested as a whole.
 
@@ -9,6 +9,7 @@ mod check;
 mod context;
 mod events;
 mod gather;
+mod install;
 mod logs;
 mod manuals;
 mod names;
@@ -122,6 +123,8 @@ fn execute_to(ask: &Ask, context: &Context<'_>, output: &mut Output<'_>) -> Resu
         Ask::Restart(args) => order::run(crate::model::wire::Verb::Restart, args, context, output),
         Ask::Reload(args) => order::reload(args, context, output),
         Ask::Upgrade => upgrade::run(context, output),
+        Ask::Install(args) => install::run(args, context, output),
+        Ask::Uninstall(args) => install::remove(args, context, output),
         Ask::Why(args) => why::run(args, context, output),
         Ask::Logs(args) => logs::run(args, context, output),
         Ask::Events(args) => events::run(args, context, output),

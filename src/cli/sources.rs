@@ -66,6 +66,10 @@ impl Sources for Files {
         config::state_dir(|| self.source().ok(), &self.surroundings)
     }
 
+    fn home(&self) -> PathBuf {
+        self.surroundings.home.clone()
+    }
+
     fn schema(&self) -> String {
         config::schema()
     }

@@ -219,6 +219,10 @@ impl Sources for Facts {
         self.dir.path().into()
     }
 
+    fn home(&self) -> PathBuf {
+        self.dir.path().into()
+    }
+
     fn schema(&self) -> String {
         "{\"title\":\"services.toml\"}".into()
     }

@@ -38,8 +38,8 @@ impl Hands<'_> {
         Ok(Seen { disk, state })
     }
 
-    /// Does one step, and writes it down.
-    pub fn perform(&self, step: &Step, seen: &Seen, record: &mut Record) -> Result<(), Trouble> {
+    /// Does one step, and notes it in `record`, which is written with `save`: after each step, as the next may be the last.
+    pub fn perform(&self, step: &Step, seen: &Seen, record: &mut Record, save: bool) -> Result<(), Trouble> {
         let Step { wanted, write, foreign, load } = step;
         let job = &wanted.job;
         let before = record.job(&job.label).cloned();
@@ -64,7 +64,7 @@ impl Hands<'_> {
             Some(known) => *known = one,
             None => record.jobs.push(one),
         }
-        record.write(self.paths).map_err(other)
+        if save { record.write(self.paths).map_err(other) } else { Ok(()) }
     }
 
     /// Tells the service manager.

@@ -91,6 +91,7 @@ impl Place {
             embedded: false,
             loaded: true,
             folder: folder.clone(),
+            tool: "/bin/launchctl".into(),
             program: "/bin/supervisor".into(),
             config: "/c".into(),
             home: "/h".into(),
@@ -120,7 +121,7 @@ impl Place {
         let before = record.job("p.a").cloned();
         let step =
             plan::step(wanted, &seen, before.as_ref(), &self.fake.folder, self.adopt.get()).map_err(|e| e.what)?;
-        hands.perform(&step, &seen, &mut record).map_err(|trouble| trouble.message)?;
+        hands.perform(&step, &seen, &mut record, true).map_err(|trouble| trouble.message)?;
         Ok(!step.is_nothing())
     }
 

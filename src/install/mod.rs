@@ -9,5 +9,6 @@ pub mod drift;
 pub mod handover;
 pub mod plan;
 pub mod record;
+pub mod verify;
 
 pub use record::Record;

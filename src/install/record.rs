@@ -25,6 +25,8 @@ pub struct Record {
     pub loaded: bool,
     /// Where the files are.
     pub folder: PathBuf,
+    /// The program that the service manager is asked through.
+    pub tool: PathBuf,
     /// As in [`Site`].
     pub program: PathBuf,
     /// As in [`Site`].

@@ -5,5 +5,6 @@
 //! that is the runner's alone. Nothing here decides that a job is to be loaded or repaired; who asks does.
 
 pub mod driver;
+pub mod drivers;
 pub mod embedded;
 pub mod job;

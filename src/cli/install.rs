@@ -1,0 +1,415 @@
+//! `install` and `uninstall`: what services.toml declares becomes jobs of launchd or systemd, and goes again.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::args::{Install, Loader, Uninstall};
+use super::table::harmless;
+use super::{Context, Output, Stop};
+use crate::control::client::Runner;
+use crate::error::{Error, ErrorKind};
+use crate::install::apply::Hands;
+use crate::install::plan::{self, Load, Seen, Step, Wanted};
+use crate::install::verify::{self, Found};
+use crate::install::{Record, record};
+use crate::manager::driver::{Trouble, TroubleKind};
+use crate::manager::drivers;
+use crate::manager::job::{self, Site, Unfit};
+use crate::model::paths::{EMBEDDED_RUNNER, Paths};
+use crate::model::{Fleet, ManagerKind};
+use crate::process::handover::own_program;
+
+/// How long all jobs together may take to run.
+const RUNS_WITHIN: Duration = Duration::from_secs(30);
+
+/// `install --json`.
+#[derive(Serialize)]
+struct Report {
+    manager: ManagerKind,
+    folder: PathBuf,
+    /// Whether anything was written or told to the service manager.
+    changed: bool,
+    jobs: Vec<Line>,
+    /// Declared, and not installed.
+    unfit: Vec<Line>,
+    /// How the jobs were found afterwards; empty when they were not loaded.
+    found: Vec<Found>,
+}
+
+/// What was done for one job.
+#[derive(Serialize)]
+struct Line {
+    label: String,
+    did: String,
+    ok: bool,
+}
+
+pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
+    let loaded = context.sources.fleet(context.color)?;
+    let Some(fleet) = &loaded.fleet else {
+        output.notes.write_all(loaded.rendered.as_bytes())?;
+        return Err(Error::new(ErrorKind::Config, "nothing was installed: services.toml cannot be used").into());
+    };
+    let paths = Paths::new(&fleet.state_dir);
+    let place = Place::of(args, fleet, context)?;
+    let site = site(&place, fleet, &loaded.path, context)?;
+    let tool = drivers::tool(place.kind);
+    let driver = drivers::driver(place.kind, &tool, &place.folder).map_err(refused)?;
+    let before = match Record::read(&paths) {
+        // It is written anew.
+        Err(error) if error.kind == ErrorKind::Internal => None,
+        other => other?,
+    };
+    let (jobs, mut unfit) = job::jobs(fleet, &site, false);
+    let mut wanted = Vec::new();
+    for job in jobs {
+        match driver.render(&job) {
+            Ok(files) => wanted.push(Wanted { job, files }),
+            Err(why) => unfit.push(why),
+        }
+    }
+    for unusable in &fleet.unusable {
+        unfit.push(Unfit { name: unusable.name.to_string(), why: unusable.why.clone() });
+    }
+    let load = !place.no_load;
+    let hands = Hands { driver: driver.as_ref(), paths: &paths, folder: &place.folder, load };
+    if load && !args.dry_run && !site.embedded {
+        no_embedded_daemon(&paths)?;
+    }
+    let (steps, gone) = plan_all(&hands, wanted, before.as_ref(), args.adopt)?;
+    if args.dry_run {
+        return dry_run(&steps, &gone, &place.folder, context, output);
+    }
+    let mut record = Record {
+        v: Record::VERSION,
+        manager: place.kind,
+        embedded: site.embedded,
+        loaded: load || before.as_ref().is_some_and(|record| record.loaded && record.folder == place.folder),
+        folder: place.folder.clone(),
+        tool,
+        program: site.program.clone(),
+        config: site.config.clone(),
+        home: site.home.clone(),
+        logs: site.logs.clone(),
+        revive: steps.first().map(|(step, _)| driver.kick_command(&step.wanted.job)).unwrap_or_default(),
+        jobs: before.as_ref().map(|record| record.jobs.clone()).unwrap_or_default(),
+    };
+    let elsewhere = before.as_ref().is_some_and(|record| record.folder != place.folder);
+    if elsewhere && before.as_ref().is_some_and(|record| record.loaded) && !place.no_load {
+        let folder = before.as_ref().map(|record| record.folder.display().to_string()).unwrap_or_default();
+        let message = format!("jobs are installed from {folder} already");
+        return Err(Error::new(ErrorKind::Refused, message).hint("run `supervisor uninstall` first").into());
+    }
+    if elsewhere {
+        record.jobs.clear();
+    }
+    // Only written somewhere beside jobs that are loaded: those stay what is known of.
+    let remembered = !(elsewhere && before.as_ref().is_some_and(|record| record.loaded));
+    let mut lines = Vec::new();
+    let mut done = Vec::new();
+    for (step, seen) in &steps {
+        let job = &step.wanted.job;
+        // A job that is only written, somewhere beside those that are loaded, is not remembered.
+        let result = if step.is_nothing() { Ok(()) } else { hands.perform(step, seen, &mut record, remembered) };
+        let line = match result {
+            Ok(()) => Line { label: job.label.clone(), did: did(step).into(), ok: true },
+            Err(trouble) => Line { label: job.label.clone(), did: trouble.to_string(), ok: false },
+        };
+        if line.ok {
+            done.push(job.clone());
+        }
+        say(&line, context, output)?;
+        lines.push(line);
+    }
+    for known in &gone {
+        let line = match hands.remove(known) {
+            Ok(what) => {
+                record.jobs.retain(|job| job.label != known.label);
+                Line { label: known.label.clone(), did: what, ok: true }
+            }
+            Err(trouble) => Line { label: known.label.clone(), did: trouble.to_string(), ok: false },
+        };
+        say(&line, context, output)?;
+        lines.push(line);
+    }
+    if remembered && before.as_ref() != Some(&record) {
+        record.write(&paths)?;
+    }
+    let changed = steps.iter().any(|(step, _)| !step.is_nothing()) || !gone.is_empty();
+    let found = if load { verify::verify(driver.as_ref(), &done, &paths, RUNS_WITHIN) } else { Vec::new() };
+    let unfit: Vec<Line> = unfit.into_iter().map(|u| Line { label: u.name, did: u.why, ok: false }).collect();
+    let report = Report { manager: place.kind, folder: place.folder.clone(), changed, jobs: lines, unfit, found };
+    tell(&report, &place, context, output)?;
+    Ok(match () {
+        () if report.jobs.iter().any(|line| !line.ok) || !report.unfit.is_empty() => ErrorKind::Refused.exit_code(),
+        () if report.found.iter().any(|found| !found.ok) => ErrorKind::NotUp.exit_code(),
+        () => 0,
+    })
+}
+
+/// Who is to load what, and from where.
+struct Place {
+    kind: ManagerKind,
+    folder: PathBuf,
+    embedded: bool,
+    no_load: bool,
+    system: bool,
+    user: Option<String>,
+}
+
+impl Place {
+    fn of(args: &Install, fleet: &Fleet, context: &Context<'_>) -> Result<Self, Error> {
+        let asked = args.manager.map(|loader| match loader {
+            Loader::Launchd => ManagerKind::Launchd,
+            Loader::Systemd => ManagerKind::Systemd,
+        });
+        let said = Some(fleet.manager).filter(|kind| matches!(kind, ManagerKind::Launchd | ManagerKind::Systemd));
+        let kind = asked.or(said).unwrap_or_else(drivers::of_system);
+        if let Some(said) = said.filter(|said| *said != kind && !args.no_load) {
+            let message = format!("services.toml says manager = \"{}\", and not {}", word(said), word(kind));
+            return Err(
+                Error::new(ErrorKind::Refused, message).hint("write manager = \"auto\" there, or leave --manager out")
+            );
+        }
+        let home = context.sources.home();
+        let user = args.system.then(user_name).transpose()?;
+        let folder = match &args.plist_dir {
+            Some(dir) => std::path::absolute(dir).map_err(|e| Error::io("cannot find", dir, &e))?,
+            None if args.system => Paths::new(&fleet.state_dir).supervisor().join("system"),
+            None => drivers::folder(kind, &home),
+        };
+        // Whether root wants them loaded is root's to say.
+        let no_load = args.no_load || args.system;
+        Ok(Self { kind, folder, embedded: fleet.manager == ManagerKind::Embedded, no_load, system: args.system, user })
+    }
+}
+
+fn word(kind: ManagerKind) -> &'static str {
+    match kind {
+        ManagerKind::Auto => "auto",
+        ManagerKind::Embedded => "embedded",
+        ManagerKind::Launchd => "launchd",
+        ManagerKind::Systemd => "systemd",
+    }
+}
+
+fn user_name() -> Result<String, Error> {
+    let uid = nix::unistd::getuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    user.map(|user| user.name).ok_or_else(|| {
+        Error::new(ErrorKind::Refused, format!("the user with uid {uid} has no name for root's launchd to use"))
+    })
+}
+
+fn site(place: &Place, fleet: &Fleet, config: &Path, context: &Context<'_>) -> Result<Site, Error> {
+    let home = context.sources.home();
+    let config = std::path::absolute(config).map_err(|e| Error::io("cannot find", config, &e))?;
+    Ok(Site {
+        program: stable_program(context)?,
+        config,
+        state_dir: fleet.state_dir.clone(),
+        logs: drivers::logs(place.kind, &home, Paths::new(&fleet.state_dir).logs()),
+        home,
+        user: place.user.clone(),
+        embedded: place.embedded,
+    })
+}
+
+/// This program by the path that stays the same when it is upgraded: where PATH has it, which may be a link.
+fn stable_program(context: &Context<'_>) -> Result<PathBuf, Error> {
+    let own = own_program()
+        .map_err(|e| Error::new(ErrorKind::Internal, format!("it cannot be found out where this program is: {e}")))?;
+    let canonical = own.canonicalize().unwrap_or_else(|_| own.clone());
+    let name = own.file_name().unwrap_or_default();
+    let folders = context.path_var.iter().flat_map(std::env::split_paths).filter(|folder| folder.is_absolute());
+    let mut candidates = folders.map(|folder| folder.join(name));
+    Ok(candidates.find(|path| path.canonicalize().is_ok_and(|c| c == canonical)).unwrap_or(own))
+}
+
+/// An embedded daemon and jobs would both want to be the parent of the services.
+fn no_embedded_daemon(paths: &Paths) -> Result<(), Error> {
+    let Some(_) = Runner::connect_if_running(&paths.runner_socket(EMBEDDED_RUNNER))? else { return Ok(()) };
+    let message =
+        "a daemon is running that starts the services itself; its services and the jobs would be in each other's way";
+    Err(Error::new(ErrorKind::Refused, message).hint(
+        "end it first (Ctrl-C where it runs, or SIGTERM to the pid that `supervisor status` shows), then install",
+    ))
+}
+
+type Planned<'a> = (Vec<(Step, Seen)>, Vec<record::RecordedJob>);
+
+/// All steps, or everything that is in the way.
+fn plan_all(
+    hands: &Hands<'_>,
+    wanted: Vec<Wanted>,
+    before: Option<&Record>,
+    adopt: bool,
+) -> Result<Planned<'static>, Error> {
+    let before = before.filter(|record| record.folder == hands.folder);
+    let known = |label: &str| before.and_then(|record| record.job(label));
+    let labels: Vec<String> = wanted.iter().map(|wanted| wanted.job.label.clone()).collect();
+    let (mut steps, mut in_the_way) = (Vec::new(), Vec::new());
+    for wanted in wanted {
+        let seen = hands.look(&wanted).map_err(refused)?;
+        let label = wanted.job.label.clone();
+        match plan::step(wanted, &seen, known(&label), hands.folder, adopt) {
+            Ok(step) => steps.push((step, seen)),
+            Err(found) => in_the_way.push(format!("{}: {}", found.label, found.what)),
+        }
+    }
+    if !in_the_way.is_empty() {
+        let message = format!("nothing was installed, as something else is there:\n  {}", in_the_way.join("\n  "));
+        return Err(Error::new(ErrorKind::Refused, message)
+            .hint("`supervisor install --adopt` takes these over; `supervisor uninstall` then brings them back"));
+    }
+    let gone = before.into_iter().flat_map(|record| &record.jobs).filter(|job| !labels.contains(&job.label));
+    Ok((steps, gone.cloned().collect()))
+}
+
+fn did(step: &Step) -> &'static str {
+    match (step.load, step.write.is_empty()) {
+        (Load::Nothing, true) => "as it is to be",
+        (Load::Nothing, false) => "written",
+        (Load::Load, true) => "loaded",
+        (Load::Load, false) => "written and loaded",
+        (Load::Reload, true) => "loaded anew",
+        (Load::Reload, false) => "written and loaded anew",
+        (Load::Kick, true) => "started",
+        (Load::Kick, false) => "written and started",
+    }
+}
+
+fn say(line: &Line, context: &Context<'_>, output: &mut Output<'_>) -> Result<(), Stop> {
+    if !context.json {
+        writeln!(output.out, "{}: {}", line.label, harmless(&line.did))?;
+        output.out.flush()?;
+    }
+    Ok(())
+}
+
+fn tell(report: &Report, place: &Place, context: &Context<'_>, output: &mut Output<'_>) -> Result<(), Stop> {
+    if context.json {
+        writeln!(output.out, "{}", serde_json::to_string(report).map_err(std::io::Error::other)?)?;
+        return Ok(());
+    }
+    for line in &report.unfit {
+        writeln!(output.notes, "note: {} is not installed: {}", line.label, harmless(&line.did))?;
+    }
+    if !report.found.is_empty() {
+        writeln!(output.out)?;
+    }
+    for found in &report.found {
+        writeln!(output.out, "{}: {}", found.name, harmless(&found.text))?;
+    }
+    if !report.changed && report.jobs.iter().all(|line| line.ok) {
+        writeln!(output.out, "nothing was changed: everything is installed as services.toml says")?;
+    }
+    if place.system {
+        let folder = report.folder.display();
+        let (to, load) = match place.kind {
+            ManagerKind::Launchd => (
+                "/Library/LaunchDaemons",
+                "for f in /Library/LaunchDaemons/PREFIX.*.plist; do sudo launchctl bootstrap system \"$f\"; done",
+            ),
+            _ => {
+                ("/etc/systemd/system", "sudo systemctl daemon-reload && sudo systemctl enable --now PREFIX.supervisor")
+            }
+        };
+        let prefix =
+            report.jobs.first().and_then(|line| line.label.strip_suffix(".supervisor")).unwrap_or("ai.openclaw");
+        writeln!(output.out, "these are for root to load:")?;
+        writeln!(output.out, "  sudo install -m 644 -o root {folder}/{prefix}.* {to}")?;
+        writeln!(output.out, "  {}", load.replace("PREFIX", prefix))?;
+        writeln!(output.out, "and write manager = \"{}\" into services.toml", word(place.kind))?;
+    } else if place.no_load {
+        writeln!(output.out, "written to {}; nothing was loaded", report.folder.display())?;
+    }
+    Ok(())
+}
+
+fn dry_run(
+    steps: &[(Step, Seen)],
+    gone: &[record::RecordedJob],
+    folder: &Path,
+    context: &Context<'_>,
+    output: &mut Output<'_>,
+) -> Result<u8, Stop> {
+    let mut lines = Vec::new();
+    for (step, seen) in steps {
+        lines.push(Line { label: step.wanted.job.label.clone(), did: step.words().into(), ok: true });
+        for place in step.write.iter().filter(|_| !context.json) {
+            let file = &step.wanted.files[*place];
+            let path = folder.join(&file.name).display().to_string();
+            let old = seen.disk[*place].as_deref().map(String::from_utf8_lossy);
+            let from = if old.is_some() { path.clone() } else { "/dev/null".into() };
+            let new = String::from_utf8_lossy(&file.bytes);
+            let diff = similar::TextDiff::from_lines(old.as_deref().unwrap_or_default(), &new);
+            write!(output.out, "{}", diff.unified_diff().context_radius(3).header(&from, &path))?;
+        }
+    }
+    lines.extend(gone.iter().map(|job| Line {
+        label: job.label.clone(),
+        did: "to be ended and removed".into(),
+        ok: true,
+    }));
+    if context.json {
+        writeln!(output.out, "{}", serde_json::json!({ "dry_run": true, "jobs": lines }))?;
+    } else {
+        for line in &lines {
+            writeln!(output.out, "{}: {}", line.label, line.did)?;
+        }
+        writeln!(output.out, "nothing was done: this was a dry run")?;
+    }
+    Ok(0)
+}
+
+pub(super) fn remove(args: &Uninstall, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
+    let paths = Paths::new(&context.sources.state_dir());
+    let Some(mut record) = Record::read(&paths)? else {
+        if context.json {
+            writeln!(output.out, "{}", serde_json::json!({ "jobs": [] }))?;
+        } else {
+            writeln!(output.out, "nothing is installed for {}", paths.state_dir().display())?;
+        }
+        return Ok(0);
+    };
+    let driver = drivers::driver(record.manager, &record.tool, &record.folder).map_err(refused)?;
+    let folder = record.folder.clone();
+    let hands = Hands { driver: driver.as_ref(), paths: &paths, folder: &folder, load: record.loaded };
+    let mut lines = Vec::new();
+    // The daemon first: it would load again what it sees vanish.
+    for known in record.jobs.clone() {
+        let result = if args.dry_run { Ok("to be ended and removed".into()) } else { hands.remove(&known) };
+        let line = match result {
+            Ok(did) => {
+                record.jobs.retain(|job| job.label != known.label);
+                Line { label: known.label, did, ok: true }
+            }
+            Err(trouble) => Line { label: known.label, did: trouble.to_string(), ok: false },
+        };
+        say(&line, context, output)?;
+        lines.push(line);
+        if !args.dry_run {
+            record.write(&paths)?;
+        }
+    }
+    let all = lines.iter().all(|line| line.ok);
+    if all && !args.dry_run {
+        std::fs::remove_file(paths.installed()).map_err(|e| Error::io("cannot remove", &paths.installed(), &e))?;
+    }
+    if context.json {
+        writeln!(output.out, "{}", serde_json::json!({ "dry_run": args.dry_run, "jobs": lines }))?;
+    } else if args.dry_run {
+        writeln!(output.out, "nothing was done: this was a dry run")?;
+    } else if all {
+        writeln!(output.out, "nothing is installed any more; logs, database and services.toml stay where they are")?;
+    }
+    Ok(if all { 0 } else { ErrorKind::Refused.exit_code() })
+}
+
+fn refused(trouble: Trouble) -> Error {
+    let kind = if trouble.kind == TroubleKind::NoManager { ErrorKind::Unreachable } else { ErrorKind::Refused };
+    Error { kind, message: trouble.message, hint: trouble.hint }
+}
