@@ -35,7 +35,7 @@ use crate::model::wire::{
 use crate::model::{EventType, Fleet, ManagerKind, Moment, RunView, RunnerInfo, UnitName};
 use crate::process::handover::Received;
 use crate::process::lock::{Lock, NotLocked};
-use crate::process::{clock, files, socket, tune};
+use crate::process::{clock, files, notify, socket, tune};
 use embedded::Embedded;
 use ledger::LedgerThread;
 use monitors::Monitors;
@@ -255,6 +255,7 @@ impl Daemon {
         self.find_runners();
         self.attach();
         self.await_runners();
+        notify::tell("READY=1\nSTATUS=daemon");
         loop {
             if self.going_down && self.is_down() {
                 return Ok(());
@@ -410,6 +411,7 @@ impl Daemon {
         }
         self.going_down = true;
         tracing::info!("going down");
+        notify::tell("STOPPING=1\nSTATUS=stopping");
         self.shut_runner_down();
     }
 

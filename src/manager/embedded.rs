@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::model::{UnitName, paths::Paths};
-use crate::process::handover;
+use crate::process::{handover, notify};
 
 /// What a runner is started with.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub fn start(start: &Start<'_>) -> std::io::Result<tokio::process::Child> {
         .arg(start.paths.state_dir())
         .args(["exec", "--embedded", "--"])
         .args(start.names.iter().map(UnitName::as_str))
+        // The daemon's own: its service manager hears no other process.
+        .env_remove(notify::SOCKET)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);

@@ -11,6 +11,7 @@ pub mod folders;
 pub mod handover;
 pub mod identity;
 pub mod lock;
+pub mod notify;
 pub mod ports;
 #[cfg(any(target_os = "macos", test))]
 mod procargs;

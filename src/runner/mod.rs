@@ -47,7 +47,7 @@ use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
 use crate::model::{Exit, Moment, Mono, UnitName};
 use crate::process::lock::Lock;
 use crate::process::watch::Ended;
-use crate::process::{clock, reap, table};
+use crate::process::{clock, notify, reap, table};
 
 /// How a runner is started.
 #[derive(Debug, Clone)]
@@ -376,6 +376,7 @@ impl Runner {
             return;
         }
         self.going_down = true;
+        notify::tell("STOPPING=1\nSTATUS=stopping");
         let all: Vec<usize> = self.names.values().copied().collect();
         self.orders.leave(all);
         turn.changed.extend(self.names.values());

@@ -19,7 +19,7 @@ use crate::model::paths::Paths;
 use crate::model::{EventType, ServiceSpec, UnitName};
 use crate::process::handover::Received;
 use crate::process::lock::Lock;
-use crate::process::{clock, files, tune};
+use crate::process::{clock, files, notify, tune};
 
 impl Runner {
     pub(super) fn start(options: &Options) -> Result<Self, Error> {
@@ -100,6 +100,9 @@ impl Runner {
                 drop(crate::process::socket::connect(&runner.paths.daemon_socket()));
             }
         }
+        // Of ourselves, and of no service: who waits for us wants to know that somebody looks after it. After an upgrade
+        // systemd hears it a second time, and does not mind.
+        notify::tell(&format!("READY=1\nSTATUS=runner for {}", runner.id));
         Ok(runner)
     }
 
