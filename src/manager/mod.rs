@@ -8,3 +8,7 @@ pub mod driver;
 pub mod drivers;
 pub mod embedded;
 pub mod job;
+pub mod lint;
+mod lint_keys;
+mod lint_read;
+pub mod plist;
