@@ -12,3 +12,4 @@ pub mod lint;
 mod lint_keys;
 mod lint_read;
 pub mod plist;
+pub mod print;
