@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::install::apply::Hands;
 use crate::install::plan::{self, Load, Seen, Step, Wanted};
 use crate::install::verify::{self, Found};
-use crate::install::{Record, record};
+use crate::install::{self, Record, record};
 use crate::manager::driver::{Trouble, TroubleKind};
 use crate::manager::drivers;
 use crate::manager::job::{self, Site, Unfit};
@@ -74,10 +74,11 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
         unfit.push(Unfit { name: unusable.name.to_string(), why: unusable.why.clone() });
     }
     let load = !place.no_load;
-    let hands = Hands { driver: driver.as_ref(), paths: &paths, folder: &place.folder, load };
+    let hands = Hands { driver: driver.as_ref(), paths: &paths, folder: &place.folder, load, by_hand: true };
     if load && !args.dry_run && !site.embedded {
         no_embedded_daemon(&paths)?;
     }
+    let _alone = if args.dry_run { None } else { Some(install::alone(&paths)?) };
     let (steps, gone) = plan_all(&hands, wanted, before.as_ref(), args.adopt)?;
     if args.dry_run {
         return dry_run(&steps, &gone, &place.folder, context, output);
@@ -375,9 +376,10 @@ pub(super) fn remove(args: &Uninstall, context: &Context<'_>, output: &mut Outpu
         }
         return Ok(0);
     };
+    let _alone = if args.dry_run { None } else { Some(install::alone(&paths)?) };
     let driver = drivers::driver(record.manager, &record.tool, &record.folder).map_err(refused)?;
     let folder = record.folder.clone();
-    let hands = Hands { driver: driver.as_ref(), paths: &paths, folder: &folder, load: record.loaded };
+    let hands = Hands { driver: driver.as_ref(), paths: &paths, folder: &folder, load: record.loaded, by_hand: true };
     let mut lines = Vec::new();
     // The daemon first: it would load again what it sees vanish.
     for known in record.jobs.clone() {

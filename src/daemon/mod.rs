@@ -6,6 +6,7 @@
 
 mod api;
 mod embedded;
+mod jobs;
 mod keep;
 mod ledger;
 mod link;
@@ -13,6 +14,7 @@ mod monitors;
 mod own_log;
 mod reload;
 mod report;
+mod runners;
 mod signals;
 mod upgrade;
 
@@ -26,16 +28,16 @@ use tokio::task::JoinHandle;
 use crate::config::Surroundings;
 use crate::control::server::{self, Answer, Request};
 use crate::error::{Error, ErrorKind};
+use crate::install::Record;
+use crate::install::record::manager_of;
 use crate::journal;
 use crate::machine::ProbeOutcome;
-use crate::model::paths::{DAEMON_JOURNAL, EMBEDDED_RUNNER, Paths};
-use crate::model::wire::{
-    OrderBody, OrderReply, ReloadBody, ReloadReply, RunnerRequest, UpgradeReply, Upgraded, WireError,
-};
+use crate::model::paths::{DAEMON_JOURNAL, Paths};
+use crate::model::wire::{OrderBody, OrderReply, ReloadBody, ReloadReply, UpgradeReply, Upgraded, WireError};
 use crate::model::{EventType, Fleet, ManagerKind, Moment, RunView, RunnerInfo, UnitName};
 use crate::process::handover::Received;
 use crate::process::lock::{Lock, NotLocked};
-use crate::process::{clock, files, notify, socket, tune};
+use crate::process::{clock, command, files, notify, socket, tune};
 use embedded::Embedded;
 use ledger::LedgerThread;
 use monitors::Monitors;
@@ -74,6 +76,8 @@ enum Event {
     Ordered(OrderBody, Result<OrderReply, WireError>),
     RunnersReloaded(Box<reload::Reloading>, Vec<WireError>),
     RunnersUpgraded(PathBuf, Vec<Upgraded>, Answer<UpgradeReply>),
+    /// The service manager's jobs were looked at.
+    JobsSeen(Box<Result<jobs::Seen, String>>),
     /// The control socket's last answers are out.
     Closed,
     /// The runners have had their time to say how things stand.
@@ -99,6 +103,7 @@ struct Daemon {
     runners: BTreeMap<String, Linked>,
     embedded: Option<Embedded>,
     monitors: Monitors,
+    jobs: jobs::Jobs,
     pipes: keep::Pipes,
     orders: HashMap<OrderBody, Vec<Answer<OrderReply>>>,
     /// Who wants a reload after the one under way; `None` while there is none.
@@ -176,7 +181,9 @@ impl Daemon {
             .map_err(|e| Error::io("cannot open the journal in", &paths.runners(), &e))?;
         let ledger = LedgerThread::start(&paths)
             .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the ledger's thread: {e}")))?;
-        let embedded = match fleet.manager {
+        let installed = Record::read(&paths)?;
+        let jobs = jobs::Jobs::new(installed.as_ref().is_some_and(|record| record.loaded));
+        let embedded = match manager_of(&fleet, installed.as_ref()) {
             ManagerKind::Auto | ManagerKind::Embedded => Some(Embedded::new(in_step)),
             ManagerKind::Launchd | ManagerKind::Systemd => None,
         };
@@ -203,6 +210,7 @@ impl Daemon {
             runners: BTreeMap::new(),
             embedded,
             monitors,
+            jobs,
             pipes,
             orders: HashMap::new(),
             reloading: None,
@@ -260,7 +268,7 @@ impl Daemon {
             if self.going_down && self.is_down() {
                 return Ok(());
             }
-            let probes_due = self.monitors.due();
+            let due = [self.monitors.due(), self.jobs.due()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 told = signals.next() => match told {
@@ -272,8 +280,9 @@ impl Daemon {
                     Some(event) => self.on_event(event),
                     None => return Ok(()),
                 },
-                () = until(probes_due) => {}
+                () = until(due) => {}
             }
+            self.look_at_jobs();
             self.monitors.tick(&self.events);
         }
     }
@@ -299,6 +308,7 @@ impl Daemon {
             Event::Ordered(body, result) => self.on_ordered(&body, &result),
             Event::RunnersReloaded(reloading, errors) => self.on_reloaded(*reloading, errors),
             Event::RunnersUpgraded(program, done, answer) => self.on_runners_upgraded(program, done, answer),
+            Event::JobsSeen(seen) => self.on_jobs_seen(*seen),
             Event::Closed => self.become_program(),
             Event::Waited => self.serve_unserved(),
         }
@@ -306,101 +316,24 @@ impl Daemon {
         self.proceed_upgrade();
     }
 
-    fn on_push(&mut self, id: String, info: RunnerInfo) {
-        let RunnerInfo { views, .. } = &info;
-        let ours = id == EMBEDDED_RUNNER && self.embedded.is_some();
-        let linked = self.runners.entry(id).or_insert_with(|| Linked {
-            info: info.clone(),
-            views: BTreeMap::new(),
-            connected: true,
-        });
-        linked.connected = true;
-        for view in views {
-            own_log::tell_transition(linked.views.get(&view.name), view);
-            self.monitors.saw(view);
-            linked.views.insert(view.name.clone(), view.clone());
-        }
-        if ours {
-            // A service that was taken out of services.toml is forgotten by its runner once it is down.
-            let fleet = &self.fleet;
-            let declared = |name: &UnitName| {
-                fleet.service(name).is_some_and(|spec| spec.enabled) || fleet.unusable.iter().any(|u| u.name == *name)
-            };
-            linked.views.retain(|name, view| view.pid.is_some() || declared(name));
-        }
-        linked.info = RunnerInfo { views: Vec::new(), ..info };
-        // What was journaled before we subscribed is told by nobody else.
-        self.ledger.look();
-    }
-
     /// Reaps what became our child by the death of a runner. The runner itself is waited for by who started it.
     fn reap_orphans(&mut self) {
         while let Some((pid, _)) = crate::process::reap::peek() {
-            if self.embedded.as_ref().is_some_and(|embedded| embedded.started(pid)) {
+            // A command that is waited for is reaped by who asked it; we look again when that one has its answer.
+            if self.embedded.as_ref().is_some_and(|embedded| embedded.started(pid)) || command::is_claimed(pid) {
                 return;
             }
             crate::process::reap::reap(pid);
         }
     }
 
-    fn on_gone(&mut self, id: &str) {
-        if let Some(linked) = self.runners.get_mut(id) {
-            linked.connected = false;
-            for name in linked.views.keys() {
-                self.monitors.lost(name);
-            }
-        }
-        self.ledger.look();
-        if id == EMBEDDED_RUNNER && self.embedded.is_some() {
-            self.on_embedded_gone();
-        } else {
-            self.runners.remove(id);
-        }
-    }
-
-    /// Looks for runners that were started by others and follows them.
-    fn find_runners(&mut self) {
-        // A folder that cannot be read now is read at the next knock.
-        for id in socket::names_in(&self.paths.runners()).unwrap_or_default() {
-            let ours = id == EMBEDDED_RUNNER && self.embedded.is_some();
-            if ours || self.runners.contains_key(&id) {
-                continue;
-            }
-            if let Ok(stream) = link::connect(&self.paths.runner_socket(&id)) {
-                let info = RunnerInfo {
-                    id: id.clone(),
-                    pid: 0,
-                    version: String::new(),
-                    upgrades: 0,
-                    views: Vec::new(),
-                    journal_lost: 0,
-                    troubles: Vec::new(),
-                };
-                self.runners.insert(id.clone(), Linked { info, views: BTreeMap::new(), connected: true });
-                tokio::spawn(link::follow(id, stream, self.events.clone()));
-            }
-        }
-    }
-
-    fn tell_ready(&self, name: &UnitName, run_id: u64) {
-        let Some(id) = self.runner_of(name) else { return };
-        let path = self.paths.runner_socket(id);
-        let request = RunnerRequest::Ready { name: name.clone(), run_id };
-        tokio::spawn(async move {
-            // A runner that is gone has a successor, which is probed anew.
-            let _ = link::ask(path, request).await;
-        });
-    }
-
-    fn runner_of(&self, name: &UnitName) -> Option<&str> {
-        let mut owners = self.runners.iter().filter_map(|(id, linked)| Some((id, linked.views.get(name)?)));
-        let owner = owners.clone().find(|(_, view)| view.pid.is_some()).or_else(|| owners.next());
-        owner.map(|(id, _)| id.as_str())
-    }
-
     fn record(&mut self, event: EventType, data: serde_json::Value) {
+        self.record_of(event, None, data);
+    }
+
+    fn record_of(&mut self, event: EventType, service: Option<UnitName>, data: serde_json::Value) {
         let data = data.as_object().cloned().unwrap_or_default();
-        self.journal.append(clock::now(), event, None, data);
+        self.journal.append(clock::now(), event, service.as_ref(), data);
         self.ledger.look();
     }
 
@@ -424,6 +357,7 @@ impl Daemon {
         self.record(EventType::SupervisorStop, data);
         // Who connects from now on finds nobody, and a successor makes its own.
         let _ = std::fs::remove_file(self.paths.daemon_socket());
+        self.lock.give_back();
         tracing::info!("down");
     }
 }

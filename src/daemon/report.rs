@@ -126,6 +126,7 @@ impl Daemon {
         }
         troubles.extend(self.embedded.as_ref().and_then(|embedded| embedded.trouble.clone()));
         troubles.extend(self.upgrade_trouble.clone());
+        troubles.extend(self.jobs.troubles());
         troubles
     }
 }

@@ -27,6 +27,8 @@ pub struct Hands<'a> {
     pub folder: &'a Path,
     /// Whether the service manager is told, or only files are written.
     pub load: bool,
+    /// Whether a person has just asked for it, which overrides that a job was switched off.
+    pub by_hand: bool,
 }
 
 impl Hands<'_> {
@@ -74,7 +76,7 @@ impl Hands<'_> {
             Load::Load => {
                 files::ensure_dir(job.log.parent().unwrap_or(Path::new("/")))
                     .map_err(|e| io_trouble("make the folder of", &job.log, &e))?;
-                self.driver.load(job, true)
+                self.driver.load(job, self.by_hand)
             }
             Load::Reload => {
                 if job.role == Role::Runner {
@@ -101,7 +103,7 @@ impl Hands<'_> {
         });
         let job = &step.wanted.job;
         let loaded = |()| match was_loaded {
-            true => self.driver.unload(job).and_then(|()| self.driver.load(job, true)),
+            true => self.driver.unload(job).and_then(|()| self.driver.load(job, self.by_hand)),
             false => self.driver.unload(job).and_then(|()| self.driver.forget(job)),
         };
         let Trouble { kind, message, hint } = trouble;
@@ -137,9 +139,10 @@ impl Hands<'_> {
             return Ok("removed".into());
         }
         match (put_back, known.displaced) {
-            (true, true) => {
-                self.driver.load(&job, true).map(|()| "removed; the job that was there before is loaded again".into())
-            }
+            (true, true) => self
+                .driver
+                .load(&job, self.by_hand)
+                .map(|()| "removed; the job that was there before is loaded again".into()),
             (true, false) => Ok("removed; the file that was there before is back".into()),
             (false, _) => {
                 self.driver.forget(&job)?;
@@ -157,10 +160,10 @@ impl Hands<'_> {
     }
 
     /// What is on disk of a job that was installed, and what the service manager has of it.
-    pub fn look_at(&self, known: &RecordedJob) -> Result<(Vec<Option<Vec<u8>>>, JobState), Trouble> {
+    pub fn look_at(&self, known: &RecordedJob, job: &Job) -> Result<(Vec<Option<Vec<u8>>>, JobState), Trouble> {
         let read = |file: &RecordedFile| read_if_there(&self.folder.join(&file.name));
         let disk = known.files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        Ok((disk, self.driver.look(&skeleton(known))?))
+        Ok((disk, self.driver.look(job)?))
     }
 }
 

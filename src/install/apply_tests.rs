@@ -108,7 +108,7 @@ impl Place {
     }
 
     fn hands(&self) -> Hands<'_> {
-        Hands { driver: &self.fake, paths: &self.paths, folder: &self.fake.folder, load: true }
+        Hands { driver: &self.fake, paths: &self.paths, folder: &self.fake.folder, load: true, by_hand: true }
     }
 
     fn install(&self, bytes: &str) -> Result<bool, String> {

@@ -86,6 +86,11 @@ impl Paths {
         self.supervisor().join("installed.json")
     }
 
+    /// Held by whoever changes what is installed.
+    pub fn install_lock(&self) -> PathBuf {
+        self.supervisor().join("install.lock")
+    }
+
     /// What others had where our jobs' files are now.
     pub fn backups(&self) -> PathBuf {
         self.supervisor().join("backups")

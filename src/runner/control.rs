@@ -292,6 +292,7 @@ impl Runner {
                 if let Some(connection) = self.control.connections.get_mut(&key) {
                     connection.subscribed = true;
                 }
+                self.guard.seen();
                 Some(RunnerReply::Push(self.info(None, turn)))
             }
             RunnerRequest::Order { verb, names, by, cause, wait } => {
@@ -415,6 +416,9 @@ impl Runner {
         if let Some(connection) = self.control.connections.remove(&key) {
             self.poll.remove(&connection.stream);
             self.orders.forget_connection(connection.id);
+            if connection.subscribed && !self.control.connections.values().any(|c| c.subscribed) {
+                self.guard.lost(crate::process::clock::now().mono);
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ mod begin;
 mod changes;
 mod control;
 mod environment;
+mod guard;
 mod launch;
 mod orders;
 mod perform;
@@ -91,6 +92,7 @@ pub(crate) struct Runner {
     synced_by: Option<Mono>,
     look_again: Option<Mono>,
     control: Control,
+    guard: guard::Guard,
     changes: Changes,
     sweeper: Sweeper,
     orders: orders::Orders,
@@ -359,6 +361,7 @@ impl Runner {
             self.retry_locks(turn);
             self.update_deps(turn);
         }
+        self.look_for_daemon(now);
         if self.sweeper.pass(&self.paths, now) {
             turn.changed.extend(self.names.values());
         }
@@ -366,7 +369,15 @@ impl Runner {
 
     fn next_due(&self) -> Option<Mono> {
         let timer = self.timers.peek().map(|Reverse((due, _, _))| *due);
-        let all = [timer, self.synced_by, self.look_again, self.sweeper.due(), self.orders.due(), self.control.due()];
+        let all = [
+            timer,
+            self.synced_by,
+            self.look_again,
+            self.sweeper.due(),
+            self.orders.due(),
+            self.control.due(),
+            self.guard.due(),
+        ];
         all.into_iter().flatten().min()
     }
 

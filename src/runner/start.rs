@@ -82,6 +82,7 @@ impl Runner {
             synced_by: None,
             look_again: None,
             control,
+            guard: Default::default(),
             changes,
             sweeper: Sweeper::default(),
             orders: orders::Orders::default(),
@@ -92,6 +93,7 @@ impl Runner {
             upgrades: 0,
             lock,
         };
+        runner.guard.begin(now.mono);
         match note.zip(received) {
             Some((note, received)) => runner.resume(note, received)?,
             None => {

@@ -1,0 +1,171 @@
+//! The service manager's jobs, as the daemon keeps an eye on them: what is declared, on disk, loaded and running is compared every
+//! minute, and at once when a runner is gone, since launchd may hold a respawn back for hours. What differs is told once; what the
+//! service manager has lost or holds back is mended (which, `install::drift` decides).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Daemon, Event};
+use crate::install::apply::{Hands, skeleton};
+use crate::install::drift::{self, Drift, Facts, Repair};
+use crate::install::plan::{Load, Wanted};
+use crate::install::{self, Record};
+use crate::manager::driver::Trouble;
+use crate::manager::{drivers, job};
+use crate::model::paths::Paths;
+use crate::model::{EventType, Fleet, Mono, UnitName};
+use crate::process::clock;
+
+/// Between two looks at everything.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Looks after a runner's death: by the first a service manager that starts it again by itself has done so.
+const AFTER_A_DEATH: [Duration; 3] = [Duration::from_millis(300), Duration::from_secs(2), Duration::from_secs(10)];
+
+/// The first look: what is started at the same time as we are has come up by then.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// What is known of the jobs.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    /// When they are to be looked at, the soonest last. Empty: never, as nothing is installed.
+    due: Vec<Mono>,
+    /// Whether somebody looks just now.
+    looking: bool,
+    /// What differed at the last look.
+    drifts: Vec<Drift>,
+    /// Why it could not be looked.
+    trouble: Option<String>,
+}
+
+/// What a look has found, and done.
+#[derive(Debug)]
+pub(super) struct Seen {
+    drifts: Vec<(Drift, Option<Trouble>)>,
+}
+
+impl Jobs {
+    /// Of a service manager, or of none.
+    pub(super) fn new(are_installed: bool) -> Self {
+        let due = if are_installed { vec![clock::now().mono.plus(FIRST_LOOK)] } else { Vec::new() };
+        Self { due, ..Self::default() }
+    }
+
+    /// When the next look is due.
+    pub(super) fn due(&self) -> Option<Mono> {
+        self.due.last().copied().filter(|_| !self.looking)
+    }
+
+    /// A runner is gone.
+    pub(super) fn runner_gone(&mut self, now: Mono) {
+        if !self.due.is_empty() {
+            self.due.extend(AFTER_A_DEATH.map(|after| now.plus(after)));
+            self.sort();
+        }
+    }
+
+    fn sort(&mut self) {
+        self.due.sort_unstable_by(|a, b| b.cmp(a));
+        self.due.dedup();
+        // The last one comes again by itself; many deaths need no more looks than a few.
+        if self.due.len() > 16 {
+            self.due.drain(..self.due.len() - 16);
+        }
+    }
+
+    /// What differs, for `status`.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = String> {
+        self.drifts.iter().map(Drift::words).chain(self.trouble.clone())
+    }
+}
+
+impl Daemon {
+    /// Looks, if it is time to.
+    pub(super) fn look_at_jobs(&mut self) {
+        let now = clock::now().mono;
+        if self.going_down || self.jobs.due().is_none_or(|due| due > now) {
+            return;
+        }
+        self.jobs.due.retain(|due| *due > now);
+        if self.jobs.due.is_empty() {
+            self.jobs.due.push(now.plus(LOOK_EVERY));
+        }
+        self.jobs.looking = true;
+        let (fleet, paths, events) = (self.fleet.clone(), self.paths.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let looked = tokio::task::spawn_blocking(move || look(&fleet, &paths)).await;
+            let seen = looked.unwrap_or_else(|e| Err(format!("the jobs could not be looked at: {e}")));
+            let _ = events.send(Event::JobsSeen(Box::new(seen))).await;
+        });
+    }
+
+    pub(super) fn on_jobs_seen(&mut self, seen: Result<Seen, String>) {
+        self.jobs.looking = false;
+        // Children that ended while ours were waited for.
+        self.reap_orphans();
+        let Seen { drifts } = match seen {
+            Ok(seen) => seen,
+            Err(why) => {
+                self.jobs.trouble = Some(why);
+                return;
+            }
+        };
+        self.jobs.trouble = None;
+        let before: BTreeMap<String, Drift> =
+            std::mem::take(&mut self.jobs.drifts).into_iter().map(|drift| (drift.label.clone(), drift)).collect();
+        for (drift, failed) in drifts {
+            // What is mended each time anew is told each time.
+            let is_new = before.get(&drift.label) != Some(&drift) || drift.repair != Repair::ByHand;
+            if is_new {
+                let failed = failed.as_ref().map(ToString::to_string);
+                tracing::warn!(failed, "drift: {}", drift.words());
+                let service = UnitName::new(&drift.name).ok().filter(|_| drift.name != job::DAEMON);
+                let data = serde_json::json!({
+                    "run_id": null, "label": drift.label, "layer": drift.layer, "what": drift.what,
+                    "repair": drift.repair, "failed": failed,
+                });
+                self.record_of(EventType::DriftFound, service, data);
+            }
+            // What was mended is none any more.
+            if drift.repair == Repair::ByHand || failed.is_some() {
+                self.jobs.drifts.push(drift);
+            }
+        }
+    }
+}
+
+/// Compares all installed jobs, and mends what may be mended.
+fn look(fleet: &Fleet, paths: &Paths) -> Result<Seen, String> {
+    let record = Record::read(paths).map_err(|e| e.message)?;
+    let Some(record) = record.filter(|record| record.loaded) else { return Ok(Seen { drifts: Vec::new() }) };
+    // Somebody is changing them just now.
+    if install::is_under_way(paths) {
+        return Ok(Seen { drifts: Vec::new() });
+    }
+    let driver = drivers::driver(record.manager, &record.tool, &record.folder).map_err(|t| t.to_string())?;
+    let hands = Hands { driver: driver.as_ref(), paths, folder: &record.folder, load: true, by_hand: false };
+    let (jobs, _) = job::jobs(fleet, &record.site(paths.state_dir()), false);
+    // What cannot be rendered was told when it was installed.
+    let render = |job| driver.render(&job).ok().map(|files| Wanted { job, files });
+    let wanted: BTreeMap<String, Wanted> =
+        jobs.into_iter().filter_map(render).map(|wanted| (wanted.job.label.clone(), wanted)).collect();
+    let mut drifts = Vec::new();
+    for known in &record.jobs {
+        let declared = wanted.get(&known.label);
+        let job = declared.map_or_else(|| skeleton(known), |wanted| wanted.job.clone());
+        let (disk, state) = hands.look_at(known, &job).map_err(|t| t.to_string())?;
+        let Some(drift) = drift::of_job(Facts { declared, recorded: known, disk: &disk, state: &state }) else {
+            continue;
+        };
+        let told = match drift.repair {
+            Repair::ByHand => Ok(()),
+            Repair::Load => hands.tell(&job, Load::Load),
+            Repair::Reload => hands.tell(&job, Load::Reload),
+            Repair::Kick => hands.tell(&job, Load::Kick),
+        };
+        drifts.push((drift, told.err()));
+    }
+    let missing = wanted.values().filter(|wanted| record.job(&wanted.job.label).is_none());
+    drifts.extend(missing.map(|wanted| (drift::uninstalled(wanted), None)));
+    Ok(Seen { drifts })
+}
