@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind as IoKind};
 use std::path::{Path, PathBuf};
 
 use super::handover;
-use super::plan::{Load, Seen, Step, Wanted};
+use super::plan::{Disk, Load, Seen, Step, Wanted};
 use super::record::{Record, RecordedFile, RecordedJob, is_ours, recorded};
 use crate::error::Error;
 use crate::manager::driver::{Driver, JobState, Standing, Trouble, TroubleKind};
@@ -160,7 +160,7 @@ impl Hands<'_> {
     }
 
     /// What is on disk of a job that was installed, and what the service manager has of it.
-    pub fn look_at(&self, known: &RecordedJob, job: &Job) -> Result<(Vec<Option<Vec<u8>>>, JobState), Trouble> {
+    pub fn look_at(&self, known: &RecordedJob, job: &Job) -> Result<(Disk, JobState), Trouble> {
         let read = |file: &RecordedFile| read_if_there(&self.folder.join(&file.name));
         let disk = known.files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         Ok((disk, self.driver.look(job)?))

@@ -16,11 +16,14 @@ pub struct Wanted {
     pub files: Vec<JobFile>,
 }
 
+/// What lies where a job's files belong, in their order.
+pub type Disk = Vec<Option<Vec<u8>>>;
+
 /// What there is now under a job's label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// What lies where the job's files belong, in their order.
-    pub disk: Vec<Option<Vec<u8>>>,
+    /// Its files.
+    pub disk: Disk,
     /// What the service manager has; `None` when it is not asked.
     pub state: Option<JobState>,
 }
