@@ -11,5 +11,6 @@ pub mod job;
 pub mod lint;
 mod lint_keys;
 mod lint_read;
+pub mod launchctl;
 pub mod plist;
 pub mod print;
