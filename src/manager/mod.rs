@@ -14,3 +14,4 @@ mod lint_read;
 pub mod launchctl;
 pub mod plist;
 pub mod print;
+pub mod unit;
