@@ -14,4 +14,5 @@ mod lint_read;
 pub mod launchctl;
 pub mod plist;
 pub mod print;
+pub mod systemctl;
 pub mod unit;
