@@ -28,10 +28,10 @@ fn a_good_file_has_nothing_to_be_said_of() {
         <key>LimitLoadToSessionType</key><array><string>Aqua</string><string>Background</string></array>\
         <key>ProcessType</key><string>Interactive</string><key>StandardOutPath</key><string>/x</string>\
         <key>MachServices</key><dict><key>a</key><true/></dict><key>Nice</key><integer>-5</integer>";
-    assert_eq!(with(all), [String::new(); 0]);
+    assert_eq!(with(all), Vec::<String>::new());
     let calendar = "<key>StartCalendarInterval</key><array><dict><key>Hour</key><integer>7</integer><key>Minute</key>\
         <integer>0</integer></dict></array>";
-    assert_eq!(with(calendar), [String::new(); 0]);
+    assert_eq!(with(calendar), Vec::<String>::new());
 }
 
 /// Key, value, and what the one finding says.
@@ -170,7 +170,7 @@ fn schedules_are_looked_at_field_by_field() {
     let slot = "<key>StartCalendarInterval</key><dict><key>Hour</key><integer>7</integer><key>Minute</key><integer>0</integer></dict>";
     let kept = with(&format!("{slot}<key>KeepAlive</key><true/><key>RunAtLoad</key><true/>"));
     assert!(kept.len() == 1 && kept[0].contains("W KeepAlive: with StartCalendarInterval"), "{kept:?}");
-    assert_eq!(with(&format!("{slot}<key>KeepAlive</key><false/>")), [String::new(); 0]);
+    assert_eq!(with(&format!("{slot}<key>KeepAlive</key><false/>")), Vec::<String>::new());
     assert!(with(&format!("{slot}<key>RunAtLoad</key><true/>"))[0].contains("also runs at each login"));
 }
 
@@ -202,7 +202,7 @@ fn label_program_and_grace_have_to_be_there() {
         assert!(found.len() == 1 && found[0].contains(expected), "{keys}: {found:?}");
     }
     let relative = "<key>ProgramArguments</key><array><string>x</string></array>";
-    assert_eq!(of(&format!("{label}{program}{grace}{relative}")), [String::new(); 0], "argv[0] is then a mere name");
+    assert_eq!(of(&format!("{label}{program}{grace}{relative}")), Vec::<String>::new(), "argv[0] is then a mere name");
 }
 
 #[test]

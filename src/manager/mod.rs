@@ -4,6 +4,7 @@
 //! `job` says what is to be installed and is pure, as is all rendering and reading of texts here. Nothing in here restarts services;
 //! that is the runner's alone. Nothing here decides that a job is to be loaded or repaired; who asks does.
 
+mod command_line;
 pub mod driver;
 pub mod drivers;
 pub mod embedded;
@@ -12,6 +13,7 @@ pub mod lint;
 mod lint_keys;
 mod lint_read;
 pub mod launchctl;
+pub mod owners;
 pub mod plist;
 pub mod print;
 pub mod systemctl;

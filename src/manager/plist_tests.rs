@@ -143,7 +143,7 @@ fn what_launchd_cannot_be_told_is_refused_with_the_reason() {
 fn days_and_hours_that_some_months_and_days_lack_are_told() {
     let of = |tables: &[CalendarTable]| warnings(&with_calendar(tables));
     let day = |day| CalendarTable { day: Some(day), ..at(Some(0), Some(12)) };
-    assert_eq!(of(&[day(28), at(Some(59), Some(0)), at(Some(0), Some(4)), at(Some(0), None)]), [String::new(); 0]);
+    assert_eq!(of(&[day(28), at(Some(59), Some(0)), at(Some(0), Some(4)), at(Some(0), None)]), Vec::<String>::new());
     assert!(of(&[day(28), day(29)])[0].contains("day 29"));
     assert!(of(&[at(Some(30), Some(1))])[0].contains("1 o'clock"));
     assert!(of(&[at(Some(59), Some(3))])[0].contains("3 o'clock"));

@@ -23,6 +23,18 @@ pub(super) fn command_line(pid: i32) -> Option<String> {
     (!text.is_empty()).then(|| cut(&text))
 }
 
+/// All processes with their arguments, as far as the system shows them.
+pub fn command_lines() -> Vec<(i32, Vec<String>)> {
+    let Ok(mut system) = System::new() else { return Vec::new() };
+    let what = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always).without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+    let line = |(pid, process): (&Pid, &sysinfo::Process)| {
+        let words: Vec<String> = process.cmd().iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        (!words.is_empty()).then_some((i32::try_from(pid.as_u32()).ok()?, words))
+    };
+    system.processes().iter().filter_map(line).collect()
+}
+
 /// Control characters would spoil the message (and the terminal) that it stands in.
 fn cut(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });

@@ -83,7 +83,7 @@ fn launchd_takes_each_of_them() {
                 said.iter().position(|text| text.contains(word)).unwrap_or_else(|| panic!("{name}: {word}: {found:?}"));
             said.remove(at);
         }
-        assert_eq!(said, [String::new(); 0], "{name}");
+        assert_eq!(said, Vec::<String>::new(), "{name}");
     }
 }
 
