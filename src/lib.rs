@@ -9,6 +9,7 @@
 //! policy    pure decisions                                                      -> model
 //! machine   ServiceMachine, MonitorMachine, words                               -> model, policy
 //! config    services.toml -> Fleet                                              -> model
+//! import    what others wrote -> services.toml text                             -> model, config
 //! process   facts of the operating system                                       -> model
 //! logs      pipes to files, rotation, reading back                              -> model, process
 //! journal   a runner's append-only record                                       -> model, process
@@ -20,6 +21,10 @@
 //! control   the sockets: client and server                                      -> model, process
 //! daemon    judges, records, answers                                            -> all of the above
 //! cli       asks and prints                                                     -> model, machine, config, control, store, journal and logs (reading), process, manager, install
+//! runner    the parent of services                                              -> all of the above but import, probe, manager, store
+//! control   the sockets: client and server                                      -> model, process
+//! daemon    judges, records, answers                                            -> all of the above but import
+//! cli       asks and prints                                                     -> model, machine, config, import, control, store, journal and logs (reading), process
 //! ```
 pub mod cli;
 pub mod config;
@@ -27,6 +32,7 @@ pub mod control;
 pub mod daemon;
 pub mod error;
 pub mod install;
+pub mod import;
 pub mod journal;
 pub mod logs;
 pub mod machine;

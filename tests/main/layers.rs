@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Rooms that decide and do nothing, besides what is named there.
-const PURE: [&str; 4] = ["model", "policy", "machine", "config"];
+const PURE: [&str; 5] = ["model", "policy", "machine", "config", "import"];
 
 /// Reads services.toml, which is the one thing `config` does.
 const IMPURE: [&str; 1] = ["config/load.rs"];
