@@ -73,6 +73,19 @@ Exits 5 when there are faults. Notes, such as a program that is not on its servi
 
 --json prints {ok, path, services, tasks, faults: [{code, unit, line, column, message, help}], notes}.";
 
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  supervisor import ~/Library/LaunchAgents/ai.openclaw.*.plist -o services.toml
+  supervisor import ~/.config/systemd/user/*.service ~/.config/systemd/user/*.timer
+  supervisor import --format procfile Procfile.dev
+  pm2 prettylist | supervisor import --format pm2 -
+
+services.toml goes to stdout, what to look at to stderr. Nothing is executed, changed or unloaded, and values that look like \
+secrets are not printed. With --json the notes go to stdout as {ok, output, services, tasks, text, notes: [{file, unit, key, \
+attention, text}], faults: [{file, line, message, hint}]}.
+
+Exits 5 when a file could not be imported (the others are), and 6 when the file of --output is there already.";
+
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   supervisor completions bash > ~/.local/share/bash-completion/completions/supervisor
@@ -185,6 +198,9 @@ pub enum Ask {
     /// Check services.toml, and tell every fault with its place
     #[command(after_help = CHECK_EXAMPLES)]
     Check,
+    /// Make a services.toml of what other service managers have
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(Import),
     /// Print the JSON schema of services.toml
     Schema,
     /// Print a completion script for a shell
@@ -328,6 +344,31 @@ pub struct Events {
     /// At most so many, the newest
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     pub limit: usize,
+}
+
+/// `import`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Import {
+    /// launchd plists, systemd units, a Procfile, supervisord.conf, PM2's JSON; - is stdin
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// What all of them are [default: by name and content]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<ImportFormat>,
+    /// Write a new file, for your eyes only, instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `import` reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ImportFormat {
+    Launchd,
+    Systemd,
+    Procfile,
+    Supervisord,
+    Pm2,
 }
 
 /// `completions`
@@ -483,6 +524,14 @@ mod tests {
                 })),
             ),
             ("supervisor check", Command::Ask(Ask::Check)),
+            (
+                "supervisor import a b --format pm2 -o c",
+                Command::Ask(Ask::Import(Import {
+                    files: vec!["a".into(), "b".into()],
+                    format: Some(ImportFormat::Pm2),
+                    output: Some("c".into()),
+                })),
+            ),
             ("supervisor schema", Command::Ask(Ask::Schema)),
             (
                 "supervisor completions zsh",
@@ -537,6 +586,8 @@ mod tests {
             ("supervisor events a", "unexpected argument 'a'", "supervisor events"),
             ("supervisor events --type", "a value is required for '--type <TYPE>'", "--help"),
             ("supervisor check x", "unexpected argument 'x'", "supervisor check"),
+            ("supervisor import", "<FILE>...", "supervisor import <FILE>..."),
+            ("supervisor import x --format yaml", "invalid value 'yaml'", "--help"),
             ("supervisor schema x", "unexpected argument 'x'", "supervisor schema"),
             ("supervisor completions tcsh", "invalid value 'tcsh'", "'zsh'"),
             ("supervisor man a b", "unexpected argument 'b'", "supervisor man"),

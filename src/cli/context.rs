@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::args::Global;
 use super::{style, width_of_stdout};
+use crate::config::Surroundings;
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::{Fleet, LastExit, Moment, RestartCounts, UnitName};
@@ -26,6 +27,8 @@ pub trait Sources {
 
     /// The user's home.
     fn home(&self) -> PathBuf;
+    /// What the text of services.toml may refer to.
+    fn surroundings(&self) -> Surroundings;
 
     /// The JSON schema of services.toml.
     fn schema(&self) -> String;

@@ -10,6 +10,7 @@ mod context;
 mod events;
 mod gather;
 mod install;
+mod import;
 mod logs;
 mod manuals;
 mod names;
@@ -129,6 +130,7 @@ fn execute_to(ask: &Ask, context: &Context<'_>, output: &mut Output<'_>) -> Resu
         Ask::Logs(args) => logs::run(args, context, output),
         Ask::Events(args) => events::run(args, context, output),
         Ask::Check => check::run(context, output),
+        Ask::Import(args) => import::run(args, context, output),
         Ask::Schema => manuals::schema(context, output),
         Ask::Completions(args) => manuals::completions(args, output),
         Ask::Man(args) => manuals::man(args, output),

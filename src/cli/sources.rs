@@ -68,6 +68,8 @@ impl Sources for Files {
 
     fn home(&self) -> PathBuf {
         self.surroundings.home.clone()
+    fn surroundings(&self) -> Surroundings {
+        self.surroundings.clone()
     }
 
     fn schema(&self) -> String {

@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use super::args::Color;
 use super::context::{Context, Loaded, LogWanted, Sources, Tallies};
 use super::{Command, Output, execute_to, parse};
+use crate::config::Surroundings;
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{Outcome, RunnerReply, RunnerRequest};
@@ -221,6 +222,8 @@ impl Sources for Facts {
 
     fn home(&self) -> PathBuf {
         self.dir.path().into()
+    fn surroundings(&self) -> Surroundings {
+        Surroundings { home: "/home/u".into(), vars: std::collections::BTreeMap::new(), state_dir: None }
     }
 
     fn schema(&self) -> String {
