@@ -11,6 +11,14 @@ use crate::model::Record;
 
 const BLOCK: usize = 64 * 1024;
 
+/// How long after its last line an old segment stays, in nanoseconds: adoption records are not synced, so after a loss of power
+/// the disk may have one of before that line (systems write back within half a minute), and then only the line itself tells
+/// a runner what is on record already.
+const STAYS: u64 = 60_000_000_000;
+
+/// No more of them stay for that: a journal that grows so fast has no room to wait in.
+const STAY_MOST: usize = 16;
+
 /// Follows a journal across its segments.
 ///
 /// Lines come in the order they were written. Only a new `Reader` gives a line twice (it begins with the oldest segment
@@ -24,10 +32,10 @@ pub struct Reader {
     skipped: u64,
     /// Old segments that were read to their ends and are still there.
     done: Vec<Done>,
-    /// Boot ids in the order of their lines.
-    boots: Vec<String>,
-    /// Place of the last record that was read: index into `boots`, and seq.
-    last: Option<(usize, u64)>,
+    /// Boot ids in the order of their lines, and the time of the first line of each that was read.
+    boots: Vec<(String, u64)>,
+    /// Place of the last record that was read.
+    last: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -54,10 +62,19 @@ enum Next {
     Leave,
 }
 
+/// Where a line stands.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Index into `Reader::boots`.
+    boot: usize,
+    seq: u64,
+    boot_ns: u64,
+}
+
 #[derive(Debug)]
 struct Done {
     number: u64,
-    last: Option<(usize, u64)>,
+    last: Option<Place>,
 }
 
 impl Reader {
@@ -98,12 +115,12 @@ impl Reader {
     }
 
     /// Removes the old segments whose lines are all in the ledger, which is at `seq` of `boot_id`. The current segment
-    /// stays. Gives the number of removed files.
+    /// stays, and for a while what was written last (see [`STAYS`]). Gives the number of removed files.
     ///
     /// # Errors
     /// What the kernel says; the segment is tried again next time.
     pub fn drop_acked(&mut self, boot_id: &str, seq: u64) -> io::Result<usize> {
-        let Some(boot) = self.boots.iter().position(|known| known == boot_id) else { return Ok(0) };
+        let Some(boot) = self.boots.iter().position(|(known, _)| known == boot_id) else { return Ok(0) };
         let mut removed = 0;
         // The newest stays until a line after it was read (and synced by the caller): a journal that lost its only lines with
         // the power would count its seqs anew, below those that were taken in.
@@ -112,7 +129,10 @@ impl Reader {
         while self.done.len() > kept
             && let Some(oldest) = self.done.first()
         {
-            if oldest.last.is_some_and(|last| last > (boot, seq)) {
+            if oldest.last.is_some_and(|last| (last.boot, last.seq) > (boot, seq)) {
+                break;
+            }
+            if self.done.len() <= STAY_MOST && oldest.last.is_some_and(|last| self.is_young(last)) {
                 break;
             }
             match fs::remove_file(self.files.old(oldest.number)) {
@@ -206,11 +226,19 @@ impl Reader {
 
     fn note_place(&mut self, record: &Record) {
         // Boots are few, and almost always it is the last one.
-        let boot = self.boots.iter().rposition(|known| *known == record.boot_id).unwrap_or_else(|| {
-            self.boots.push(record.boot_id.clone());
+        let boot = self.boots.iter().rposition(|(known, _)| *known == record.boot_id).unwrap_or_else(|| {
+            self.boots.push((record.boot_id.clone(), record.boot_ns));
             self.boots.len() - 1
         });
-        self.last = Some((boot, record.seq));
+        self.last = Some(Place { boot, seq: record.seq, boot_ns: record.boot_ns });
+    }
+
+    /// Whether the disk may still have adoption records of before the line at `place`, by the time of the last line that was
+    /// read. Of a line of another boot they speak until this boot's have taken their place.
+    fn is_young(&self, place: Place) -> bool {
+        let Some(last) = self.last else { return true };
+        let since = if place.boot == last.boot { Some(place.boot_ns) } else { self.boots.get(last.boot).map(|b| b.1) };
+        since.is_some_and(|since| last.boot_ns < since.saturating_add(STAYS))
     }
 
     /// Whether lines may still be appended to it.
@@ -236,7 +264,7 @@ impl Reader {
         if let Some(number) = number {
             self.done.push(Done { number, last: self.last });
         }
-        self.floor = self.floor.max(number.or(self.last.map(|(_, seq)| seq)));
+        self.floor = self.floor.max(number.or(self.last.map(|last| last.seq)));
         Ok(())
     }
 

@@ -18,8 +18,9 @@ fn dir() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn at(ms: i64) -> Moment {
-    Moment { mono: Mono(1), boot_ns: AWAKE + 7, wall_ms: ms }
+/// A minute lies between two, so that a segment may be removed once a line after it was read.
+fn at(n: i64) -> Moment {
+    Moment { mono: Mono(1), boot_ns: AWAKE + 7 + u64::try_from(n).unwrap_or(0) * 60_000_000_000, wall_ms: n }
 }
 
 fn data(value: Value) -> Map<String, Value> {

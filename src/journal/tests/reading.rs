@@ -72,6 +72,36 @@ fn the_newest_old_segment_stays_until_a_line_after_it_was_read() {
     assert!(second > first);
 }
 
+/// A loss of power may bring an adoption record back that is older than what was removed.
+#[test]
+fn what_was_written_lately_stays() {
+    let dir = dir();
+    let limits = Limits { segment: 1, ..Limits::default() };
+    let mut old = Writer::open_with(dir.path(), "gateway", "boot-a", AWAKE, limits).unwrap();
+    let line = |writer: &mut Writer, seconds: u64| {
+        let at = Moment { boot_ns: AWAKE + seconds * 1_000_000_000, ..at(0) };
+        writer.append(at, EventType::ServiceStart, None, Map::new())
+    };
+    let mut reader = Reader::open(dir.path(), "gateway").unwrap();
+    let removed = |reader: &mut Reader, boot: &str, seq: u64| {
+        reader.read_new(usize::MAX).unwrap();
+        reader.drop_acked(boot, seq).unwrap()
+    };
+    for (seconds, expected) in [(0, 0), (1, 0), (59, 0), (60, 1), (61, 1), (70, 0)] {
+        let seq = line(&mut old, seconds);
+        assert_eq!(removed(&mut reader, "boot-a", seq), expected, "after {seconds} s");
+    }
+    let mut new = Writer::open_with(dir.path(), "gateway", "boot-b", 1, limits).unwrap();
+    let seq = line(&mut new, 3000);
+    assert_eq!(removed(&mut reader, "boot-b", seq), 0, "whoever took over has only just put it on record");
+    let seq = line(&mut new, 3059);
+    assert_eq!(removed(&mut reader, "boot-b", seq), 0);
+    let seq = line(&mut new, 3060);
+    assert_eq!(removed(&mut reader, "boot-b", seq), 5);
+    let last = (0..40).map(|_| line(&mut new, 3061)).last().unwrap();
+    assert_eq!(removed(&mut reader, "boot-b", last), 41 - 16, "a journal that grows fast has no room for it");
+}
+
 #[test]
 fn segments_of_an_older_boot_go_once_a_newer_one_is_acknowledged() {
     let dir = dir();
