@@ -48,11 +48,9 @@ impl Recorded {
         }
     }
 
-    /// Whether the start of the record's last run is in the journals, or was.
+    /// Whether the start of the last run that the record knows to have been is in the journals, or was.
     fn has_start(&self, left: &Left, past: &Past) -> bool {
-        let run = left.saved.run_id;
-        let about = matches!(left.saved.phase, SavedPhase::Spawning { .. });
-        !about && (self.start >= run || past.has_dropped(&left.runner, left.start_seq))
+        self.start >= left.saved.run_id || past.has_dropped(&left.runner, left.start_seq)
     }
 
     /// A record of another boot that is newer than the journals speaks of runs whose lines went with the power: how those ended
@@ -159,7 +157,7 @@ pub struct Takeover {
     saved: Option<Saved>,
     same_boot: bool,
     recorded: Recorded,
-    /// Whether the start of the last run in the record is in the journals, or was.
+    /// Whether the start of the last run in the record is in the journals, or was; one that is only about to be has none.
     told: bool,
     /// Runs whose ends went with the power.
     missed: RangeInclusive<u64>,
@@ -214,12 +212,12 @@ impl Takeover {
     /// What the machine is told, `alive` being the candidate that lives: runs whose ends nobody wrote down, and how it begins.
     pub fn inputs(mut self, alive: Option<Found>, marked: &[Marked]) -> Vec<Input> {
         let mut missed: Vec<u64> = self.missed.clone().collect();
-        let told = self.saved.as_ref().filter(|_| self.told).map(|saved| saved.run_id);
+        let told = self.saved.as_ref().filter(|_| self.told).map_or(0, |saved| saved.run_id);
+        let told = told.max(self.recorded.start);
         if alive.is_none() {
             missed.extend(self.trust_marks(marked));
         }
-        let is_told = |run_id| run_id <= self.recorded.start || Some(run_id) == told;
-        let input = |run_id| Input::Missed { run_id, start_recorded: is_told(run_id) };
+        let input = |run_id| Input::Missed { run_id, start_recorded: run_id <= told };
         let mut inputs: Vec<Input> = missed.into_iter().map(input).collect();
         let fate = self.fate(alive.map(|found| found.run.id));
         inputs.push(Input::Begin { saved: self.saved.map(Box::new), fate, alive, same_boot: self.same_boot });
@@ -244,17 +242,17 @@ impl Takeover {
     /// What became of the run in the record, or of the one that was about to be started.
     fn fate(&self, alive: Option<u64>) -> Fate {
         let Some(saved) = &self.saved else { return Fate::Fine };
-        let run = match saved.phase {
-            SavedPhase::Spawning { .. } => saved.run_id + 1,
+        let (run, told) = match saved.phase {
+            SavedPhase::Spawning { .. } => (saved.run_id + 1, false),
             _ => match saved.run() {
                 Some(run) if alive == Some(run.id) => return Fate::Fine,
-                Some(run) => run.id,
+                Some(run) => (run.id, self.told),
                 None => return Fate::Fine,
             },
         };
         match self.recorded.end.filter(|(id, _)| *id >= run) {
             Some((_, end)) => Fate::Recorded(end),
-            None => Fate::Gone { start_recorded: self.told || self.recorded.start >= run },
+            None => Fate::Gone { start_recorded: told || self.recorded.start >= run },
         }
     }
 }

@@ -214,6 +214,11 @@ fn a_record_that_is_newer_than_the_journals_speaks_of_runs_that_went_with_the_po
     // The run that is open in the record is what `Begin` is about.
     let (lost, _, _, fate) = begins(newer(9, SavedPhase::Up(run(9))), &journal, "c");
     assert_eq!((lost, fate), (vec![missed(8, true)], Fate::Gone { start_recorded: false }));
+    // It was up for so long that its start was dropped, and ended just before.
+    let about = newer(9, SavedPhase::Spawning { automatic: true }).map(|left| Left { end_seq: 20, ..left });
+    let (lost, run_id, phase, fate) = begins(about, &past(&[record(12, EventType::RunnerStarted, json!({}))]), "c");
+    assert_eq!((lost, run_id), (vec![missed(9, true)], 9));
+    assert_eq!((phase, fate), (SavedPhase::Spawning { automatic: true }, Fate::Gone { start_recorded: false }));
     // Its end was at 9 or later, and the journal begins at 12: it was taken in and dropped.
     assert_eq!(begins(newer(9, SavedPhase::Down), &past(&[start(12, 4)]), "c").0, []);
     // Of a service without any line only the last run is in question.
