@@ -14,6 +14,8 @@ use crate::model::{EventType, Exit, ExitClass, Moment, Record, Signal, UnitName}
 /// What the journals say of all services, fed line by line: all journals, as a service may have had another runner before.
 #[derive(Debug, Default)]
 pub struct Past {
+    /// Who reads them, and has a journal itself.
+    runner: String,
     services: HashMap<UnitName, Recorded>,
     /// seq of the oldest line that each journal still has.
     oldest: HashMap<String, u64>,
@@ -24,6 +26,8 @@ pub struct Past {
 struct Recorded {
     start: u64,
     end: Option<(u64, RecordedEnd)>,
+    /// Their seqs, where they are in the journal of the runner that reads; otherwise 0.
+    seqs: (u64, u64),
 }
 
 impl Recorded {
@@ -70,6 +74,11 @@ impl Recorded {
 }
 
 impl Past {
+    /// As `runner` is to find it.
+    pub fn of(runner: &str) -> Self {
+        Self { runner: runner.to_owned(), ..Self::default() }
+    }
+
     /// Takes in one line of `runner`'s journal.
     pub fn take(&mut self, runner: &str, record: &Record) {
         match self.oldest.get_mut(runner) {
@@ -81,10 +90,12 @@ impl Past {
         let run = record.data.get("run_id").and_then(Value::as_u64);
         let (Some(service), Some(run)) = (&record.service, run) else { return };
         let recorded = self.services.entry(service.clone()).or_default();
-        if record.event == EventType::ServiceStart {
-            recorded.start = recorded.start.max(run);
+        let seq = if runner == self.runner { record.seq } else { 0 };
+        if record.event == EventType::ServiceStart && recorded.start <= run {
+            (recorded.start, recorded.seqs.0) = (run, seq);
         } else if record.event.is_run_end() && recorded.end.is_none_or(|(last, _)| last <= run) {
             recorded.end = recorded_end(record).map(|end| (run, end));
+            recorded.seqs.1 = seq;
         }
     }
 
@@ -161,6 +172,7 @@ pub struct Takeover {
     told: bool,
     /// Runs whose ends went with the power.
     missed: RangeInclusive<u64>,
+    seqs: (u64, u64),
 }
 
 /// The predecessor's adoption record.
@@ -185,9 +197,19 @@ impl Takeover {
         let told = left.as_ref().is_some_and(|left| recorded.has_start(left, past));
         let missed =
             left.as_ref().filter(|_| !older).map_or(RangeInclusive::new(1, 0), |l| recorded.missed(l, past, boot_id));
+        let mut seqs = recorded.seqs;
+        if let Some(left) = left.as_ref().filter(|left| left.runner == past.runner) {
+            seqs = (left.start_seq.max(seqs.0), left.end_seq.max(seqs.1));
+        }
         let saved = left.map(|left| left.saved);
         let same_boot = saved.as_ref().is_some_and(|saved| saved.boot_id == boot_id);
-        Self { saved, same_boot, recorded, told, missed }
+        Self { saved, same_boot, recorded, told, missed, seqs }
+    }
+
+    /// What the next adoption record is to say as [`Left::start_seq`] and [`Left::end_seq`]. What the machine concludes from a
+    /// line may reach the disk, and the line itself go with the power: it need not be synced yet.
+    pub fn seqs(&self) -> (u64, u64) {
+        self.seqs
     }
 
     /// The runs that may live, to be watched in this order until one can be: the one in the record, and a later one that its

@@ -29,7 +29,7 @@ fn end(seq: u64, run: u64, class: &str, more: Value) -> Record {
 }
 
 fn past(records: &[Record]) -> Past {
-    let mut past = Past::default();
+    let mut past = Past::of("s");
     records.iter().for_each(|record| past.take("s", record));
     past
 }
@@ -223,4 +223,26 @@ fn a_record_that_is_newer_than_the_journals_speaks_of_runs_that_went_with_the_po
     assert_eq!(begins(newer(9, SavedPhase::Down), &past(&[start(12, 4)]), "c").0, []);
     // Of a service without any line only the last run is in question.
     assert_eq!(begins(newer(9, SavedPhase::Down), &past(&[]), "c").0, [missed(9, false)]);
+}
+
+#[test]
+fn what_is_concluded_from_a_line_may_outlive_it() {
+    let lines = [start(3, 7), end(9, 7, "crash", json!({}))];
+    let seqs = |reader: &str, left: Option<Left>| {
+        let mut past = Past::of(reader);
+        lines.iter().for_each(|line| past.take("s", line));
+        Takeover::new(&name(), left, &past, "b").seqs()
+    };
+    // The record was written before the end was.
+    assert_eq!(seqs("s", up(7, 3)), (3, 9));
+    assert_eq!(seqs("s", up(7, 5)), (5, 9));
+    assert_eq!(seqs("s", None), (3, 9));
+    assert_eq!(seqs("other", up(7, 3)), (0, 0), "they are about another journal");
+    // It counts as taken in and dropped once the journal begins behind it, and not where only the power took it.
+    let next = |reached: u64| {
+        let left = left(7, SavedPhase::Spawning { automatic: true }, 3).map(|left| Left { end_seq: 9, ..left });
+        begins(left, &past(&[record(reached, EventType::RunnerStarted, json!({}))]), "c").0
+    };
+    assert_eq!(next(8), [Input::Missed { run_id: 7, start_recorded: true }]);
+    assert_eq!(next(10), []);
 }

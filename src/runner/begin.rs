@@ -27,7 +27,7 @@ pub(super) struct Traces {
 
 impl Traces {
     /// Reads the process table and the journals.
-    pub(super) fn read(paths: &Paths) -> Self {
+    pub(super) fn read(paths: &Paths, runner: &str) -> Self {
         let ours = paths.state_dir().to_string_lossy();
         let mut marked: HashMap<String, Vec<Marked>> = HashMap::new();
         for entry in table::scan().unwrap_or_default() {
@@ -43,7 +43,7 @@ impl Traces {
                 marked.entry(mark.service).or_default().push(found);
             }
         }
-        let mut past = Past::default();
+        let mut past = Past::of(runner);
         for (id, record) in journaled(paths) {
             past.take(&id, &record);
         }
@@ -159,16 +159,14 @@ impl Runner {
         if let Some(service) = self.services[index].as_mut() {
             service.drain(&mut self.block, now);
         }
-        if let Some((service, record)) =
-            self.services[index].as_mut().zip(record.as_ref().filter(|r| r.runner == self.id))
-        {
-            (service.start_seq, service.end_seq) = (record.start_seq, record.end_seq);
-        }
         let left = record.map(|r| {
             let (start_seq, end_seq) = (r.start_seq, r.end_seq);
             Left { saved: r.saved, runner: r.runner, start_seq, end_seq }
         });
         let takeover = Takeover::new(&name, left, &traces.past, &self.boot_id);
+        if let Some(service) = self.services[index].as_mut() {
+            (service.start_seq, service.end_seq) = takeover.seqs();
+        }
         let marked = traces.of(&name);
         let candidates = takeover.candidates(marked, |start| started(start, now));
         let alive = candidates.into_iter().find(|found| self.watched(index, &found.run));
@@ -220,7 +218,7 @@ impl Runner {
             let free = Lock::acquire(&self.paths.service_lock(service.name()));
             if free.is_ok() {
                 drop(free);
-                let traces = Traces::read(&self.paths);
+                let traces = Traces::read(&self.paths, &self.id);
                 self.begin(index, &traces, turn);
             }
         }

@@ -129,7 +129,7 @@ impl Runner {
             told.push((name, "stopped: it is no longer declared".into()));
         }
         if !admitted.is_empty() {
-            let traces = Traces::read(&self.paths);
+            let traces = Traces::read(&self.paths, &self.id);
             for spec in admitted {
                 told.push((spec.name.clone(), "added".into()));
                 self.admit(spec, &traces, turn);

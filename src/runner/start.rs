@@ -115,7 +115,7 @@ impl Runner {
             "run_id": null, "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "services": specs.len(),
         });
         self.record(EventType::RunnerStarted, None, data.as_object().cloned().unwrap_or_default(), &turn);
-        let traces = Traces::read(&self.paths);
+        let traces = Traces::read(&self.paths, &self.id);
         let declared: BTreeSet<UnitName> = specs.iter().map(|spec| spec.name.clone()).collect();
         let undeclared = self.undeclared(&traces, &declared);
         self.recover_output(specs.iter().chain(&undeclared), turn.now);

@@ -179,7 +179,7 @@ impl Runner {
         }
         let names = unread.into_iter().map(|(name, _)| name).collect();
         let (_, specs) = reload::first_specs(&Options { names, ..self.options.clone() })?;
-        let traces = Traces::read(&self.paths);
+        let traces = Traces::read(&self.paths, &self.id);
         for spec in specs {
             self.admit(spec, &traces, turn);
         }

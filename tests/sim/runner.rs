@@ -150,7 +150,7 @@ impl Runner {
             }
         }
         w.op(self.actor())?;
-        let mut past = Past::default();
+        let mut past = Past::of(&self.id);
         for (id, record) in w.disk.journaled() {
             past.take(&id, &record);
         }
@@ -176,10 +176,8 @@ impl Runner {
         service.begun = true;
         service.machine.set_intent(w.disk.wanted(id));
         let left = w.disk.adopt[id].read().cloned();
-        if let Some(left) = left.as_ref().filter(|left| left.runner == self.id) {
-            (self.services[index].start_seq, self.services[index].end_seq) = (left.start_seq, left.end_seq);
-        }
         let takeover = Takeover::new(&w.spec(id).name.clone(), left, past, &self.boot_id);
+        (self.services[index].start_seq, self.services[index].end_seq) = takeover.seqs();
         let candidates = takeover.candidates(marked, |start| w.clock.began(start));
         let mut alive = None;
         for found in candidates {
