@@ -78,6 +78,8 @@ impl Lines {
 pub struct Disk {
     /// Writes fail.
     pub full: bool,
+    /// They did at some time.
+    pub was_full: bool,
     pub adopt: Vec<Replaced<Left>>,
     pub intent: Vec<Replaced<Intent>>,
     /// By runner id; with real files they hold only what is synced of the current segment, in bytes.
@@ -124,7 +126,7 @@ impl Disk {
         let real = real.map(|dir| Real { dir, synced: BTreeMap::new() });
         let adopt = (0..services).map(|_| Replaced { versions: VecDeque::new() }).collect();
         let intent = (0..services).map(|_| Replaced { versions: VecDeque::new() }).collect();
-        Self { full: false, adopt, intent, journals: BTreeMap::new(), real }
+        Self { full: false, was_full: false, adopt, intent, journals: BTreeMap::new(), real }
     }
 
     pub fn wanted(&self, service: usize) -> Intent {

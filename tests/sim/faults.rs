@@ -68,7 +68,7 @@ impl Story {
             }
             Fault::DiskFull { s } => {
                 w.disk.full = true;
-                self.was_full = true;
+                w.disk.was_full = true;
                 w.after(s * SECOND, Event::DiskHasRoom);
             }
             Fault::Database { s } => {

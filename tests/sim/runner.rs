@@ -140,6 +140,10 @@ impl Runner {
         let mut turn = Turn::new(w);
         self.record(w, EventType::RunnerStarted, None, Default::default(), &turn)?;
         w.op(self.actor())?;
+        if w.disk.was_full {
+            // Not before: what could not be written down may end while its successor is on the way here.
+            w.forget(&w.plan.slots()[self.slot]);
+        }
         let mut marked: BTreeMap<usize, Vec<Marked>> = BTreeMap::new();
         for process in w.kernel.alive() {
             if let Some((service, run_id)) = process.mark {

@@ -30,8 +30,6 @@ pub struct Story {
     pub runners: Vec<Option<Runner>>,
     pub daemon: Option<Daemon>,
     rows: Rows,
-    /// The disk was full at some time.
-    pub was_full: bool,
     /// No faults any more.
     pub resting: bool,
 }
@@ -43,7 +41,6 @@ pub fn play(plan: &Plan, trace: bool) -> (Told, Option<Broken>) {
         runners: plan.slots().iter().map(|_| None).collect(),
         daemon: None,
         rows: Rows::default(),
-        was_full: false,
         resting: false,
     };
     story.run();
@@ -200,7 +197,7 @@ impl Story {
         self.w.disk.power_loss(now, &mut rng);
         self.w.rng = rng;
         let all: Vec<usize> = (0..self.w.plan.services.len()).collect();
-        self.forget(&all);
+        self.w.forget(&all);
         for service in 0..self.w.plan.services.len() {
             if self.w.oracle.wanted(service).is_none() {
                 let up = self.w.disk.wanted(service).up;
@@ -209,14 +206,6 @@ impl Story {
         }
         self.w.clock.reboot(off_s * SECOND);
         self.w.after(0, Event::PowerOn);
-    }
-
-    /// Runs of which there is no trace need not be known to anybody.
-    fn forget(&mut self, services: &[usize]) {
-        for &service in services {
-            let known = self.w.disk.last_known_run(service, &self.w.plan.services[service].name);
-            self.w.oracle.unknown_after(service, known);
-        }
     }
 
     fn power_on(&mut self) {
@@ -245,9 +234,6 @@ impl Story {
             }
             Event::StartRunner(slot) => {
                 if self.runners[slot].is_none() {
-                    if self.was_full {
-                        self.forget(&self.w.plan.slots()[slot]);
-                    }
                     let mut runner = Runner::start(&mut self.w, slot);
                     let alive = runner.take_over(&mut self.w).is_ok();
                     runner.told.extend(0..runner.services.len());

@@ -295,6 +295,14 @@ impl World {
         }
     }
 
+    /// Runs of which there is no trace need not be known to anybody.
+    pub fn forget(&mut self, services: &[usize]) {
+        for &service in services {
+            let known = self.disk.last_known_run(service, &self.plan.services[service].name);
+            self.oracle.unknown_after(service, known);
+        }
+    }
+
     /// A row is in the ledger.
     pub fn row(&mut self, record: &Record) {
         if let Some(service) = record.service.as_ref().and_then(|name| self.index(name)) {
