@@ -19,7 +19,7 @@ impl ServiceMachine {
     ) {
         let mut phase = SavedPhase::Idle;
         if let Some(saved) = saved {
-            self.run_id = saved.run_id;
+            (self.run_id, self.safe_starts) = (saved.run_id, saved.safe_starts);
             self.last_exit = saved.last_exit;
             // Awake times mean nothing in another boot; and a machine that was switched off owes nobody a pause.
             if same_boot {

@@ -235,7 +235,8 @@ impl Takeover {
     pub fn inputs(mut self, alive: Option<Found>, marked: &[Marked]) -> Vec<Input> {
         let mut missed: Vec<u64> = self.missed.clone().collect();
         let told = self.saved.as_ref().filter(|_| self.told).map_or(0, |saved| saved.run_id);
-        let told = told.max(self.recorded.start);
+        let safe = self.saved.as_ref().map_or(0, |saved| saved.safe_starts);
+        let told = told.max(self.recorded.start).max(safe);
         if alive.is_none() {
             missed.extend(self.trust_marks(marked));
         }

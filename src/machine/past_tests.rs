@@ -42,7 +42,7 @@ fn run(id: u64) -> Run {
 fn left(run_id: u64, phase: SavedPhase, start_seq: u64) -> Option<Left> {
     let (v, mut backoff) = (Saved::VERSION, Backoff::default());
     backoff.attempts = 4;
-    let saved = Saved { v, boot_id: "b".into(), run_id, phase, backoff, last_exit: None };
+    let saved = Saved { v, boot_id: "b".into(), run_id, phase, backoff, last_exit: None, safe_starts: 0 };
     Some(Left { saved, runner: "s".into(), start_seq, end_seq: 0 })
 }
 
@@ -219,6 +219,11 @@ fn a_record_that_is_newer_than_the_journals_speaks_of_runs_that_went_with_the_po
     let (lost, run_id, phase, fate) = begins(about, &past(&[record(12, EventType::RunnerStarted, json!({}))]), "c");
     assert_eq!((lost, run_id), (vec![missed(9, true)], 9));
     assert_eq!((phase, fate), (SavedPhase::Spawning { automatic: true }, Fate::Gone { start_recorded: false }));
+    // The next one was there already, and so what the record says of the journal is about that one.
+    let next = newer(10, SavedPhase::Up(run(10))).map(|left| Left { start_seq: 20, end_seq: 20, ..left });
+    let next = |safe_starts| next.clone().map(|left| Left { saved: Saved { safe_starts, ..left.saved }, ..left });
+    assert_eq!(begins(next(9), &past(&[]), "c").0, [missed(9, true)]);
+    assert_eq!(begins(next(8), &past(&[]), "c").0, [missed(9, false)]);
     // Its end was at 9 or later, and the journal begins at 12: it was taken in and dropped.
     assert_eq!(begins(newer(9, SavedPhase::Down), &past(&[start(12, 4)]), "c").0, []);
     // Of a service without any line only the last run is in question.

@@ -84,7 +84,15 @@ impl ServiceMachine {
             phase,
             backoff: self.backoff.clone(),
             last_exit: self.last_exit.clone(),
+            safe_starts: self.safe_starts,
         }
+    }
+
+    /// All that was put on record is safe from a loss of power. The next adoption record says so: that one of run 8 may be on
+    /// the disk while the end of run 7 is not, and whether run 7's start is on record the journal does not say any more when
+    /// it was dropped long ago.
+    pub fn starts_are_safe(&mut self) {
+        self.safe_starts = self.run_id;
     }
 
     /// What readers see. `now` turns awake deadlines into wall times.

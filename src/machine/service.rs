@@ -24,6 +24,9 @@ pub struct ServiceMachine {
     pub(super) since_ms: i64,
     /// Number of the current or last run.
     pub(super) run_id: u64,
+    /// The starts of runs up to this one are in a journal for good.
+    #[serde(default)]
+    pub(super) safe_starts: u64,
     pub(super) backoff: Backoff,
     pub(super) last_exit: Option<LastExit>,
     /// What the last `service_held` row said: the same is not told again by a retry.
@@ -62,6 +65,7 @@ impl ServiceMachine {
             phase: Phase::Idle,
             since_ms: 0,
             run_id: 0,
+            safe_starts: 0,
             backoff: Backoff::default(),
             last_exit: None,
             told_hold: None,

@@ -298,6 +298,9 @@ pub struct Saved {
     pub backoff: Backoff,
     /// How the last run ended.
     pub last_exit: Option<LastExit>,
+    /// The starts of runs up to this one are in a journal for good.
+    #[serde(default)]
+    pub safe_starts: u64,
 }
 
 impl Saved {

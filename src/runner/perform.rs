@@ -186,7 +186,10 @@ impl Runner {
     pub(super) fn sync_journal(&mut self) {
         self.journal.retry();
         // A disk that cannot sync shows in the journal's own trouble.
-        let _ = self.journal.sync();
+        if self.journal.sync().is_ok() && self.journal.pending() == 0 {
+            let ours = self.services.iter_mut().flatten().filter(|s| s.lock.is_some());
+            ours.for_each(|s| s.machine.starts_are_safe());
+        }
         // What could not be written is tried again: a record that stays behind does not know the run that lives.
         for index in 0..self.services.len() {
             if self.services[index].as_ref().is_some_and(|s| s.intent_unsaved) {

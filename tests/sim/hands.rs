@@ -203,6 +203,9 @@ impl Runner {
         }
         self.written(w, end);
         self.grew |= self.journal.pending().is_empty();
+        if self.journal.pending().is_empty() {
+            self.services.iter_mut().filter(|s| s.begun).for_each(|s| s.machine.starts_are_safe());
+        }
         for index in 0..self.services.len() {
             if self.services[index].intent_unsaved {
                 self.save_intent(w, index)?;

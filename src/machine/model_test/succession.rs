@@ -35,7 +35,7 @@ impl World {
             Left::Failed => SavedPhase::Failed,
         };
         let v = Saved::VERSION;
-        let saved = Saved { v, boot_id: "boot".into(), run_id: 7, phase, backoff, last_exit: None };
+        let saved = Saved { v, boot_id: "boot".into(), run_id: 7, phase, backoff, last_exit: None, safe_starts: 0 };
         let cause = if let Left::Stopping(cause, _) = left { Some(cause) } else { None };
         let found = match became {
             Became::Lives => saved.run().map(|run| Found { run: *run, start_recorded: true }),
