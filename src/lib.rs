@@ -17,22 +17,18 @@
 //! probe     asking a service how it is                                          -> model, machine
 //! manager   who starts runners                                                  -> model, process
 //! install   jobs written, loaded, compared                                      -> model, manager, control, process
-//! runner    the parent of services                                              -> all of the above but probe, manager, install, store
-//! control   the sockets: client and server                                      -> model, process
-//! daemon    judges, records, answers                                            -> all of the above
-//! cli       asks and prints                                                     -> model, machine, config, control, store, journal and logs (reading), process, manager, install
-//! runner    the parent of services                                              -> all of the above but import, probe, manager, store
+//! runner    the parent of services                                              -> all of the above but import, probe, manager, install, store
 //! control   the sockets: client and server                                      -> model, process
 //! daemon    judges, records, answers                                            -> all of the above but import
-//! cli       asks and prints                                                     -> model, machine, config, import, control, store, journal and logs (reading), process
+//! cli       asks and prints                                                     -> model, machine, config, import, control, store, journal and logs (reading), process, manager, install
 //! ```
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod error;
-pub mod install;
 pub mod import;
+pub mod install;
 pub mod journal;
 pub mod logs;
 pub mod machine;

@@ -25,8 +25,6 @@ pub trait Sources {
     /// Where state is: `--state-dir`, the environment, services.toml, the default.
     fn state_dir(&self) -> PathBuf;
 
-    /// The user's home.
-    fn home(&self) -> PathBuf;
     /// What the text of services.toml may refer to.
     fn surroundings(&self) -> Surroundings;
 

@@ -174,7 +174,7 @@ impl Place {
                 Error::new(ErrorKind::Refused, message).hint("write manager = \"auto\" there, or leave --manager out")
             );
         }
-        let home = context.sources.home();
+        let home = context.sources.surroundings().home;
         let user = args.system.then(user_name).transpose()?;
         let folder = match &args.plist_dir {
             Some(dir) => std::path::absolute(dir).map_err(|e| Error::io("cannot find", dir, &e))?,
@@ -205,7 +205,7 @@ fn user_name() -> Result<String, Error> {
 }
 
 fn site(place: &Place, fleet: &Fleet, config: &Path, context: &Context<'_>) -> Result<Site, Error> {
-    let home = context.sources.home();
+    let home = context.sources.surroundings().home;
     let config = std::path::absolute(config).map_err(|e| Error::io("cannot find", config, &e))?;
     Ok(Site {
         program: stable_program(context)?,

@@ -66,8 +66,6 @@ impl Sources for Files {
         config::state_dir(|| self.source().ok(), &self.surroundings)
     }
 
-    fn home(&self) -> PathBuf {
-        self.surroundings.home.clone()
     fn surroundings(&self) -> Surroundings {
         self.surroundings.clone()
     }

@@ -220,8 +220,6 @@ impl Sources for Facts {
         self.dir.path().into()
     }
 
-    fn home(&self) -> PathBuf {
-        self.dir.path().into()
     fn surroundings(&self) -> Surroundings {
         Surroundings { home: "/home/u".into(), vars: std::collections::BTreeMap::new(), state_dir: None }
     }

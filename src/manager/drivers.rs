@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::driver::{Driver, Trouble, TroubleKind};
+use super::launchctl::{self, Launchctl};
+use super::systemctl::{self, Scope, Systemctl};
 use crate::model::ManagerKind;
 
 /// The service manager of this system.
@@ -43,6 +45,19 @@ pub fn logs(kind: ManagerKind, home: &Path, state_logs: PathBuf) -> PathBuf {
 }
 
 /// A driver for it, asked through `tool`, with the files of its jobs in `folder`.
-pub fn driver(kind: ManagerKind, _tool: &Path, _folder: &Path) -> Result<Box<dyn Driver>, Trouble> {
-    Err(Trouble::new(TroubleKind::NoManager, format!("{kind:?} is not there")))
+///
+/// # Errors
+/// `NoManager` where that program is not.
+pub fn driver(kind: ManagerKind, tool: &Path, folder: &Path) -> Result<Box<dyn Driver>, Trouble> {
+    let (tool, folder) = (tool.to_owned(), folder.to_owned());
+    match kind {
+        ManagerKind::Launchd => {
+            let uid = nix::unistd::getuid().as_raw();
+            Ok(Box::new(Launchctl::new(tool, folder, uid, launchctl::Limits::default())))
+        }
+        ManagerKind::Systemd => Ok(Box::new(Systemctl::new(tool, folder, Scope::User, systemctl::Limits::default()))),
+        ManagerKind::Auto | ManagerKind::Embedded => {
+            Err(Trouble::new(TroubleKind::NoManager, "the embedded manager has no jobs"))
+        }
+    }
 }

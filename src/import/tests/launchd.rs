@@ -87,7 +87,7 @@ fn calendars_become_words_where_they_mean_the_same() {
         ("<dict/>".to_owned(), "every 1m".to_owned()),
     ] {
         let (imported, task) = calendar(&body);
-        assert_eq!(task.calendar, [Schedule::Words(wanted)], "{body}");
+        assert_eq!(words_of(&task), [wanted], "{body}");
         assert!(task.enabled, "{}", imported.text);
     }
     let (_, task) = calendar(&dict(&[("Hour", 9), ("Minute", 30), ("Day", 5), ("Month", 6)]));
@@ -125,7 +125,7 @@ fn what_is_no_time_is_left_out_and_switches_off() {
         (dict(&[("Day", 31), ("Month", 4), ("Hour", 1), ("Minute", 1)]), "its month never has"),
     ] {
         let (imported, task) = calendar(&format!("<array>{bad}{good}</array>"));
-        assert_eq!(task.calendar, [Schedule::Words("daily 03:00".into())]);
+        assert_eq!(words_of(&task), ["daily 03:00"]);
         assert!(!task.enabled && is_told(&imported, words), "{words}\n{}", imported.text);
         // Without the good one there is no task left.
         let (imported, fleet) = read(&[file("a.plist", agent(&format!("<key>StartCalendarInterval</key>{bad}")))]);
@@ -140,7 +140,7 @@ fn intervals_are_minutes() {
     for (seconds, words, enabled) in [(3600, "every 1h", true), (30, "every 1m", false), (100_000, "every 24h", false)]
     {
         let (_, task) = timed(&format!("<key>StartInterval</key><integer>{seconds}</integer>"));
-        assert_eq!((task.calendar.as_slice(), task.enabled), (&[Schedule::Words(words.into())][..], enabled));
+        assert_eq!((words_of(&task), task.enabled), (vec![words.to_owned()], enabled));
     }
 }
 

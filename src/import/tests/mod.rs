@@ -8,7 +8,7 @@ mod systemd;
 
 use super::{File, Imported, import};
 use crate::config::{self, Source, Surroundings};
-use crate::model::{Fleet, Program, ServiceSpec, TaskSpec, UnitName};
+use crate::model::{Fleet, Program, Schedule, ServiceSpec, TaskSpec, UnitName};
 
 fn around() -> Surroundings {
     let vars = [("PATH", "/usr/bin:/bin"), ("HOME", "/Users/u")].map(|(k, v)| (k.to_owned(), v.to_owned()));
@@ -65,4 +65,13 @@ fn is_told(imported: &Imported, words: &str) -> bool {
 /// Whether a comment has these words, which may be on several lines.
 fn is_said(imported: &Imported, words: &str) -> bool {
     imported.notes.iter().any(|note| note.text.contains(words))
+}
+
+/// A calendar that is all words.
+fn words_of(task: &TaskSpec) -> Vec<String> {
+    let words = |entry: &Schedule| match entry {
+        Schedule::Words { text, .. } => text.clone(),
+        Schedule::Table(table) => panic!("{table:?}"),
+    };
+    task.calendar.iter().map(words).collect()
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{CatchUp, ProbeKind, RestartMode, Schedule, Signal, StepAction};
+use crate::model::{CatchUp, ProbeKind, RestartMode, Signal, StepAction};
 
 const SERVER: &str = r#"
 [Unit]
@@ -121,8 +121,7 @@ fn a_timer_makes_a_task_of_its_service() {
     let (imported, fleet) = read(&files);
     let [task] = fleet.tasks.as_slice() else { panic!("{}", imported.text) };
     assert_eq!(task.name.as_str(), "job");
-    let words = |text: &str| Schedule::Words(text.to_owned());
-    assert_eq!(task.calendar, [words("Mon..Fri 22:00"), words("monthly 1 09:00")]);
+    assert_eq!(words_of(task), ["Mon..Fri 22:00", "monthly 1 09:00"]);
     let steps = task.steps.iter().map(|step| match &step.action {
         StepAction::Run(argv) => argv.join(" "),
         StepAction::Builtin(name) => name.clone(),
@@ -134,7 +133,7 @@ fn a_timer_makes_a_task_of_its_service() {
     let timer = "[Timer]\nUnit=other.service\nOnCalendar=Mon *-*-13 00:00\nOnUnitActiveSec=90s\nOnBootSec=1min\n";
     let (imported, fleet) = read(&[file("x.timer", timer), file("other.service", job)]);
     assert_eq!((fleet.tasks[0].catch_up, fleet.tasks[0].enabled), (CatchUp::Skip, false));
-    assert_eq!(fleet.tasks[0].calendar, [words("every 2m")]);
+    assert_eq!(words_of(&fleet.tasks[0]), ["every 2m"]);
     assert!(is_told(&imported, "both weekday and day"), "{}", imported.text);
     assert!(is_said(&imported, "OnBootSec 1min is left out"), "{}", imported.text);
 
