@@ -6,12 +6,13 @@ use super::Context;
 use super::context::{Place, Tallies};
 use crate::control::client::{Daemon, Patience, Runner};
 use crate::error::{Error, ErrorKind};
+use crate::install::Record;
 use crate::machine::Saved;
 use crate::machine::words::{self, Recorded};
 use crate::model::paths::Paths;
 use crate::model::wire::{RunnerReply, RunnerRequest};
 use crate::model::{DaemonInfo, LedgerInfo, RunView, RunnerInfo, ServiceInfo, StatusReport, UnitName};
-use crate::process::{clock, identity, record, socket};
+use crate::process::{clock, identity, lock, record, socket};
 
 /// What the daemon said, or what was found without it.
 pub(super) enum Known<T> {
@@ -104,7 +105,12 @@ fn services(
                 None => words::unserved(spec, &recorded(&spec.name)),
             }));
         }
-        all.extend(fleet.tasks.iter().map(|task| words::idle_task(task, &recorded(&task.name))));
+        // Where that cannot be read nothing is known of it; `doctor` says so.
+        let installed = Record::read(&place.paths).ok().flatten();
+        all.extend(fleet.tasks.iter().map(|task| {
+            let by = installed.as_ref().and_then(|record| record.starter_of(&task.name));
+            words::task(task, by, lock::holder(&place.paths.service_lock(&task.name)), &recorded(&task.name))
+        }));
         for unit in &fleet.unusable {
             // A run from before the fault goes on, and must be seen.
             let info = served(&unit.name, true);

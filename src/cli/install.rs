@@ -169,7 +169,7 @@ impl Place {
         let said = Some(fleet.manager).filter(|kind| matches!(kind, ManagerKind::Launchd | ManagerKind::Systemd));
         let kind = asked.or(said).unwrap_or_else(drivers::of_system);
         if let Some(said) = said.filter(|said| *said != kind && !args.no_load) {
-            let message = format!("services.toml says manager = \"{}\", and not {}", word(said), word(kind));
+            let message = format!("services.toml says manager = \"{said}\", and not {kind}");
             return Err(
                 Error::new(ErrorKind::Refused, message).hint("write manager = \"auto\" there, or leave --manager out")
             );
@@ -184,15 +184,6 @@ impl Place {
         // Whether root wants them loaded is root's to say.
         let no_load = args.no_load || args.system;
         Ok(Self { kind, folder, embedded: fleet.manager == ManagerKind::Embedded, no_load, system: args.system, user })
-    }
-}
-
-fn word(kind: ManagerKind) -> &'static str {
-    match kind {
-        ManagerKind::Auto => "auto",
-        ManagerKind::Embedded => "embedded",
-        ManagerKind::Launchd => "launchd",
-        ManagerKind::Systemd => "systemd",
     }
 }
 
@@ -323,7 +314,7 @@ fn tell(report: &Report, place: &Place, context: &Context<'_>, output: &mut Outp
         writeln!(output.out, "these are for root to load:")?;
         writeln!(output.out, "  sudo install -m 644 -o root {folder}/{prefix}.* {to}")?;
         writeln!(output.out, "  {}", load.replace("PREFIX", prefix))?;
-        writeln!(output.out, "and write manager = \"{}\" into services.toml", word(place.kind))?;
+        writeln!(output.out, "and write manager = \"{}\" into services.toml", place.kind)?;
     } else if place.no_load {
         writeln!(output.out, "written to {}; nothing was loaded", report.folder.display())?;
     }

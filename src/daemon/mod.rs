@@ -182,8 +182,9 @@ impl Daemon {
         let ledger = LedgerThread::start(&paths)
             .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the ledger's thread: {e}")))?;
         let installed = Record::read(&paths)?;
-        let jobs = jobs::Jobs::new(installed.as_ref().is_some_and(|record| record.loaded));
-        let embedded = match manager_of(&fleet, installed.as_ref()) {
+        let manager = manager_of(&fleet, installed.as_ref());
+        let jobs = jobs::Jobs::new(installed);
+        let embedded = match manager {
             ManagerKind::Auto | ManagerKind::Embedded => Some(Embedded::new(in_step)),
             ManagerKind::Launchd | ManagerKind::Systemd => None,
         };

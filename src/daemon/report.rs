@@ -10,7 +10,7 @@ use crate::model::wire::WireError;
 use crate::model::{
     DaemonInfo, HealthInfo, LedgerInfo, RunView, ServiceInfo, ServiceSpec, Status, StatusReport, UnitName,
 };
-use crate::process::clock;
+use crate::process::{clock, lock};
 
 impl Daemon {
     pub(super) fn report(&self) -> StatusReport {
@@ -27,7 +27,8 @@ impl Daemon {
             services.push(self.service_info(spec, &recorded(&spec.name), at));
         }
         for task in &self.fleet.tasks {
-            services.push(words::idle_task(task, &recorded(&task.name)));
+            let pid = lock::holder(&self.paths.service_lock(&task.name));
+            services.push(words::task(task, self.jobs.starter_of(&task.name), pid, &recorded(&task.name)));
         }
         for unit in &self.fleet.unusable {
             let info = self.judged(&unit.name).map(|(pid, view, health)| {

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::manager::driver::JobFile;
 use crate::manager::job::{Role, Site};
 use crate::model::paths::Paths;
-use crate::model::{Fleet, ManagerKind};
+use crate::model::{Fleet, ManagerKind, UnitName};
 use crate::process::files;
 
 /// `supervisor/installed.json`.
@@ -102,6 +102,12 @@ impl Record {
     /// The job with this label.
     pub fn job(&self, label: &str) -> Option<&RecordedJob> {
         self.jobs.iter().find(|job| job.label == label)
+    }
+
+    /// The service manager that starts the calendar job `name`, if one does.
+    pub fn starter_of(&self, name: &UnitName) -> Option<ManagerKind> {
+        let installed = self.jobs.iter().any(|job| job.role == Role::Task && job.name == name.as_str());
+        (self.loaded && installed).then_some(self.manager)
     }
 
     /// Where things are, as they were when it was installed.

@@ -5,8 +5,8 @@
 use jiff::tz::TimeZone;
 
 use crate::model::{
-    ExitClass, HealthInfo, LastExit, RestartCounts, RunView, ServiceInfo, ServiceSpec, Status, TaskSpec, UnitKind,
-    UnitName, Unusable,
+    ExitClass, HealthInfo, LastExit, ManagerKind, RestartCounts, RunView, Schedule, ServiceInfo, ServiceSpec, Status,
+    TaskSpec, UnitKind, UnitName, Unusable,
 };
 
 /// When and where the words are read.
@@ -263,14 +263,37 @@ pub fn orphaned(spec: &ServiceSpec, pid: i32, run_id: u64, recorded: &Recorded) 
     ServiceInfo { pid: Some(pid), run_id: Some(run_id), ..info }
 }
 
-/// A calendar job while no daemon is there to start it.
-pub fn idle_task(spec: &TaskSpec, recorded: &Recorded) -> ServiceInfo {
-    let (status, why) = if spec.enabled {
-        (Status::Down, "the daemon is not running, so nothing starts it; start it with `supervisor run`")
-    } else {
-        (Status::Disabled, "disabled in services.toml")
+/// A calendar job: `by` is the service manager that has it and starts it, `pid` the process of a run.
+pub fn task(spec: &TaskSpec, by: Option<ManagerKind>, pid: Option<i32>, recorded: &Recorded) -> ServiceInfo {
+    let (status, why) = match (pid, by) {
+        (Some(_), _) => (Status::Running, "its steps are run".to_owned()),
+        _ if !spec.enabled => (Status::Disabled, "disabled in services.toml".to_owned()),
+        (None, Some(by)) => (Status::Scheduled, format!("{by} starts it: {}", calendar(&spec.calendar))),
+        (None, None) => (
+            Status::Down,
+            "launchd or systemd would start it, and it is not installed; run `supervisor install`".to_owned(),
+        ),
     };
-    bare(&spec.name, UnitKind::Task, status, why.into(), spec.enabled, recorded)
+    ServiceInfo { pid, ..bare(&spec.name, UnitKind::Task, status, why, spec.enabled, recorded) }
+}
+
+/// A calendar as it was written.
+fn calendar(entries: &[Schedule]) -> String {
+    let entry = |entry: &Schedule| match entry {
+        Schedule::Words { text, .. } => text.clone(),
+        Schedule::Table(table) => {
+            let parts = [
+                ("month", table.month),
+                ("day", table.day),
+                ("weekday", table.weekday),
+                ("hour", table.hour),
+                ("minute", table.minute),
+            ];
+            let parts = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+            parts.collect::<Vec<_>>().join(" ")
+        }
+    };
+    entries.iter().map(entry).collect::<Vec<_>>().join(", ")
 }
 
 /// A service or task whose part of services.toml has faults.

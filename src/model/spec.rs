@@ -62,6 +62,17 @@ pub enum ManagerKind {
     Systemd,
 }
 
+impl std::fmt::Display for ManagerKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Embedded => "embedded",
+            Self::Launchd => "launchd",
+            Self::Systemd => "systemd",
+        })
+    }
+}
+
 /// A long-running service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceSpec {

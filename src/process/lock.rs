@@ -56,6 +56,12 @@ pub enum Standing {
     Free,
 }
 
+/// The process that holds the lock at `path`, as its text has it.
+pub fn holder(path: &Path) -> Option<i32> {
+    let pid = File::open(path).ok().and_then(|mut file| read_pid(&mut file))?;
+    matches!(identity::state(pid), State::Running(_)).then_some(pid)
+}
+
 /// How the lock at `path` stands, as its text has it: trying it would make others believe for a moment that it is held.
 pub fn standing(path: &Path) -> Standing {
     let pid = File::open(path).ok().and_then(|mut file| read_pid(&mut file));

@@ -29,7 +29,7 @@ pub struct Marker {
     pub service: String,
     /// SUPERVISOR_RUN_ID.
     pub run_id: u64,
-    /// SUPERVISOR_RUN_STARTED: the start token that the run's first process has, or a slightly earlier one. Runners before 0.3
+    /// SUPERVISOR_RUN_STARTED: the start token that the run's first process has, or a slightly earlier one. Older runners
     /// did not write it.
     pub started: Option<u64>,
     /// SUPERVISOR_STATE_DIR: tells our processes from those of another supervisor of the same user.
