@@ -4,8 +4,10 @@
 mod chaos;
 mod control;
 mod jobs;
+mod launchd;
 mod layers;
 mod ledger_trouble;
+mod mac;
 mod odd_children;
 mod odd_output;
 mod odd_starts;
