@@ -117,7 +117,7 @@ fn an_unload_leaves_nothing_of_it() {
     let fake = Fake::new();
     fake.shows(0, IDLE, IDLE);
     fake.shows(1, &UP.replace("enabled", "static"), UP);
-    fake.write("clean.says", "Unit has no such resources\n");
+    fake.write("clean.says", "Failed to connect to bus: No such file or directory\n");
     fake.write("reset-failed.says", "Unit x.timer not loaded.\n");
     fake.driver().unload(&job("daily")).unwrap();
     let ended = ["disable x.timer", "disable x.service", "stop x.timer"];

@@ -1,4 +1,4 @@
-//! The programs that this one is made for: the OpenClaw gateway and uvicorn; and the version before this one. They have to be
+//! The programs that this one is made for: the OpenClaw gateway and uvicorn; the version before this one; and systemd. They have to be
 //! installed first and take their time, so a plain `cargo test` leaves them out; `.ci/run` installs them and says where they are.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,6 +6,7 @@ mod gateway;
 mod skew;
 #[path = "../main/support.rs"]
 mod support;
+mod systemd;
 mod uvicorn;
 
 use std::io::{Read, Write};
