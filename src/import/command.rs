@@ -51,7 +51,8 @@ fn finish(unit: &mut Unit, mut argv: Vec<String>, place: &Place<'_>) {
     if !unit.is_task {
         return unit.set("command", argv);
     }
-    let step = Value::Table(vec![("run", argv), ("timeout", Value::text("1h"))]);
+    let limit = unit.keys.get("max_runtime").cloned().unwrap_or(Value::text("1h"));
+    let step = Value::Table(vec![("run", argv), ("timeout", limit)]);
     match unit.keys.get_mut("steps") {
         Some(Value::List(steps)) => steps.push(step),
         _ => unit.set("steps", Value::List(vec![step])),

@@ -21,7 +21,10 @@ pub(super) fn read(bytes: &[u8], place: &Place<'_>) -> Result<Found, Wrong> {
         return Err(Wrong::new(message, "name the property list of a launchd agent"));
     }
     let metered = Metered { cursor: Cursor::new(bytes), left: MOST_READ };
-    let value = Plist::from_reader(metered).map_err(|error| malformed(&error.to_string(), bytes))?;
+    let value = Plist::from_reader(metered).map_err(|error| {
+        let what = error.as_io().map_or_else(|| error.to_string(), ToString::to_string);
+        malformed(&what, bytes)
+    })?;
     let mut found = Found::default();
     let mut rest = Vec::new();
     match value {
@@ -385,6 +388,9 @@ fn oddities(unit: &mut Unit, agent: &mut Agent<'_>) {
         if let Some(name) = agent.text(unit, key) {
             unit.warn("", format!("{key} {name}: here it runs as whoever runs the supervisor."));
         }
+    }
+    if agent.take("Umask").is_some() {
+        unit.warn("", "Umask: here it is 077 for everything, so that what it writes is for its owner alone.");
     }
     if agent.take("RootDirectory").is_some() {
         unit.turn_off("it ran with another root directory (RootDirectory), which nothing here does");

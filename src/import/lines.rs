@@ -33,8 +33,9 @@ fn header(line: &str) -> Option<&str> {
     line.strip_prefix('[')?.strip_suffix(']')
 }
 
-fn stray(line: &str, number: usize) -> Wrong {
-    Wrong::new(format!("{line:?} is neither [SECTION] nor KEY=VALUE"), "mend that line").at(number)
+/// The line itself is not shown: it may hold anything.
+fn stray(number: usize) -> Wrong {
+    Wrong::new("the line is neither [SECTION] nor KEY=VALUE below one", "mend that line").at(number)
 }
 
 /// As systemd reads units: a `\` at the end goes on with the next line, comments in between are passed over.
@@ -61,7 +62,7 @@ pub(super) fn systemd(text: &str) -> (Vec<Section>, Vec<Wrong>) {
             (None, Some((key, value)), Some(section)) => {
                 section.entries.push(Entry { key: key.trim().to_owned(), value: value.trim().to_owned() });
             }
-            _ => wrong.push(stray(whole, at + 1)),
+            _ => wrong.push(stray(at + 1)),
         }
     }
     (sections, wrong)
@@ -89,7 +90,7 @@ pub(super) fn supervisord(text: &str) -> (Vec<Section>, Vec<Wrong>) {
             (None, Some((key, value)), Some(section)) => {
                 section.entries.push(Entry { key: key.to_lowercase(), value: value.trim().to_owned() });
             }
-            _ => wrong.push(stray(line, at + 1)),
+            _ => wrong.push(stray(at + 1)),
         }
     }
     (sections, wrong)

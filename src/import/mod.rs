@@ -6,7 +6,7 @@
 //!
 //! Three rules. What cannot be said in services.toml is not left out in silence: it stands in a comment, and the service
 //! is switched off where it would be another one without it. Values that look like secrets are not printed. And whatever
-//! comes out is accepted by [`config::parse`](crate::config::parse): a unit that is not is commented out with the reason.
+//! comes out is accepted by [`config::parse`](crate::config::parse()): a unit that is not is commented out with the reason.
 
 mod calendar;
 mod command;
@@ -141,11 +141,17 @@ pub(in crate::import) struct Found {
 pub fn import(files: &[File], format: Option<Format>, around: &Surroundings) -> Imported {
     let (mut units, mut timers, mut notes, mut faults) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for file in files {
-        let place = Place { shown: &file.shown, path: &file.path, around };
+        let shown = write::plain(&file.shown);
+        let place = Place { shown: &shown, path: &file.path, around };
         let found = read(file, format, &place).unwrap_or_else(|wrong| Found { wrong: vec![wrong], ..Found::default() });
-        let note = |text| Note { file: file.shown.clone(), unit: None, key: None, attention: true, text };
+        let note = |text| Note { file: shown.clone(), unit: None, key: None, attention: true, text };
         notes.extend(found.notes.into_iter().map(|text| note(write::plain(&text))));
-        faults.extend(found.wrong.into_iter().map(|wrong| fault(&file.shown, wrong)));
+        faults.extend(found.wrong.into_iter().map(|wrong| fault(&shown, wrong)));
+        if units.len() + found.units.len() > MOST_UNITS {
+            let message = format!("with it there would be more than {MOST_UNITS} services");
+            faults.push(fault(&shown, Wrong::new(message, "import fewer files at once")));
+            continue;
+        }
         units.extend(found.units);
         timers.extend(found.timers);
     }
@@ -192,6 +198,9 @@ fn accepted(units: &mut [Unit], files: &[&str], prefix: Option<&str>, around: &S
 
 /// Longest file that is read, in bytes. All of these formats are some kilobytes.
 pub const LARGEST: usize = 1 << 20;
+
+/// Services of one call. Whoever has more has another file in hand than they think.
+const MOST_UNITS: usize = 1000;
 
 fn read(file: &File, format: Option<Format>, place: &Place<'_>) -> Result<Found, Wrong> {
     if file.bytes.len() > LARGEST {

@@ -28,7 +28,7 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Found {
         match split(line) {
             Some((name, command)) => found.units.push(unit(name, command, place)),
             None => {
-                let wrong = Wrong::new(format!("{line:?} is not NAME: COMMAND"), "write e.g. web: node server.js");
+                let wrong = Wrong::new("the line is not NAME: COMMAND", "write e.g. web: node server.js");
                 found.wrong.push(wrong.at(number));
             }
         }

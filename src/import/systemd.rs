@@ -85,20 +85,21 @@ fn service(sections: &[Section], place: &Place<'_>, is_task: bool) -> Unit {
     }
     let known = environment(&mut unit, sections, place);
     let kind = one("Type").unwrap_or("simple");
-    commands(&mut unit, sections, place, &known, kind == "oneshot");
     if is_task {
-        unit.say("steps", "a step has its timeout, and the whole job max_runtime (1h)");
-    } else {
+        restart::limit(&mut unit, sections);
+    }
+    commands(&mut unit, sections, place, &known, kind == "oneshot");
+    if !is_task {
         self::kind(&mut unit, kind);
         restart::set(&mut unit, sections);
         restart::times(&mut unit, sections, kind);
-        for key in ["After", "Requires", "BindsTo"] {
-            for value in list(sections, "Unit", key) {
-                let services = value.split_whitespace().filter(|name| name.ends_with(".service"));
-                let services: Vec<String> =
-                    services.filter(|name| !unit.after.iter().any(|a| a == name)).map(str::to_owned).collect();
-                unit.after.extend(services);
-            }
+    }
+    for key in ["After", "Requires", "BindsTo"] {
+        for value in list(sections, "Unit", key) {
+            let services = value.split_whitespace().filter(|name| name.ends_with(".service"));
+            let services: Vec<String> =
+                services.filter(|name| !unit.after.iter().any(|a| a == name)).map(str::to_owned).collect();
+            unit.after.extend(services);
         }
     }
     let mut left: Vec<&str> = Vec::new();
@@ -173,7 +174,7 @@ fn commands(
     let mut commands: Vec<Vec<Word>> = Vec::new();
     for line in lines {
         let Some(words) = text::words(line) else {
-            return unit.void(format!("its command line cannot be read: {line:?}"));
+            return unit.void("a command line cannot be read: a quote is not closed, or an escape is none");
         };
         let several = words.split(|word| is_oneshot && word.text == ";" && !word.quoted);
         commands.extend(several.map(<[Word]>::to_vec).filter(|words| !words.is_empty()));
@@ -270,21 +271,12 @@ fn kind(unit: &mut Unit, kind: &str) {
 fn key(unit: &mut Unit, key: &str, value: &str) -> bool {
     let is_service = !unit.is_task;
     match key {
-        "Type"
-        | "ExecStart"
-        | "ExecStartPre"
-        | "Environment"
-        | "EnvironmentFile"
-        | "WorkingDirectory"
-        | "After"
-        | "Requires"
-        | "BindsTo"
-        | "SuccessExitStatus"
-        | "RestartPreventExitStatus"
-        | "TimeoutSec"
-        | "TimeoutStopSec"
-        | "TimeoutStartSec"
-        | "WatchdogSec" => {}
+        "Type" | "ExecStart" | "ExecStartPre" | "Environment" | "EnvironmentFile" | "WorkingDirectory" | "After"
+        | "Requires" | "BindsTo" | "TimeoutSec" | "TimeoutStartSec" => {}
+        "SuccessExitStatus" | "RestartPreventExitStatus" | "TimeoutStopSec" | "WatchdogSec" if is_service => {}
+        "UMask" => {
+            unit.warn("", "UMask: here it is 077 for everything, so that what it writes is for its owner alone.")
+        }
         "KillSignal" if is_service => signal(unit, value),
         "KillMode" if is_service && matches!(value, "process" | "none") => {
             unit.warn(

@@ -91,6 +91,16 @@ fn time(unit: &mut Unit, key: &'static str, theirs: &str, text: &str, (low, high
     Some(within)
 }
 
+/// How long a run of a task may take.
+pub(super) fn limit(unit: &mut Unit, sections: &[Section]) {
+    const WEEK: u64 = 7 * 24 * 3_600_000;
+    let one = |key: &str| last(sections, "Service", key);
+    match one("TimeoutStartSec").or(one("TimeoutSec")) {
+        Some(text) => _ = time(unit, "max_runtime", "TimeoutStartSec", text, (100, WEEK)),
+        None => unit.say("steps", "a step has its timeout, and the whole job max_runtime (1h)"),
+    }
+}
+
 /// How long things may take.
 pub(super) fn times(unit: &mut Unit, sections: &[Section], kind: &str) {
     const HOUR: u64 = 3_600_000;
@@ -99,7 +109,7 @@ pub(super) fn times(unit: &mut Unit, sections: &[Section], kind: &str) {
     if let Some(text) = one("TimeoutStopSec").or(both) {
         time(unit, "stop_timeout", "TimeoutStopSec", text, (100, HOUR));
     }
-    // For the others nothing is waited for; a oneshot's is the limit of its run.
+    // For the others nothing is waited for.
     if let Some(text) = one("TimeoutStartSec").or(both).filter(|_| kind.starts_with("notify")) {
         time(unit, "start_timeout", "TimeoutStartSec", text, (100, 24 * HOUR));
     }

@@ -152,7 +152,7 @@ impl Unit {
     /// `cwd`, once it is set.
     pub(super) fn cwd(&self) -> Option<PathBuf> {
         match self.keys.get("cwd") {
-            Some(Value::Text(text)) if text.starts_with('/') => Some(text.into()),
+            Some(Value::Text(text)) if text.starts_with('/') => Some(text.replace("$${", "${").into()),
             _ => None,
         }
     }

@@ -198,9 +198,9 @@ fn what_launchd_alone_can_do_switches_off_or_is_listed() {
         ("<key>KeepAlive</key><true/><key>Sockets</key><dict/>", false, "its Sockets"),
         ("<key>KeepAlive</key><true/><key>Disabled</key><true/>", false, "Disabled"),
         (
-            "<key>KeepAlive</key><true/><key>Umask</key><integer>63</integer><key>Nice</key><integer>5</integer>",
+            "<key>KeepAlive</key><true/><key>SessionCreate</key><true/><key>Nice</key><integer>5</integer>",
             true,
-            "left out: Nice, Umask",
+            "left out: Nice, SessionCreate",
         ),
         ("<key>KeepAlive</key><true/><key>UserName</key><string>u</string>", true, "UserName u"),
         ("<key>KeepAlive</key><true/><key>AbandonProcessGroup</key><true/>", true, "AbandonProcessGroup"),
@@ -247,6 +247,12 @@ fn our_own_agents_are_left_out() {
     let (imported, fleet) = read(&[file("s.plist", plist(body))]);
     assert!(fleet.services.is_empty() && imported.faults.is_empty());
     assert!(is_told(&imported, "the supervisor itself"));
+}
+
+#[test]
+fn too_many_are_refused_before_it_takes_long() {
+    let imported = import(&[file("Procfile", "a: b\n".repeat(1001))], None, &around());
+    assert!(imported.faults[0].message.contains("more than 1000"), "{:?}", imported.faults);
 }
 
 #[test]

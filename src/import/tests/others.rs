@@ -183,6 +183,22 @@ fn kinds_are_recognised_by_name_and_content() {
     assert!(imported.faults[0].message.contains("UTF-8") && imported.faults[1].message.contains("1 MiB"));
 }
 
+/// A file that was named by mistake may hold anything.
+#[test]
+fn faults_do_not_show_lines() {
+    for format in [Format::Launchd, Format::Systemd, Format::Procfile, Format::Supervisord, Format::Pm2] {
+        let files = [
+            file("x", "hunter2\n"),
+            file("y", "[Service]\nExecStart=\"hunter2\n"),
+            file("z", "[program:a]\ncommand=\"hunter2\n"),
+        ];
+        let imported = import(&files, Some(format), &around());
+        assert!(!imported.faults.is_empty());
+        let notes = format!("{:?} {:?}", imported.faults, imported.notes);
+        assert!(!notes.contains("hunter2"), "{format:?} {notes}");
+    }
+}
+
 /// What others wrote cannot become a line of its own, nor reach the terminal.
 #[test]
 fn comments_cannot_be_broken_out_of() {

@@ -115,8 +115,7 @@ fn restarts_and_times() {
 fn a_timer_makes_a_task_of_its_service() {
     let timer =
         "[Timer]\nOnCalendar=Mon..Fri 22:00\nOnCalendar=*-*-01 09:00:00\nPersistent=true\nRandomizedDelaySec=5min\n";
-    let job =
-        "[Service]\nType=oneshot\nExecStartPre=/bin/a\nExecStart=/bin/b ; /bin/c 'x y'\nRestart=no\nTimeoutStopSec=5\n";
+    let job = "[Service]\nType=oneshot\nExecStartPre=/bin/a\nExecStart=/bin/b ; /bin/c 'x y'\nRestart=no\nTimeoutStopSec=5\nTimeoutStartSec=2h\n";
     let files = [file("job.timer", timer), file("job.service", job)];
     let (imported, fleet) = read(&files);
     let [task] = fleet.tasks.as_slice() else { panic!("{}", imported.text) };
@@ -128,7 +127,9 @@ fn a_timer_makes_a_task_of_its_service() {
     });
     assert_eq!(steps.collect::<Vec<_>>(), ["/bin/a", "/bin/b", "/bin/c x y"]);
     assert_eq!((task.catch_up, task.enabled), (CatchUp::Once, true));
-    assert!(is_said(&imported, "RandomizedDelaySec"));
+    assert!(is_said(&imported, "RandomizedDelaySec") && is_said(&imported, "left out: TimeoutStopSec"));
+    let limit = std::time::Duration::from_secs(7200);
+    assert!(task.max_runtime == limit && task.steps.iter().all(|step| step.timeout == limit));
 
     let timer = "[Timer]\nUnit=other.service\nOnCalendar=Mon *-*-13 00:00\nOnUnitActiveSec=90s\nOnBootSec=1min\n";
     let (imported, fleet) = read(&[file("x.timer", timer), file("other.service", job)]);
