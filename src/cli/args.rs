@@ -78,7 +78,7 @@ Examples:
   supervisor import ~/Library/LaunchAgents/ai.openclaw.*.plist -o services.toml
   supervisor import ~/.config/systemd/user/*.service ~/.config/systemd/user/*.timer
   supervisor import --format procfile Procfile.dev
-  pm2 prettylist | supervisor import --format pm2 -
+  supervisor import --format pm2 - < ecosystem.json
 
 services.toml goes to stdout, what to look at to stderr. Nothing is executed, changed or unloaded, and values that look like \
 secrets are not printed. With --json the notes go to stdout as {ok, output, services, tasks, text, notes: [{file, unit, key, \

@@ -93,7 +93,7 @@ fn read(path: &Path) -> Result<import::File, Fault> {
         Ok(_) => Ok(import::File { shown, path: absolute, bytes }),
         Err(error) => {
             let hint = match error.kind() {
-                io::ErrorKind::NotFound => "look for it with ls",
+                io::ErrorKind::NotFound => "check its path",
                 io::ErrorKind::IsADirectory => "name the files in it",
                 _ => "make it readable for you, or name another file",
             };

@@ -230,6 +230,8 @@ fn key(unit: &mut Unit, key: &str, value: &Json) -> bool {
             Some(t) => unit.set_text("stop_timeout", show_duration(t)),
             None => unit.warn("stop_timeout", format!("kill_timeout {value} is not from 100 ms to 1 h, and left out")),
         },
+        // Nothing, which is the default, would be no back-off here.
+        "restart_delay" if value.as_u64() == Some(0) => {}
         "restart_delay" => match within(0, HOUR) {
             Some(t) => {
                 unit.say(

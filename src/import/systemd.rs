@@ -75,6 +75,9 @@ pub(super) fn last<'a>(sections: &'a [Section], section: &str, key: &str) -> Opt
 fn service(sections: &[Section], place: &Place<'_>, is_task: bool) -> Unit {
     let mut unit = Unit::new(place, &stem(place));
     unit.is_task = is_task;
+    if unit.wanted.ends_with('@') {
+        unit.turn_off("it is a template: copy it to NAME@INSTANCE.service, and import that");
+    }
     let one = |key: &str| last(sections, "Service", key);
     if let Some(dir) = one("WorkingDirectory") {
         let dir = dir.strip_prefix('-').unwrap_or(dir);

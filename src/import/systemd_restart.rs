@@ -116,8 +116,13 @@ pub(super) fn times(unit: &mut Unit, sections: &[Section], kind: &str) {
     if let Some(text) = one("RestartSec")
         && !unit.keys.get("restart").is_some_and(|word| *word == Value::text("never"))
     {
-        unit.say("throttle", "RestartSec is counted from the end; throttle is the least time from start to start");
-        time(unit, "throttle", "RestartSec", text, (0, HOUR));
+        if matches!(span(text), Some(Span::Of(time)) if time < Duration::from_secs(1)) {
+            // A throttle of nothing is no back-off either, and there is no StartLimitBurst to end such a storm.
+            unit.say("throttle", format!("RestartSec {text} is left out: what ran for 10 s is started again at once"));
+        } else {
+            unit.say("throttle", "RestartSec is counted from the end; throttle is the least time from start to start");
+            time(unit, "throttle", "RestartSec", text, (1000, HOUR));
+        }
     }
     if let Some(text) = one("WatchdogSec")
         && let Some(Span::Of(time)) = span(text).filter(|span| *span != Span::Of(Duration::ZERO))

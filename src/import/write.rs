@@ -38,7 +38,8 @@ const WIDTH: usize = 120;
 /// The whole file.
 pub(super) fn file(units: &[Unit], files: &[&str], prefix: Option<&str>) -> String {
     let mut out = String::new();
-    comment(&mut out, &format!("Made by `supervisor import` from {}.", plain(&files.join(", "))));
+    let from = if files.len() > 12 { format!("{} files", files.len()) } else { plain(&files.join(", ")) };
+    comment(&mut out, &format!("Made by `supervisor import` from {from}."));
     comment(
         &mut out,
         "Comments say where something now means something else. What is not written here has its default. Next: mend what \

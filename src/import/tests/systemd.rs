@@ -107,6 +107,14 @@ fn restarts_and_times() {
         let (_, found) = service("a.service", &format!("[Service]\nExecStart=/bin/x\nTimeoutStopSec={text}\n"));
         assert_eq!(found.stop_timeout.as_secs(), seconds, "{text}");
     }
+    for (text, seconds) in [("0", 10), ("100ms", 10), ("1", 1), ("1min", 60)] {
+        let (_, found) =
+            service("a.service", &format!("[Service]\nExecStart=/bin/x\nRestart=always\nRestartSec={text}\n"));
+        assert_eq!(found.throttle.as_secs(), seconds, "{text}");
+    }
+    let (imported, found) = service("a@.service", "[Service]\nExecStart=/bin/x\n");
+    assert!(!found.enabled && is_told(&imported, "template"));
+    assert_eq!(command(&service("a@b.service", "[Service]\nExecStart=/bin/x %i %p\n").1), ["/bin/x", "b", "a"]);
     let (_, found) = service("a.service", "[Service]\nExecStart=/bin/x\nSuccessExitStatus=78\n");
     assert_eq!((found.success_exit_codes, found.hold_exit_codes), (vec![0, 78], vec![]));
 }
