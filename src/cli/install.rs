@@ -94,7 +94,7 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
         config: site.config.clone(),
         home: site.home.clone(),
         logs: site.logs.clone(),
-        revive: steps.first().map(|(step, _)| driver.kick_command(&step.wanted.job)).unwrap_or_default(),
+        revive: before.as_ref().map(|record| record.revive.clone()).unwrap_or_default(),
         jobs: before.as_ref().map(|record| record.jobs.clone()).unwrap_or_default(),
     };
     let elsewhere = before.as_ref().is_some_and(|record| record.folder != place.folder);
@@ -134,6 +134,9 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
         };
         say(&line, context, output)?;
         lines.push(line);
+    }
+    if let Some(daemon) = done.first().filter(|job| load && job.role == job::Role::Daemon) {
+        record.revive = driver.kick_command(daemon);
     }
     if remembered && before.as_ref() != Some(&record) {
         record.write(&paths)?;

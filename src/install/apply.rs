@@ -59,14 +59,24 @@ impl Hands<'_> {
             put(&path, &file.bytes)?;
         }
         let was_loaded = seen.state.as_ref().is_some_and(|state| state.standing != Standing::Absent);
-        self.tell(job, *load).map_err(|trouble| self.undo(step, seen, was_loaded, trouble))?;
         let displaced = before.as_ref().is_some_and(|job| job.displaced) || (!foreign.is_empty() && was_loaded);
         let one = RecordedJob { label: job.label.clone(), name: job.name.clone(), role: job.role, displaced, files };
-        match record.jobs.iter_mut().find(|known| known.label == one.label) {
-            Some(known) => *known = one,
-            None => record.jobs.push(one),
-        }
-        if save { record.write(self.paths).map_err(other) } else { Ok(()) }
+        let note = |record: &mut Record, one: Option<RecordedJob>| {
+            let place = record.jobs.iter().position(|known| known.label == job.label);
+            match (place, one) {
+                (Some(place), Some(one)) => record.jobs[place] = one,
+                (None, Some(one)) => record.jobs.push(one),
+                (Some(place), None) => drop(record.jobs.remove(place)),
+                (None, None) => {}
+            }
+            if save { record.write(self.paths).map_err(other) } else { Ok(()) }
+        };
+        // Before it is loaded: the daemon reads there who starts the services.
+        note(record, Some(one))?;
+        self.tell(job, *load).or_else(|trouble| {
+            note(record, before)?;
+            Err(self.undo(step, seen, was_loaded, trouble))
+        })
     }
 
     /// Tells the service manager.

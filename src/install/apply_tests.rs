@@ -66,6 +66,9 @@ impl Driver for Fake {
         self.inner.lock().unwrap().told.push("kick".into());
         Ok(())
     }
+    fn kick_command(&self, _: &Job) -> Vec<String> {
+        Vec::new()
+    }
     fn forget(&self, _: &Job) -> Result<(), Trouble> {
         self.inner.lock().unwrap().told.push("forget".into());
         Ok(())

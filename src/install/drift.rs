@@ -127,7 +127,7 @@ pub fn of_job(facts: Facts<'_>) -> Option<Drift> {
 }
 
 fn ended_in_order(state: &JobState) -> bool {
-    state.last_exit.as_deref().is_some_and(|how| how == "0" || how == "exit code 0")
+    state.last_exit.as_deref().is_some_and(|how| how.ends_with(" 0"))
 }
 
 /// A service or calendar job that is declared, enabled, and was never installed.

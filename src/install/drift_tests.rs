@@ -68,7 +68,7 @@ fn the_first_layer_that_differs_is_told_with_what_mends_it() {
     let pended = state(Standing::Pended("inefficient".into()));
     assert_eq!(looked(Some(&is), here, &pended), Some((Layer::Running, Repair::Kick)));
     assert_eq!(looked(Some(&is), here, &state(Standing::Stopped)), Some((Layer::Running, Repair::Kick)));
-    let in_order = JobState { last_exit: Some("0".into()), ..state(Standing::Stopped) };
+    let in_order = JobState { last_exit: Some("exit code 0".into()), ..state(Standing::Stopped) };
     assert_eq!(looked(Some(&is), here, &in_order), Some((Layer::Running, Repair::ByHand)));
     let broken = state(Standing::CannotStart("78: EX_CONFIG".into()));
     assert_eq!(looked(Some(&is), here, &broken), Some((Layer::Running, Repair::ByHand)));

@@ -41,9 +41,7 @@ pub trait Driver: Send + Sync {
     fn kick(&self, job: &Job) -> Result<(), Trouble>;
 
     /// The command that does the same, for processes that must not wait for it: program and arguments.
-    fn kick_command(&self, _job: &Job) -> Vec<String> {
-        Vec::new()
-    }
+    fn kick_command(&self, job: &Job) -> Vec<String>;
 
     /// After files were removed: what is to be forgotten of them is.
     fn forget(&self, job: &Job) -> Result<(), Trouble>;

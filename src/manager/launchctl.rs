@@ -305,6 +305,12 @@ impl Driver for Launchctl {
         answers::after_kick(&job.label, &self.see(job)?, answered)
     }
 
+    fn kick_command(&self, job: &Job) -> Vec<String> {
+        let domain = self.find(job).ok().flatten().map_or(Domain::Gui(self.uid), |(domain, _)| domain);
+        let program = self.program.display().to_string();
+        vec![program, "kickstart".into(), domain.target(&job.label)]
+    }
+
     /// launchd keeps nothing of a job without its file but whether a person has switched it off, and that stays theirs.
     fn forget(&self, _job: &Job) -> Result<(), Trouble> {
         Ok(())

@@ -318,6 +318,12 @@ impl Driver for Systemctl {
         self.ask(&["start", "--no-block", "--", &service_name(&job.label)], self.limits.ask).map(drop)
     }
 
+    fn kick_command(&self, job: &Job) -> Vec<String> {
+        let unit = service_name(&job.label);
+        let program = self.program.display().to_string();
+        [program.as_str(), self.switch(), "start", "--no-block", "--", &unit].map(str::to_owned).into()
+    }
+
     fn forget(&self, job: &Job) -> Result<(), Trouble> {
         let names = [service_name(&job.label), timer_name(&job.label)];
         for target in TARGETS {

@@ -75,6 +75,10 @@ impl Mac {
         std::fs::remove_file(self.standin_dir().join(name)).unwrap();
     }
 
+    pub fn launchctl_path(&self) -> &Path {
+        &self.launchctl
+    }
+
     pub fn driver(&self) -> Launchctl {
         self.driver_with(LIMITS)
     }

@@ -3,6 +3,7 @@
 
 mod chaos;
 mod control;
+mod install;
 mod jobs;
 mod launchd;
 mod layers;
