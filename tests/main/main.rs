@@ -9,6 +9,7 @@ mod launchd;
 mod layers;
 mod ledger_trouble;
 mod mac;
+mod notify;
 mod odd_children;
 mod odd_output;
 mod odd_starts;

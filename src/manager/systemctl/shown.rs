@@ -12,8 +12,8 @@ use crate::model::{CalendarTable, Signal};
 pub(super) const PROPERTIES: &str = "Id,LoadState,LoadError,ActiveState,SubState,MainPID,ExecMainPID,NRestarts,ExecMainCode,\
      ExecMainStatus,Result,FragmentPath,UnitFileState,ExecStart,Environment,NeedDaemonReload,Job,TimersCalendar";
 
-/// The first exit code of those by which systemd says that it could not start a program (systemd.exec(5)).
-const FIRST_OWN: i64 = 200;
+/// Exit codes by which systemd says that it could not start a program (systemd.exec(5)).
+const OWN_CODES: std::ops::RangeInclusive<i64> = 200..=245;
 
 /// The properties of one unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -184,6 +184,9 @@ fn words(line: &str) -> Vec<String> {
 
 /// What systemd means by an exit code that it has made itself; ours are below 200.
 fn own_failure(code: i64) -> Option<String> {
+    if !OWN_CODES.contains(&code) {
+        return None;
+    }
     let what = match code {
         200 => "its working directory is not there",
         203 => "its program is not there, or cannot be executed",
@@ -194,8 +197,7 @@ fn own_failure(code: i64) -> Option<String> {
         217 => "its user does not exist, or is not ours to take",
         222 => "its standard error could not be opened",
         226 => "its view of the file system could not be made",
-        FIRST_OWN..=245 => "systemd could not set up its process; its journal says why",
-        _ => return None,
+        _ => "systemd could not set up its process; its journal says why",
     };
     Some(format!("{what} (exit code {code} of systemd)"))
 }
