@@ -110,10 +110,9 @@ impl UserManager {
         });
     }
 
-    /// What it said since it was started last.
+    /// What it said before it had a journal to say it to.
     pub fn log(&self) -> String {
-        let said = |name: &str| std::fs::read_to_string(self.dir.join(name)).unwrap_or_default();
-        said("systemd.log") + &said("console.log")
+        std::fs::read_to_string(self.dir.join("systemd.log")).unwrap_or_default()
     }
 
     /// A systemctl in our folder that asks the manager whose runtime folder is `runtime`.
@@ -138,6 +137,9 @@ impl Drop for UserManager {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- what systemd said:\n{}", self.log());
+            let mut status = command(self.dir.join("systemctl"));
+            let units = status.args(["--user", "status", "--no-pager", "--all", "ai.openclaw.*"]).output();
+            eprintln!("{}", String::from_utf8_lossy(&units.map(|output| output.stdout).unwrap_or_default()));
         }
         // Not in order: it, and all that it has started, at once.
         drop(self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
