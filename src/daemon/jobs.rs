@@ -13,7 +13,7 @@ use crate::install::{self, Record};
 use crate::manager::driver::Trouble;
 use crate::manager::{drivers, job};
 use crate::model::paths::Paths;
-use crate::model::{EventType, Fleet, ManagerKind, Mono, UnitName};
+use crate::model::{EventType, Fleet, Mono, UnitName};
 use crate::process::clock;
 
 /// Between two looks at everything.
@@ -32,8 +32,6 @@ pub(super) struct Jobs {
     due: Vec<Mono>,
     /// Whether somebody looks just now.
     looking: bool,
-    /// What is installed, as of the last look.
-    installed: Option<Record>,
     /// What differed at the last look.
     drifts: Vec<Drift>,
     /// Why it could not be looked.
@@ -43,21 +41,14 @@ pub(super) struct Jobs {
 /// What a look has found, and done.
 #[derive(Debug)]
 pub(super) struct Seen {
-    installed: Option<Record>,
     drifts: Vec<(Drift, Option<Trouble>)>,
 }
 
 impl Jobs {
-    /// Of what is installed.
-    pub(super) fn new(installed: Option<Record>) -> Self {
-        let installed = installed.filter(|record| record.loaded);
-        let due = if installed.is_some() { vec![clock::now().mono.plus(FIRST_LOOK)] } else { Vec::new() };
-        Self { due, installed, ..Self::default() }
-    }
-
-    /// The service manager that starts a calendar job, if one does.
-    pub(super) fn starter_of(&self, task: &UnitName) -> Option<ManagerKind> {
-        self.installed.as_ref().and_then(|record| record.starter_of(task))
+    /// Of a service manager, or of none.
+    pub(super) fn new(are_installed: bool) -> Self {
+        let due = if are_installed { vec![clock::now().mono.plus(FIRST_LOOK)] } else { Vec::new() };
+        Self { due, ..Self::default() }
     }
 
     /// When the next look is due.
@@ -112,7 +103,7 @@ impl Daemon {
         self.jobs.looking = false;
         // Children that ended while ours were waited for.
         self.reap_orphans();
-        let Seen { installed, drifts } = match seen {
+        let Seen { drifts } = match seen {
             Ok(seen) => seen,
             Err(why) => {
                 self.jobs.trouble = Some(why);
@@ -120,7 +111,6 @@ impl Daemon {
             }
         };
         self.jobs.trouble = None;
-        self.jobs.installed = installed;
         let before: BTreeMap<String, Drift> =
             std::mem::take(&mut self.jobs.drifts).into_iter().map(|drift| (drift.label.clone(), drift)).collect();
         for (drift, failed) in drifts {
@@ -148,11 +138,11 @@ impl Daemon {
 fn look(fleet: &Fleet, paths: &Paths) -> Result<Seen, String> {
     let record = Record::read(paths).map_err(|e| e.message)?;
     let Some(record) = record.filter(|record| record.loaded) else {
-        return Ok(Seen { installed: None, drifts: Vec::new() });
+        return Ok(Seen { drifts: Vec::new() });
     };
     // Somebody is changing them just now.
     if install::is_under_way(paths) {
-        return Ok(Seen { installed: Some(record), drifts: Vec::new() });
+        return Ok(Seen { drifts: Vec::new() });
     }
     let driver = drivers::driver(record.manager, &record.tool, &record.folder).map_err(|t| t.to_string())?;
     let hands = Hands { driver: driver.as_ref(), paths, folder: &record.folder, load: true, by_hand: false };
@@ -179,5 +169,5 @@ fn look(fleet: &Fleet, paths: &Paths) -> Result<Seen, String> {
     }
     let missing = wanted.values().filter(|wanted| record.job(&wanted.job.label).is_none());
     drifts.extend(missing.map(|wanted| (drift::uninstalled(wanted), None)));
-    Ok(Seen { installed: Some(record), drifts })
+    Ok(Seen { drifts })
 }

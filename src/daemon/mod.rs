@@ -37,7 +37,7 @@ use crate::model::wire::{OrderBody, OrderReply, ReloadBody, ReloadReply, Upgrade
 use crate::model::{EventType, Fleet, ManagerKind, Moment, RunView, RunnerInfo, UnitName};
 use crate::process::handover::Received;
 use crate::process::lock::{Lock, NotLocked};
-use crate::process::{clock, command, files, notify, socket, tune};
+use crate::process::{clock, command, files, notify, socket, tune, wait};
 use embedded::Embedded;
 use ledger::LedgerThread;
 use monitors::Monitors;
@@ -131,7 +131,8 @@ pub fn run(options: Options) -> Result<(), Error> {
         .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the daemon's runtime: {e}")))?;
     runtime.block_on(async {
         let (events, inbox) = mpsc::channel(256);
-        let mut daemon = Daemon::start(options, events)?;
+        let config = options.config.clone();
+        let mut daemon = Daemon::start(options, events).inspect_err(|_| wait::before_failing(&config))?;
         let result = daemon.serve(inbox).await;
         daemon.finish();
         result
@@ -183,7 +184,7 @@ impl Daemon {
             .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the ledger's thread: {e}")))?;
         let installed = Record::read(&paths)?;
         let manager = manager_of(&fleet, installed.as_ref());
-        let jobs = jobs::Jobs::new(installed);
+        let jobs = jobs::Jobs::new(installed.is_some_and(|record| record.loaded));
         let embedded = match manager {
             ManagerKind::Auto | ManagerKind::Embedded => Some(Embedded::new(in_step)),
             ManagerKind::Launchd | ManagerKind::Systemd => None,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::tz::TimeZone;
 
 use super::Daemon;
+use crate::install::Record;
 use crate::machine::words::{self, Reader, Recorded};
 use crate::model::wire::WireError;
 use crate::model::{
@@ -26,9 +27,16 @@ impl Daemon {
         for spec in &self.fleet.services {
             services.push(self.service_info(spec, &recorded(&spec.name), at));
         }
+        // Read each time: somebody may have installed it a moment ago.
+        let installed = (!self.fleet.tasks.is_empty()).then(|| Record::read(&self.paths).ok().flatten()).flatten();
         for task in &self.fleet.tasks {
             let pid = lock::holder(&self.paths.service_lock(&task.name));
-            services.push(words::task(task, self.jobs.starter_of(&task.name), pid, &recorded(&task.name)));
+            services.push(words::task(
+                task,
+                installed.as_ref().and_then(|r| r.starter_of(&task.name)),
+                pid,
+                &recorded(&task.name),
+            ));
         }
         for unit in &self.fleet.unusable {
             let info = self.judged(&unit.name).map(|(pid, view, health)| {

@@ -48,7 +48,7 @@ use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
 use crate::model::{Exit, Moment, Mono, UnitName};
 use crate::process::lock::Lock;
 use crate::process::watch::Ended;
-use crate::process::{clock, notify, reap, table};
+use crate::process::{clock, notify, reap, table, wait};
 
 /// How a runner is started.
 #[derive(Debug, Clone)]
@@ -136,7 +136,10 @@ pub fn run(options: Options) -> Result<(), Error> {
         // No service is called so.
         Err(error) => match task::named(&options) {
             Some((task, paths)) => task::run(&task, &paths),
-            None => Err(error),
+            None => {
+                wait::before_failing(&options.config);
+                Err(error)
+            }
         },
     }
 }

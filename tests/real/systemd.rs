@@ -1,5 +1,6 @@
 //! Jobs under a real `systemd --user`: what it makes of our units, and what happens when somebody dies.
 
+mod commands;
 mod manager;
 
 use std::fs::File;
