@@ -84,7 +84,7 @@ fn the_commands_install_and_uninstall() {
     assert!(text.contains("ai.openclaw.other: started"), "{text}");
     up(&env, "other");
 
-    wait_for("the timer", || {
+    wait_within("the timer", Duration::from_secs(90), || {
         std::fs::read_to_string(env.dir().join("ticks")).ok().filter(|text| text.contains("ticked"))
     });
     // A boot.
