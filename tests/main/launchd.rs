@@ -156,16 +156,22 @@ fn a_job_that_dies_comes_back_and_its_end_is_told() {
 #[test]
 fn a_job_that_ends_at_once_is_told_with_how_and_where_to_look() {
     let mac = Mac::new();
-    let (driver, job) = (mac.driver(), mac.job("web", "exit 3"));
-    mac.write(&job, &[]);
-    trouble(driver.load(&job, false), TroubleKind::Other, &["ended at once (exit code 3)", "org.example.web.log"]);
+    let driver = mac.driver();
+    // So long that it has ended, and is not started again, whenever it is looked at.
+    let job = Job { throttle_s: 600, ..mac.job("web", "exit 3") };
+    let file = mac.write(&job, &[]);
+    mac.ctl(&["bootstrap", &format!("gui/{}", uid()), file.to_str().unwrap()]);
+    let state = mac.wait_until(&job, "its end", |s| s.last_exit.is_some());
+    assert_eq!((state.standing, state.runs), (Standing::Delayed, Some(1)));
+    let words = ["ended at once (exit code 3)", "org.example.web.log"];
+    trouble(driver.load(&job, false), TroubleKind::Other, &words);
     let done = mac.job("done", "exit 0");
     mac.write(
         &done,
         &[("KeepAlive", Value::Dictionary(Dictionary::from_iter([("SuccessfulExit".to_owned(), Value::from(false))])))],
     );
     driver.load(&done, false).unwrap();
-    assert_eq!(driver.look(&done).unwrap().standing, Standing::Stopped);
+    mac.wait_until(&done, "its end", |s| s.standing == Standing::Stopped);
 }
 
 #[test]
