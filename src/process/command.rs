@@ -20,7 +20,8 @@ use crate::model::{Exit, Mono, Signal};
 /// What is kept of each stream, bytes.
 const KEEP: usize = 1 << 20;
 
-/// How often an end is looked for that no pipe tells of.
+/// How often an end is looked for that no pipe tells of. When the last pipe is closed it is near, and is looked for more often
+/// at first.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Children that their commands wait for: nobody else may reap them.
@@ -151,6 +152,7 @@ impl Asked {
 
     /// How it ended; `None` when it did not until `end`.
     fn wait(&mut self, end: Mono) -> Option<Exit> {
+        let mut pause = Duration::from_millis(1);
         loop {
             self.out.read();
             self.err.read();
@@ -165,7 +167,11 @@ impl Asked {
             if now >= end {
                 return None;
             }
-            let left = Duration::from_nanos(end.0.saturating_sub(now.0)).min(LOOK_EVERY);
+            let mut left = Duration::from_nanos(end.0.saturating_sub(now.0)).min(LOOK_EVERY);
+            if self.out.pipe.is_none() && self.err.pipe.is_none() {
+                left = left.min(pause);
+                pause = pause.saturating_mul(2);
+            }
             let mut pipes: Vec<PollFd<'_>> = [&self.out, &self.err]
                 .into_iter()
                 .filter_map(|stream| Some(PollFd::new(stream.pipe.as_ref()?.as_fd(), PollFlags::POLLIN)))
