@@ -283,7 +283,9 @@ fn kickstart(shared: &Shared, flags: &[&str], text: &str, uid: u32) -> Reply {
         is_waiting = false;
     }
     loop {
-        let Some(job) = state.jobs.iter().find(|job| job.id == id) else { return target.no_service() };
+        let Some(job) = state.jobs.iter().find(|job| job.id == id && !job.is_removed) else {
+            return target.no_service();
+        };
         if !is_waiting || job.spawns > before {
             let pid = job
                 .process
