@@ -21,11 +21,15 @@
 //! control   the sockets: client and server                                      -> model, process
 //! daemon    judges, records, answers                                            -> all of the above but import
 //! cli       asks and prints                                                     -> model, machine, config, import, control, store, journal and logs (reading), process, manager, install
+//! daemon    judges, records, answers                                            -> all of the above
+//! doctor    what is wrong with this machine's set-up                            -> model, process, store, manager, runner (environment)
+//! cli       asks and prints                                                     -> model, machine, config, control, store, journal and logs (reading), process, manager, doctor
 //! ```
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod doctor;
 pub mod error;
 pub mod import;
 pub mod install;

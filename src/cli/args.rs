@@ -79,12 +79,19 @@ Examples:
   supervisor import ~/.config/systemd/user/*.service ~/.config/systemd/user/*.timer
   supervisor import --format procfile Procfile.dev
   supervisor import --format pm2 - < ecosystem.json
-
 services.toml goes to stdout, what to look at to stderr. Nothing is executed, changed or unloaded, and values that look like \
 secrets are not printed. With --json the notes go to stdout as {ok, output, services, tasks, text, notes: [{file, unit, key, \
 attention, text}], faults: [{file, line, message, hint}]}.
-
 Exits 5 when a file could not be imported (the others are), and 6 when the file of --output is there already.";
+const DOCTOR_EXAMPLES: &str = "\
+  supervisor doctor
+  supervisor doctor -v
+  supervisor --json doctor | jq '.findings[] | select(.level == \"bad\")'
+  supervisor doctor --self-test --calendar
+Changes nothing and ends nothing; each finding says what mends it. -v and --json tell of what is well, too. --self-test \
+gives the service manager a job of its own, kills it, and takes it away again; what was seen is kept in the state \
+directory, in supervisor/evidence.
+Exits 3 when something is bad, 6 when there is no service manager to be tried.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -195,6 +202,9 @@ pub enum Ask {
     /// Print the ledger: starts, exits, crashes and all else that happened
     #[command(after_help = EVENTS_EXAMPLES)]
     Events(Events),
+    /// Tell what is wrong with this machine's set-up, each with what mends it
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
     /// Check services.toml, and tell every fault with its place
     #[command(after_help = CHECK_EXAMPLES)]
     Check,
@@ -359,7 +369,6 @@ pub struct Import {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
-
 /// What `import` reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -369,6 +378,14 @@ pub enum ImportFormat {
     Procfile,
     Supervisord,
     Pm2,
+/// `doctor`
+pub struct Doctor {
+    /// Try the service manager with a job of its own
+    #[arg(long)]
+    pub self_test: bool,
+    /// Try a calendar job, too, which takes up to two minutes
+    #[arg(long, requires = "self_test")]
+    pub calendar: bool,
 }
 
 /// `completions`
@@ -523,6 +540,11 @@ mod tests {
                     limit: 7,
                 })),
             ),
+            ("supervisor doctor", Command::Ask(Ask::Doctor(Doctor::default()))),
+            (
+                "supervisor doctor --self-test --calendar",
+                Command::Ask(Ask::Doctor(Doctor { self_test: true, calendar: true })),
+            ),
             ("supervisor check", Command::Ask(Ask::Check)),
             (
                 "supervisor import a b --format pm2 -o c",
@@ -585,6 +607,7 @@ mod tests {
             ("supervisor logs a -n 5 --since 1h", "cannot be used with", "supervisor logs"),
             ("supervisor events a", "unexpected argument 'a'", "supervisor events"),
             ("supervisor events --type", "a value is required for '--type <TYPE>'", "--help"),
+            ("supervisor doctor --calendar", "--self-test", "supervisor doctor"),
             ("supervisor check x", "unexpected argument 'x'", "supervisor check"),
             ("supervisor import", "<FILE>...", "supervisor import <FILE>..."),
             ("supervisor import x --format yaml", "invalid value 'yaml'", "--help"),

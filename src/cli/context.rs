@@ -108,6 +108,8 @@ pub struct Context<'a> {
     pub json: bool,
     /// Colour the output.
     pub color: bool,
+    /// How much more is to be said.
+    pub verbose: u8,
     /// Columns there are, if that is limited.
     pub width: Option<u16>,
     /// Milliseconds since 1970 UTC.
@@ -126,6 +128,7 @@ impl<'a> Context<'a> {
         Self {
             json: global.json,
             color: style::is_wanted(global.color),
+            verbose: global.verbose,
             width: width_of_stdout(),
             now_ms: at.wall_ms,
             zone: OnceCell::new(),

@@ -7,6 +7,7 @@
 pub mod args;
 mod check;
 mod context;
+mod doctor;
 mod events;
 mod gather;
 mod import;
@@ -129,6 +130,7 @@ fn execute_to(ask: &Ask, context: &Context<'_>, output: &mut Output<'_>) -> Resu
         Ask::Why(args) => why::run(args, context, output),
         Ask::Logs(args) => logs::run(args, context, output),
         Ask::Events(args) => events::run(args, context, output),
+        Ask::Doctor(args) => doctor::run(args, context, output),
         Ask::Check => check::run(context, output),
         Ask::Import(args) => import::run(args, context, output),
         Ask::Schema => manuals::schema(context, output),

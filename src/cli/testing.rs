@@ -107,6 +107,7 @@ impl Facts {
         let context = Context {
             json: invocation.global.json,
             color: invocation.global.color == Color::Always,
+            verbose: invocation.global.verbose,
             width: self.width,
             now_ms: NOW,
             zone: TimeZone::UTC.into(),

@@ -246,7 +246,7 @@ fn whole_s(time: Duration) -> u64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::model::{AlertSpec, CrashWindow, ManagerKind, StepAction, StepSpec};
 

@@ -101,11 +101,18 @@ impl Around {
     }
 }
 
-/// All processes but those that our runners started. They carry our mark, and so do their descendants; macOS does not show it of
-/// Apple's own programs, but who their parents are.
+/// All processes but those that our runners started.
 fn strangers(state_dir: &Path) -> Vec<Running> {
-    let entries = table::scan().unwrap_or_default();
     let all = describe::command_lines();
+    let ours = own_processes(&all, state_dir);
+    let others = all.into_iter().filter(|(pid, _)| !ours.contains(pid));
+    others.map(|(pid, argv)| Running { pid, argv }).collect()
+}
+
+/// This process, and what runners of this installation started, of `all` ([`describe::command_lines`]). It carries our mark, and so do
+/// its descendants; macOS does not show it of Apple's own programs, but who their parents are.
+pub fn own_processes(all: &[(i32, Vec<String>)], state_dir: &Path) -> BTreeSet<i32> {
+    let entries = table::scan().unwrap_or_default();
     let mut ours: BTreeSet<i32> = BTreeSet::from([i32::try_from(std::process::id()).unwrap_or(0)]);
     for (runner, _) in all.iter().filter(|(_, argv)| is_ours(argv)) {
         let below = table::descendants(&entries, *runner);
@@ -117,8 +124,7 @@ fn strangers(state_dir: &Path) -> Vec<Running> {
             ours.insert(entry.pid);
         }
     }
-    let others = all.into_iter().filter(|(pid, _)| !ours.contains(pid));
-    others.map(|(pid, argv)| Running { pid, argv }).collect()
+    ours
 }
 
 /// Everybody else who starts one of `services`.

@@ -142,11 +142,17 @@ fn explain(program: PathBuf, cwd: PathBuf, source: io::Error) -> SpawnError {
 
 /// The program that a file's `#!` line names.
 pub fn interpreter(program: &Path) -> Option<String> {
+    interpreter_line(program)?.into_iter().next()
+}
+
+/// All words of a file's `#!` line.
+pub fn interpreter_line(program: &Path) -> Option<Vec<String>> {
     let mut start = Vec::new();
     File::open(program).ok()?.take(256).read_to_end(&mut start).ok()?;
     let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     // A carriage return at the end is the usual reason: shown as it is.
-    String::from_utf8_lossy(line).trim_matches([' ', '\t']).split([' ', '\t']).next().map(str::to_owned)
+    let line = String::from_utf8_lossy(line);
+    Some(line.split([' ', '\t']).filter(|word| !word.is_empty()).map(str::to_owned).collect())
 }
 
 /// Finds `name` as a shell would, on the service's own PATH (a name with a `/` is a path, from `cwd`); else a sentence

@@ -16,6 +16,7 @@ mod changes;
 mod control;
 mod environment;
 mod guard;
+pub mod environment;
 mod launch;
 mod orders;
 mod perform;

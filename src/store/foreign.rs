@@ -123,6 +123,17 @@ pub(super) fn prepare(tx: &Connection) -> rusqlite::Result<Foreign> {
     Ok(Foreign { mirror, note, version: version(tx)? })
 }
 
+/// What people should know about a table `events` that is there; for whoever only reads.
+pub(super) fn look(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    if !super::schema::exists(conn, "events")? {
+        return Ok(None);
+    }
+    Ok(match inspect(conn)? {
+        Ok((_, note)) => note,
+        Err(why) => Some(format!("{why}; rows stand in supervisor_events only")),
+    })
+}
+
 struct Column {
     name: String,
     declared: String,

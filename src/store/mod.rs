@@ -25,6 +25,7 @@
 //!
 //! No clock in here, no journal files, no judgement about what a record means beyond counting run ends.
 
+mod check;
 mod error;
 mod foreign;
 mod ledger;
@@ -34,6 +35,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+pub use check::Check;
 pub use error::{StoreError, StoreErrorKind};
 pub use ledger::Ledger;
 pub use query::{EventRow, Filter, Reader};

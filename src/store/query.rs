@@ -121,7 +121,7 @@ impl Reader {
         Ok(found.and_then(|seq| u64::try_from(seq).ok()))
     }
 
-    fn told<T>(&self, outcome: rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn told<T>(&self, outcome: rusqlite::Result<T>) -> Result<T, StoreError> {
         outcome.map_err(|error| StoreError::sqlite("read", &self.path, &error))
     }
 }

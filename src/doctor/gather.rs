@@ -1,0 +1,310 @@
+//! Looks at the machine. Everything that can take long has a time limit; nothing is changed.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::unistd::{AccessFlags, access};
+
+use super::facts::*;
+use crate::manager::driver::Driver;
+use crate::manager::job::{self, Job, Role, Site};
+use crate::manager::owners::{self, Around};
+use crate::model::paths::Paths;
+use crate::model::{DEFAULT_PATH, Fleet, ManagerKind, Moment, Program, StepAction};
+use crate::process::{command, describe, handover, identity, ports, spawn};
+use crate::runner::environment;
+use crate::store::{Reader, StoreErrorKind};
+
+/// `node --version` takes some 50 ms, and longer after an upgrade of macOS, which then looks at the program first.
+const VERSION_WITHIN: Duration = Duration::from_secs(5);
+
+/// A network volume that is not there answers after minutes.
+const FOLDER_WITHIN: Duration = Duration::from_secs(3);
+
+/// `launchctl print` is known to hang.
+const SESSION_WITHIN: Duration = Duration::from_secs(5);
+
+/// For some hundred megabytes.
+const CHECK_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is looked at.
+pub struct Asked<'a> {
+    /// What services.toml declares.
+    pub fleet: &'a Fleet,
+    /// services.toml, absolute.
+    pub config: &'a Path,
+    /// How many faults it has.
+    pub faults: usize,
+    /// The state directory.
+    pub paths: &'a Paths,
+    /// The user's home.
+    pub home: &'a Path,
+    /// The time.
+    pub now: Moment,
+    /// The service manager, if there is one to be asked.
+    pub driver: Option<&'a dyn Driver>,
+}
+
+/// All facts.
+pub fn gather(asked: &Asked<'_>) -> Facts {
+    let own_program = handover::own_program().unwrap_or_default();
+    let uid = nix::unistd::getuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let mut facts = Facts {
+        is_mac: cfg!(target_os = "macos"),
+        home: asked.home.to_owned(),
+        lingers: lingers(&user),
+        user,
+        uid: uid.as_raw(),
+        now: asked.now,
+        zone: jiff::tz::TimeZone::try_system().map(|_| ()).map_err(|error| error.to_string()),
+        config: config(asked),
+        own_program: own_program.clone(),
+        state: vec![
+            state_folder(asked.paths.state_dir(), "the state directory"),
+            state_folder(&asked.paths.logs(), "the folder of logs"),
+        ],
+        disk: disk(asked.paths.state_dir()),
+        database: database(&asked.paths.database()),
+        programs: Vec::new(),
+        places: Vec::new(),
+        env_files: Vec::new(),
+        ports: Vec::new(),
+        manager: asked.fleet.manager,
+        jobs: Vec::new(),
+        unfit: Vec::new(),
+        owners: Vec::new(),
+        has_session: has_session(uid.as_raw()),
+    };
+    services(asked, &mut facts);
+    let around = Around::gather(asked.home, asked.paths.state_dir());
+    facts.owners = owners::find(&asked.fleet.services, &asked.fleet.label_prefix, &around);
+    if let Some(driver) = asked.driver {
+        jobs(asked, driver, own_program, &mut facts);
+    }
+    facts
+}
+
+fn config(asked: &Asked<'_>) -> ConfigFacts {
+    let data = std::fs::metadata(asked.config).ok();
+    ConfigFacts {
+        path: asked.config.to_owned(),
+        faults: asked.faults,
+        mode_and_owner: data.map(|data| (data.mode() & 0o7777, data.uid())),
+    }
+}
+
+fn state_folder(path: &Path, what: &'static str) -> StateFolder {
+    let mode = std::fs::metadata(path).ok().map(|data| data.mode() & 0o7777);
+    let there = nearest(path);
+    let writable = access(&there, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| errno.desc().to_owned());
+    StateFolder { path: path.to_owned(), what, writable, mode }
+}
+
+/// The folder itself, or the first above it that is there.
+fn nearest(path: &Path) -> PathBuf {
+    path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+fn disk(folder: &Path) -> Option<Disk> {
+    let folder = nearest(folder);
+    let stat = nix::sys::statvfs::statvfs(&folder).ok()?;
+    #[allow(clippy::unnecessary_cast, reason = "32 bits on macOS, 64 on Linux")]
+    let bytes = |blocks: libc::fsblkcnt_t| (blocks as u64).saturating_mul(stat.fragment_size() as u64);
+    Some(Disk { free: bytes(stat.blocks_available()), size: bytes(stat.blocks()), folder })
+}
+
+fn database(path: &Path) -> DatabaseFacts {
+    let check = match Reader::open(path).and_then(|reader| reader.check(CHECK_WITHIN)) {
+        Err(error) if error.kind == StoreErrorKind::Gone => None,
+        Err(error) => Some(Err(error.to_string())),
+        Ok(check) => Some(Ok(check)),
+    };
+    DatabaseFacts { path: path.to_owned(), check }
+}
+
+/// Linux: what `loginctl enable-linger` leaves. On a machine without systemd it is no question.
+fn lingers(user: &str) -> Option<bool> {
+    let has_systemd = cfg!(target_os = "linux") && Path::new("/run/systemd/system").is_dir();
+    has_systemd.then(|| Path::new("/var/lib/systemd/linger").join(user).exists())
+}
+
+/// macOS: whether there is a log-in at the screen. A launchctl that does not answer says nothing.
+fn has_session(uid: u32) -> Option<bool> {
+    if !cfg!(target_os = "macos") {
+        return None;
+    }
+    let domain = format!("gui/{uid}");
+    let done = command::run(Path::new("/bin/launchctl"), &["print", &domain], &[], SESSION_WITHIN).ok()?;
+    Some(done.is_good())
+}
+
+/// What services and calendar jobs need that are to run.
+fn services(asked: &Asked<'_>, facts: &mut Facts) {
+    let ours = owners::own_processes(&describe::command_lines(), asked.paths.state_dir());
+    for spec in asked.fleet.services.iter().filter(|spec| spec.enabled) {
+        let unit = spec.name.to_string();
+        let file = env_file(&unit, spec.env_file.as_deref(), facts);
+        let mut program = None;
+        if let Program::Command(argv) = &spec.program {
+            let found = self::program(&unit, argv, environment::search_path(spec, &file), &spec.cwd);
+            program = found.found.as_ref().ok().cloned();
+            facts.programs.push(found);
+        }
+        let mut place = |what, path: &Path, needed| {
+            facts.places.push(Place {
+                unit: unit.clone(),
+                what,
+                path: path.to_owned(),
+                needed,
+                seen: look(path),
+                program: program.clone(),
+            });
+        };
+        place("its working directory", &spec.cwd, true);
+        for path in spec.watch.iter().flat_map(|watch| &watch.paths) {
+            place("the folder that it watches", path, false);
+        }
+        for port in &spec.ports {
+            let stranger = ports::taken(*port).filter(|owner| owner.pid.is_none_or(|pid| !ours.contains(&pid)));
+            facts.ports.push(PortFacts { unit: unit.clone(), port: *port, stranger });
+        }
+    }
+    for spec in asked.fleet.tasks.iter().filter(|spec| spec.enabled) {
+        let unit = spec.name.to_string();
+        let file = env_file(&unit, spec.env_file.as_deref(), facts);
+        let path = spec.env.get("PATH").or_else(|| file.get("PATH")).map_or(DEFAULT_PATH, String::as_str);
+        for step in &spec.steps {
+            if let StepAction::Run(argv) = &step.action {
+                facts.programs.push(program(&unit, argv, path, &spec.cwd));
+            }
+        }
+        let (what, path) = ("its working directory", spec.cwd.clone());
+        let seen = look(&path);
+        facts.places.push(Place { unit, what, path, needed: true, seen, program: None });
+    }
+}
+
+fn env_file(unit: &str, path: Option<&Path>, facts: &mut Facts) -> BTreeMap<String, String> {
+    let Some(path) = path else { return BTreeMap::new() };
+    let (read, values) = match environment::read_env_file(path) {
+        Ok(values) => (Ok(()), values),
+        Err(why) => (Err(why), BTreeMap::new()),
+    };
+    facts.env_files.push(EnvFile { unit: unit.to_owned(), path: path.to_owned(), read });
+    values
+}
+
+pub(super) fn program(unit: &str, argv: &[String], path: &str, cwd: &Path) -> ProgramFacts {
+    let name = argv.first().map_or("", String::as_str);
+    let found = spawn::find_program(name, path, cwd);
+    let real = found.as_ref().ok().and_then(|file| std::fs::canonicalize(file).ok());
+    let interpreter = found.as_ref().ok().and_then(|file| interpreter(file, path, cwd));
+    let runs_openclaw = argv.iter().take(2).any(|word| word.contains("openclaw"))
+        || real.as_ref().is_some_and(|real| real.to_string_lossy().contains("/openclaw/"));
+    let node = [found.as_ref().ok(), interpreter.as_ref().and_then(|(_, found)| found.as_ref().ok())]
+        .into_iter()
+        .flatten()
+        .find(|file| runs_openclaw && file.file_name().is_some_and(|name| name == "node"));
+    ProgramFacts {
+        unit: unit.to_owned(),
+        argv: argv.to_vec(),
+        leads_nowhere: leads_nowhere(&cwd.join(name)).filter(|_| found.is_err()),
+        venv: found.as_ref().ok().and_then(|file| venv(file)),
+        node: node.map(|node| version(node)),
+        found,
+        real,
+        interpreter,
+    }
+}
+
+fn leads_nowhere(path: &Path) -> Option<(PathBuf, PathBuf)> {
+    Some((path.to_owned(), std::fs::read_link(path).ok()?)).filter(|_| !path.exists())
+}
+
+/// What the `#!` line names, as it is written, and where that is: `env` looks on PATH.
+fn interpreter(program: &Path, path: &str, cwd: &Path) -> Option<(String, Result<PathBuf, String>)> {
+    let words = spawn::interpreter_line(program)?;
+    let written = words.join(" ");
+    let first = words.first()?;
+    if Path::new(first).file_name().is_none_or(|name| name != "env") || !Path::new(first).exists() {
+        return Some((written, spawn::find_program(first, "", cwd)));
+    }
+    // `env -S name option`, `env VAR=value name`.
+    let name = words.iter().skip(1).find(|word| !word.starts_with('-') && !word.contains('='))?;
+    Some((written, spawn::find_program(name, path, cwd)))
+}
+
+/// The Python that a virtual environment was made from (its pyvenv.cfg), and whether it is still there.
+fn venv(program: &Path) -> Option<(PathBuf, bool)> {
+    let text = std::fs::read_to_string(program.parent()?.parent()?.join("pyvenv.cfg")).ok()?;
+    let home = text.lines().find_map(|line| line.split_once('=').filter(|(key, _)| key.trim() == "home"))?.1.trim();
+    Some((home.into(), Path::new(home).is_dir()))
+}
+
+fn version(program: &Path) -> Result<String, String> {
+    let done = command::run(program, &["--version"], &[], VERSION_WITHIN).map_err(|error| error.to_string())?;
+    if done.is_good() { Ok(done.stdout.trim().to_owned()) } else { Err(done.stderr.trim().to_owned()) }
+}
+
+pub(super) fn look(folder: &Path) -> Seen {
+    let (tell, told) = mpsc::channel();
+    let path = folder.to_owned();
+    // Left behind when it hangs; it goes with this process.
+    std::thread::spawn(move || tell.send(std::fs::read_dir(path).map(drop)).ok());
+    match told.recv_timeout(FOLDER_WITHIN) {
+        Ok(Ok(())) => Seen::Fine,
+        Ok(Err(error)) => match error.kind() {
+            ErrorKind::NotFound => Seen::Absent,
+            ErrorKind::PermissionDenied => Seen::Denied,
+            _ => Seen::Other(error.to_string()),
+        },
+        Err(_) => Seen::Slow,
+    }
+}
+
+fn jobs(asked: &Asked<'_>, driver: &dyn Driver, program: PathBuf, facts: &mut Facts) {
+    let site = Site {
+        program,
+        config: asked.config.to_owned(),
+        state_dir: asked.paths.state_dir().to_owned(),
+        home: asked.home.to_owned(),
+        logs: asked.home.join("Library/Logs"),
+        user: None,
+        embedded: asked.fleet.manager == ManagerKind::Embedded,
+    };
+    let (jobs, unfit) = job::jobs(asked.fleet, &site, false);
+    facts.unfit = unfit;
+    for job in jobs {
+        if let Err(unfit) = driver.render(&job) {
+            facts.unfit.push(unfit);
+            continue;
+        }
+        facts.jobs.push(JobFacts {
+            wanted: asked.fleet.manager == driver.kind(),
+            manager: driver.kind(),
+            state: driver.look(&job),
+            runner: runner_of(&job, asked.paths),
+            warnings: if driver.kind() == ManagerKind::Launchd {
+                crate::manager::plist::warnings(&job)
+            } else {
+                Vec::new()
+            },
+            job,
+        });
+    }
+}
+
+/// Who holds the lock of a service (or the daemon's), by the pid in it.
+fn runner_of(job: &Job, paths: &Paths) -> Option<i32> {
+    let lock = match job.role {
+        Role::Daemon => paths.daemon_lock(),
+        Role::Runner | Role::Task => paths.services().join(&job.name).join("lock"),
+    };
+    let pid: i32 = std::fs::read_to_string(lock).ok()?.trim().parse().ok()?;
+    identity::start_token(pid).map(|_| pid)
+}
