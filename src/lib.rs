@@ -20,10 +20,8 @@
 //! runner    the parent of services                                              -> all of the above but import, probe, manager, install, store
 //! control   the sockets: client and server                                      -> model, process
 //! daemon    judges, records, answers                                            -> all of the above but import
-//! cli       asks and prints                                                     -> model, machine, config, import, control, store, journal and logs (reading), process, manager, install
-//! daemon    judges, records, answers                                            -> all of the above
 //! doctor    what is wrong with this machine's set-up                            -> model, process, store, manager, runner (environment)
-//! cli       asks and prints                                                     -> model, machine, config, control, store, journal and logs (reading), process, manager, doctor
+//! cli       asks and prints                                                     -> model, machine, config, import, control, store, journal and logs (reading), process, manager, install, doctor
 //! ```
 pub mod cli;
 pub mod config;

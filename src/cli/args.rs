@@ -369,6 +369,7 @@ pub struct Import {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
+
 /// What `import` reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -378,7 +379,10 @@ pub enum ImportFormat {
     Procfile,
     Supervisord,
     Pm2,
+}
+
 /// `doctor`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Doctor {
     /// Try the service manager with a job of its own
     #[arg(long)]

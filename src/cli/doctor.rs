@@ -11,8 +11,11 @@ use super::table::harmless;
 use super::{Context, Output, Stop, style};
 use crate::doctor::{self, Asked, Finding, Level, self_test};
 use crate::error::{Error, ErrorKind};
-use crate::manager;
-use crate::model::{Fleet, ManagerKind};
+use crate::install::Record;
+use crate::manager::driver::Driver;
+use crate::manager::drivers;
+use crate::model::ManagerKind;
+use crate::model::paths::Paths;
 use crate::process::{clock, files};
 
 pub(super) fn run(args: &Doctor, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
@@ -29,7 +32,7 @@ pub(super) fn run(args: &Doctor, context: &Context<'_>, output: &mut Output<'_>)
             .hint("`supervisor check` tells what is wrong with it")
             .into());
     };
-    let driver = driver(fleet);
+    let driver = driver(fleet.manager, &home, &place.paths);
     let facts = doctor::gather(&Asked {
         fleet,
         config: &loaded.path,
@@ -49,8 +52,17 @@ pub(super) fn run(args: &Doctor, context: &Context<'_>, output: &mut Output<'_>)
     Ok(if doctor::worst(&findings) == Level::Bad { ErrorKind::NotUp.exit_code() } else { 0 })
 }
 
-fn driver(fleet: &Fleet) -> Option<Box<dyn manager::driver::Driver>> {
-    manager::driver_for(fleet.manager)
+/// The service manager that things are installed in, else the one that they would be.
+fn driver(wanted: ManagerKind, home: &Path, paths: &Paths) -> Option<Box<dyn Driver>> {
+    if let Ok(Some(record)) = Record::read(paths) {
+        return drivers::driver(record.manager, &record.tool, &record.folder).ok();
+    }
+    let kind = match wanted {
+        ManagerKind::Auto | ManagerKind::Embedded => drivers::of_system(),
+        kind => kind,
+    };
+    let tool = drivers::tool(kind);
+    tool.exists().then(|| drivers::driver(kind, &tool, &drivers::folder(kind, home)).ok()).flatten()
 }
 
 /// Subject by subject, in the order in which they come up; what is well on request only.
@@ -100,7 +112,7 @@ fn test(
     context: &Context<'_>,
     output: &mut Output<'_>,
 ) -> Result<u8, Stop> {
-    let Some(driver) = manager::driver_for(kind) else {
+    let Some(driver) = driver(kind, home, &place.paths) else {
         let message = "there is no service manager here that could be tried";
         return Err(Error::new(ErrorKind::Refused, message).hint("`supervisor run` needs none").into());
     };

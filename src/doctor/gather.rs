@@ -15,7 +15,7 @@ use crate::manager::job::{self, Job, Role, Site};
 use crate::manager::owners::{self, Around};
 use crate::model::paths::Paths;
 use crate::model::{DEFAULT_PATH, Fleet, ManagerKind, Moment, Program, StepAction};
-use crate::process::{command, describe, handover, identity, ports, spawn};
+use crate::process::{command, describe, handover, lock, ports, spawn};
 use crate::runner::environment;
 use crate::store::{Reader, StoreErrorKind};
 
@@ -151,7 +151,7 @@ fn services(asked: &Asked<'_>, facts: &mut Facts) {
         let file = env_file(&unit, spec.env_file.as_deref(), facts);
         let mut program = None;
         if let Program::Command(argv) = &spec.program {
-            let found = self::program(&unit, argv, environment::search_path(spec, &file), &spec.cwd);
+            let found = self::program(&unit, argv, environment::search_path(&spec.env, &file), &spec.cwd);
             program = found.found.as_ref().ok().cloned();
             facts.programs.push(found);
         }
@@ -305,6 +305,5 @@ fn runner_of(job: &Job, paths: &Paths) -> Option<i32> {
         Role::Daemon => paths.daemon_lock(),
         Role::Runner | Role::Task => paths.services().join(&job.name).join("lock"),
     };
-    let pid: i32 = std::fs::read_to_string(lock).ok()?.trim().parse().ok()?;
-    identity::start_token(pid).map(|_| pid)
+    lock::holder(&lock)
 }

@@ -114,6 +114,10 @@ impl Driver for Fake {
         Ok(())
     }
 
+    fn kick_command(&self, _: &Job) -> Vec<String> {
+        Vec::new()
+    }
+
     fn forget(&self, job: &Job) -> Result<(), Trouble> {
         let left = self.folder.path().join(format!("{}.job", job.label)).exists();
         if left { Err(Trouble::new(TroubleKind::Other, "its file is still there")) } else { Ok(()) }
@@ -177,6 +181,10 @@ fn what_fails_ends_it_and_all_is_taken_away_again() {
         fn kick(&self, job: &Job) -> Result<(), Trouble> {
             self.0.kick(job)
         }
+        fn kick_command(&self, _: &Job) -> Vec<String> {
+            Vec::new()
+        }
+
         fn forget(&self, job: &Job) -> Result<(), Trouble> {
             self.0.forget(job)
         }

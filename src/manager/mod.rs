@@ -18,9 +18,3 @@ pub mod plist;
 pub mod print;
 pub mod systemctl;
 pub mod unit;
-use crate::model::ManagerKind;
-/// The service manager of this machine that can be driven: what `manager` in services.toml names, or for `auto` the platform's own.
-/// This version drives none.
-pub fn driver_for(_wanted: ManagerKind) -> Option<Box<dyn driver::Driver>> {
-    None
-}

@@ -14,9 +14,8 @@
 mod begin;
 mod changes;
 mod control;
-mod environment;
-mod guard;
 pub mod environment;
+mod guard;
 mod launch;
 mod orders;
 mod perform;
