@@ -290,6 +290,9 @@ pub struct Install {
     /// Take over jobs of the same labels that were not written by us
     #[arg(long)]
     pub adopt: bool,
+    /// Install even though somebody else starts the same programs
+    #[arg(long)]
+    pub beside: bool,
     /// For a machine that nobody logs in to: write jobs for root to load, which start everything as you
     #[arg(long)]
     pub system: bool,

@@ -17,6 +17,7 @@ use crate::install::{self, Record, record};
 use crate::manager::driver::{Trouble, TroubleKind};
 use crate::manager::drivers;
 use crate::manager::job::{self, Site, Unfit};
+use crate::manager::owners::{self, Around, Owner, OwnerKind};
 use crate::model::paths::{EMBEDDED_RUNNER, Paths};
 use crate::model::{Fleet, ManagerKind};
 use crate::process::handover::own_program;
@@ -80,6 +81,20 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
     }
     let _alone = if args.dry_run { None } else { Some(install::alone(&paths)?) };
     let (steps, gone) = plan_all(&hands, wanted, before.as_ref(), args.adopt)?;
+    let strangers = strangers(fleet, &place, &paths, &site.home);
+    for stranger in strangers.iter().filter(|_| !context.json) {
+        writeln!(output.notes, "note: {} is started by {} too; {}", stranger.service, stranger.who, stranger.stop)?;
+    }
+    // A process alone may be there by chance, and does not come back by itself.
+    let jobs = strangers.iter().filter(|owner| owner.kind != OwnerKind::Process);
+    if load && !args.dry_run && !args.beside && jobs.clone().count() > 0 {
+        let who: Vec<String> = jobs.map(|owner| format!("{}: {}; {}", owner.service, owner.who, owner.stop)).collect();
+        let message =
+            format!("nothing was installed, as somebody else starts the same services:\n  {}", who.join("\n  "));
+        return Err(Error::new(ErrorKind::Refused, message)
+            .hint("end those first, or say `supervisor install --beside` if they may stay")
+            .into());
+    }
     if args.dry_run {
         return dry_run(&steps, &gone, &place.folder, context, output);
     }
@@ -221,6 +236,17 @@ fn stable_program(context: &Context<'_>) -> Result<PathBuf, Error> {
     let folders = context.path_var.iter().flat_map(std::env::split_paths).filter(|folder| folder.is_absolute());
     let mut candidates = folders.map(|folder| folder.join(name));
     Ok(candidates.find(|path| path.canonicalize().is_ok_and(|c| c == canonical)).unwrap_or(own))
+}
+
+/// Who else starts services that are enabled here, but for jobs under our own labels, which are looked at one by one.
+fn strangers(fleet: &Fleet, place: &Place, paths: &Paths, home: &Path) -> Vec<Owner> {
+    let services: Vec<_> = fleet.services.iter().filter(|service| service.enabled).cloned().collect();
+    let mut around = Around::gather(home, paths.state_dir());
+    if !around.agents.contains(&place.folder) && place.kind == ManagerKind::Launchd {
+        around.agents.push(place.folder.clone());
+    }
+    let found = owners::find(&services, &fleet.label_prefix, &around);
+    found.into_iter().filter(|owner| !owner.same_label).collect()
 }
 
 /// An embedded daemon and jobs would both want to be the parent of the services.

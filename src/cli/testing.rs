@@ -141,6 +141,7 @@ impl Facts {
     pub(super) fn runner(&self, id: &str, pid: i32, views: Vec<RunView>) -> Heard<RunnerRequest> {
         let listener = UnixListener::bind(self.paths().runner_socket(id)).unwrap();
         let info = RunnerInfo {
+            program: None,
             id: id.into(),
             pid,
             version: "0.1.0".into(),

@@ -3,6 +3,7 @@
 //! service manager has lost or holds back is mended (which, `install::drift` decides).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Daemon, Event};
@@ -13,8 +14,8 @@ use crate::install::{self, Record};
 use crate::manager::driver::Trouble;
 use crate::manager::{drivers, job};
 use crate::model::paths::Paths;
-use crate::model::{EventType, Fleet, Mono, UnitName};
-use crate::process::clock;
+use crate::model::{EventType, Fleet, Mono, ProgramId, UnitName};
+use crate::process::{clock, identity};
 
 /// Between two looks at everything.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -92,8 +93,10 @@ impl Daemon {
         }
         self.jobs.looking = true;
         let (fleet, paths, events) = (self.fleet.clone(), self.paths.clone(), self.events.clone());
+        let programs = self.runners.iter().filter_map(|(id, linked)| Some((id.clone(), linked.info.program?)));
+        let programs = programs.chain(self.program.map(|own| (job::DAEMON.to_owned(), own))).collect();
         tokio::spawn(async move {
-            let looked = tokio::task::spawn_blocking(move || look(&fleet, &paths)).await;
+            let looked = tokio::task::spawn_blocking(move || look(&fleet, &paths, &programs)).await;
             let seen = looked.unwrap_or_else(|e| Err(format!("the jobs could not be looked at: {e}")));
             let _ = events.send(Event::JobsSeen(Box::new(seen))).await;
         });
@@ -115,7 +118,7 @@ impl Daemon {
             std::mem::take(&mut self.jobs.drifts).into_iter().map(|drift| (drift.label.clone(), drift)).collect();
         for (drift, failed) in drifts {
             // What is mended each time anew is told each time.
-            let is_new = before.get(&drift.label) != Some(&drift) || drift.repair != Repair::ByHand;
+            let is_new = before.get(&drift.label) != Some(&drift) || !is_by_hand(&drift);
             if is_new {
                 let failed = failed.as_ref().map(ToString::to_string);
                 tracing::warn!(failed, "drift: {}", drift.words());
@@ -127,15 +130,20 @@ impl Daemon {
                 self.record_of(EventType::DriftFound, service, data);
             }
             // What was mended is none any more.
-            if drift.repair == Repair::ByHand || failed.is_some() {
+            if is_by_hand(&drift) || failed.is_some() {
                 self.jobs.drifts.push(drift);
             }
         }
     }
 }
 
+/// Whether it stays until a person does something.
+fn is_by_hand(drift: &Drift) -> bool {
+    matches!(drift.repair, Repair::ByHand | Repair::Upgrade)
+}
+
 /// Compares all installed jobs, and mends what may be mended.
-fn look(fleet: &Fleet, paths: &Paths) -> Result<Seen, String> {
+fn look(fleet: &Fleet, paths: &Paths, programs: &BTreeMap<String, ProgramId>) -> Result<Seen, String> {
     let record = Record::read(paths).map_err(|e| e.message)?;
     let Some(record) = record.filter(|record| record.loaded) else {
         return Ok(Seen { drifts: Vec::new() });
@@ -156,11 +164,12 @@ fn look(fleet: &Fleet, paths: &Paths) -> Result<Seen, String> {
         let declared = wanted.get(&known.label);
         let job = declared.map_or_else(|| skeleton(known), |wanted| wanted.job.clone());
         let (disk, state) = hands.look_at(known, &job).map_err(|t| t.to_string())?;
-        let Some(drift) = drift::of_job(Facts { declared, recorded: known, disk: &disk, state: &state }) else {
-            continue;
-        };
+        let now = job.argv.first().and_then(|program| identity::program_id(Path::new(program)));
+        let replaced = now.is_some() && programs.get(&known.name).is_some_and(|runs| Some(*runs) != now);
+        let facts = Facts { declared, recorded: known, disk: &disk, state: &state, replaced };
+        let Some(drift) = drift::of_job(facts) else { continue };
         let told = match drift.repair {
-            Repair::ByHand => Ok(()),
+            Repair::ByHand | Repair::Upgrade => Ok(()),
             Repair::Load => hands.tell(&job, Load::Load),
             Repair::Reload => hands.tell(&job, Load::Reload),
             Repair::Kick => hands.tell(&job, Load::Kick),

@@ -34,10 +34,10 @@ use crate::journal;
 use crate::machine::ProbeOutcome;
 use crate::model::paths::{DAEMON_JOURNAL, Paths};
 use crate::model::wire::{OrderBody, OrderReply, ReloadBody, ReloadReply, UpgradeReply, Upgraded, WireError};
-use crate::model::{EventType, Fleet, ManagerKind, Moment, RunView, RunnerInfo, UnitName};
-use crate::process::handover::Received;
+use crate::model::{EventType, Fleet, ManagerKind, Moment, ProgramId, RunView, RunnerInfo, UnitName};
+use crate::process::handover::{Received, own_program};
 use crate::process::lock::{Lock, NotLocked};
-use crate::process::{clock, command, files, notify, socket, tune, wait};
+use crate::process::{clock, command, files, identity, notify, socket, tune, wait};
 use embedded::Embedded;
 use ledger::LedgerThread;
 use monitors::Monitors;
@@ -116,6 +116,8 @@ struct Daemon {
     /// How often this process has become another program.
     upgrades: u32,
     listener: UnixListener,
+    /// The file that this process runs.
+    program: Option<ProgramId>,
     /// What is to be served once the runners have said how things stand.
     unserved: Option<UnixListener>,
     /// Tells the server to close, and tells when it has.
@@ -222,6 +224,7 @@ impl Daemon {
             upgrade_trouble: None,
             upgrades: note.as_ref().map_or(0, |note| note.upgrades.saturating_add(1)),
             listener,
+            program: own_program().ok().and_then(|path| identity::program_id(&path)),
             unserved: None,
             server: None,
             lock,

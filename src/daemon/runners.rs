@@ -66,6 +66,7 @@ impl Daemon {
                     pid: 0,
                     version: String::new(),
                     upgrades: 0,
+                    program: None,
                     views: Vec::new(),
                     journal_lost: 0,
                     troubles: Vec::new(),

@@ -32,6 +32,8 @@ pub enum Repair {
     Reload,
     /// Start it: its start is held back.
     Kick,
+    /// A person's word: `supervisor upgrade`.
+    Upgrade,
 }
 
 /// One difference.
@@ -57,6 +59,7 @@ impl Drift {
             Repair::Load => "; it is loaded again",
             Repair::Reload => "; it is loaded anew",
             Repair::Kick => "; it is started",
+            Repair::Upgrade => "; run `supervisor upgrade`",
         };
         format!("{}: {}{repair}", self.label, self.what)
     }
@@ -73,12 +76,14 @@ pub struct Facts<'a> {
     pub disk: &'a [Option<Vec<u8>>],
     /// What the service manager has.
     pub state: &'a JobState,
+    /// Whether the file that it runs is another one than the file that it would be started from.
+    pub replaced: bool,
 }
 
 /// The first difference of one installed job, from the outside in: what a person has changed is told and left alone, what
 /// the service manager has lost is mended.
 pub fn of_job(facts: Facts<'_>) -> Option<Drift> {
-    let Facts { declared, recorded, disk, state } = facts;
+    let Facts { declared, recorded, disk, state, replaced } = facts;
     let drift = |layer, what: String, repair| {
         Some(Drift { label: recorded.label.clone(), name: recorded.name.clone(), layer, what, repair })
     };
@@ -121,6 +126,9 @@ pub fn of_job(facts: Facts<'_>) -> Option<Drift> {
         }
         Standing::Stopped if job.is_kept() => {
             drift(Layer::Running, "it was stopped by somebody else, and does not run".into(), Repair::ByHand)
+        }
+        Standing::Running if replaced => {
+            drift(Layer::Running, "its program was replaced since it was started".into(), Repair::Upgrade)
         }
         Standing::Stopped | Standing::Pended(_) | Standing::Running | Standing::Delayed | Standing::Stopping => None,
     }

@@ -42,7 +42,7 @@ fn looked(wanted: Option<&Wanted>, disk: Option<&[u8]>, state: &JobState) -> Opt
         files: recorded(&was.files, None),
     };
     let disk = [disk.map(<[u8]>::to_vec)];
-    let found = of_job(Facts { declared: wanted, recorded: &before, disk: &disk, state });
+    let found = of_job(Facts { declared: wanted, recorded: &before, disk: &disk, state, replaced: false });
     found.map(|drift| (drift.layer, drift.repair))
 }
 
@@ -77,4 +77,19 @@ fn the_first_layer_that_differs_is_told_with_what_mends_it() {
     }
     let task = wanted(Role::Task);
     assert_eq!(looked(Some(&task), here, &state(Standing::Stopped)), None, "between its runs");
+}
+
+#[test]
+fn a_program_that_was_replaced_is_upgraded_by_a_person() {
+    let is = wanted(Role::Runner);
+    let files = recorded(&is.files, None);
+    let before = RecordedJob { label: "p.a".into(), name: "a".into(), role: Role::Runner, displaced: false, files };
+    let disk = [Some(b"new".to_vec())];
+    let facts = |state, replaced| Facts { declared: Some(&is), recorded: &before, disk: &disk, state, replaced };
+    let running = state(Standing::Running);
+    let drift = of_job(facts(&running, true)).unwrap();
+    assert_eq!((drift.layer, drift.repair), (Layer::Running, Repair::Upgrade));
+    assert_eq!(drift.words(), "p.a: its program was replaced since it was started; run `supervisor upgrade`");
+    assert_eq!(of_job(facts(&running, false)), None);
+    assert_eq!(of_job(facts(&state(Standing::Delayed), true)), None, "it is started from the new one");
 }

@@ -18,8 +18,8 @@ pub use exit::{Exit, ExitClass, Signal, StopCause};
 pub use name::{BadName, UnitName};
 pub use phase::{Intent, Status};
 pub use snapshot::{
-    DaemonInfo, HealthInfo, LastExit, LedgerInfo, MemoryInfo, RestartCounts, RunView, RunnerInfo, ServiceInfo,
-    Standing, StatusReport, UnitKind, UnitStanding,
+    DaemonInfo, HealthInfo, LastExit, LedgerInfo, MemoryInfo, ProgramId, RestartCounts, RunView, RunnerInfo,
+    ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,
 };
 pub use spec::{
     AlertSpec, Builtin, CrashWindow, DEFAULT_PATH, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, ProbeKind,

@@ -53,12 +53,24 @@ pub struct RunnerInfo {
     /// How often it has become another program in place.
     #[serde(default)]
     pub upgrades: u32,
+    /// The file that it runs, as it was when it began to.
+    #[serde(default)]
+    pub program: Option<ProgramId>,
     /// Its services.
     pub views: Vec<RunView>,
     /// Journal lines it could not write and had to drop.
     pub journal_lost: u64,
     /// What is wrong with the runner itself, in words.
     pub troubles: Vec<String>,
+}
+
+/// Which file a program is: one that was replaced has another number under the same path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramId {
+    /// The file system's number.
+    pub dev: u64,
+    /// The file's number in it.
+    pub ino: u64,
 }
 
 /// How a run ended, for people.

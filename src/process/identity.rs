@@ -1,9 +1,11 @@
 //! Who a pid is: a pid alone is reused, a pid with its exact start time is one process for ever (within a boot).
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use super::sys;
-use crate::model::Moment;
+use crate::model::{Moment, ProgramId};
 
 /// What the kernel says about a pid. The number is the start token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,11 @@ pub fn start_token(pid: i32) -> Option<u64> {
         State::Running(token) => Some(token),
         State::Zombie(_) | State::Gone => None,
     }
+}
+
+/// Which file is at `path`.
+pub fn program_id(path: &Path) -> Option<ProgramId> {
+    path.metadata().ok().map(|file| ProgramId { dev: file.dev(), ino: file.ino() })
 }
 
 /// How long ago the process with this start token was started, sleep included.

@@ -348,6 +348,7 @@ impl Runner {
             pid: i32::try_from(std::process::id()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").into(),
             upgrades: self.upgrades,
+            program: self.program,
             views,
             journal_lost: self.journal.lost(),
             troubles,

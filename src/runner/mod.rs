@@ -45,7 +45,7 @@ use crate::journal;
 use crate::logs::Block;
 use crate::machine::{Input, SavedPhase};
 use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
-use crate::model::{Exit, Moment, Mono, UnitName};
+use crate::model::{Exit, Moment, Mono, ProgramId, UnitName};
 use crate::process::lock::Lock;
 use crate::process::watch::Ended;
 use crate::process::{clock, notify, reap, table, wait};
@@ -103,6 +103,8 @@ pub(crate) struct Runner {
     upgrade: Option<upgrade::Wanted>,
     /// How often this process has become another program.
     upgrades: u32,
+    /// The file that it is.
+    program: Option<ProgramId>,
     lock: Lock,
 }
 

@@ -17,9 +17,9 @@ use crate::journal;
 use crate::logs::Block;
 use crate::model::paths::Paths;
 use crate::model::{EventType, ServiceSpec, UnitName};
-use crate::process::handover::Received;
+use crate::process::handover::{self, Received};
 use crate::process::lock::Lock;
-use crate::process::{clock, files, notify, tune};
+use crate::process::{clock, files, identity, notify, tune};
 
 impl Runner {
     pub(super) fn start(options: &Options) -> Result<Self, Error> {
@@ -91,6 +91,7 @@ impl Runner {
             leaving: false,
             upgrade: None,
             upgrades: 0,
+            program: handover::own_program().ok().and_then(|path| identity::program_id(&path)),
             lock,
         };
         runner.guard.begin(now.mono);
