@@ -9,6 +9,7 @@ mod check;
 mod context;
 mod doctor;
 mod events;
+mod examples;
 mod gather;
 mod import;
 mod install;

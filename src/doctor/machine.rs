@@ -53,6 +53,17 @@ pub(super) fn clocks(now: Moment, zone: &Result<(), String>) -> Vec<Finding> {
     found
 }
 
+/// A manager that this system does not have.
+pub(super) fn manager(facts: &Facts) -> Option<Finding> {
+    let word = match facts.manager {
+        ManagerKind::Launchd if !facts.is_mac => "launchd",
+        ManagerKind::Systemd if facts.is_mac => "systemd",
+        _ => return None,
+    };
+    let what = format!("services.toml says manager = \"{word}\", and there is none on this system");
+    Some(Finding::new(Level::Bad, MACHINE, what).remedy("write manager = \"auto\""))
+}
+
 /// Agents and user units live in a session.
 pub(super) fn session(facts: &Facts) -> Vec<Finding> {
     if facts.manager == ManagerKind::Embedded {

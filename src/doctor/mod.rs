@@ -73,6 +73,7 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
     found.extend(facts.disk.iter().map(places::disk));
     found.push(places::database(&facts.database, facts.now));
     found.extend(machine::clocks(facts.now, &facts.zone));
+    found.extend(machine::manager(facts));
     found.extend(machine::session(facts));
     for program in &facts.programs {
         found.extend(programs::program(program));

@@ -13,7 +13,7 @@ const PASSING: &[(&str, &str, &str)] = &[
     (
         "/.nvm/versions/",
         "nvm",
-        "install Node with Homebrew or its own package and name that one, or say `nvm alias default` and link it: ln -s",
+        "install Node with Homebrew or its own package, and name that one or put its folder first in env.PATH",
     ),
     (
         "/fnm_multishells/",

@@ -117,6 +117,8 @@ const AILMENTS: &[(Change, Level, &str, &str)] = &[
     (|f| f.now.wall_ms = 1_000_000_000_000, Level::Bad, "its clock says 2001-09-09", "set it"),
     (|f| f.now.boot_ns = 200_000_000_000_000_000, Level::Warn, "up for 2314 days", "set it"),
     (|f| f.now.mono = Mono(3_000_000_000), Level::Warn, "out of order", ""),
+    (|f| f.manager = ManagerKind::Systemd, Level::Bad, "manager = \"systemd\"", "manager = \"auto\""),
+    (|f| f.is_mac = false, Level::Bad, "manager = \"launchd\"", "manager = \"auto\""),
     (|f| f.zone = Err("no such zone".into()), Level::Warn, "no such zone", "TZ"),
     (|f| f.has_session = Some(false), Level::Warn, "agents do not run", "supervisor install --system"),
     (|f| f.lingers = Some(false), Level::Warn, "at log-out", "loginctl enable-linger u"),

@@ -62,7 +62,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Node, String> {
 /// Nobody nests deeper; reading goes by recursion.
 const DEEPEST: usize = 64;
 
-/// Whether each <dict> is <key>, value, <key>, value. The reader takes any string as a key, and so pairs them wrongly when one is
+/// Whether each `dict` is `key`, value, `key`, value. The reader takes any string as a key, and so pairs them wrongly when one is
 /// missing; launchd's refuses the file.
 fn pairs(text: &str) -> Result<(), String> {
     // For each open element whether it is a <dict>, and whether a value is due in it.

@@ -6,6 +6,7 @@ mod control;
 mod install;
 mod jobs;
 mod launchd;
+mod doctor;
 mod layers;
 mod ledger_trouble;
 mod mac;

@@ -1,0 +1,91 @@
+//! What stands below the help of each command.
+
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0   all is well
+  2   the command line is wrong
+  3   a service is not up
+  4   the daemon does not answer
+  5   services.toml has faults
+  6   refused
+  70  something that should not happen";
+
+pub(super) const STATUS_EXAMPLES: &str = "\
+Examples:
+  supervisor status
+  supervisor status gateway
+  supervisor --json status | jq '.services[] | select(.status != \"up\")'
+
+RESTARTS counts the automatic restarts of the ledger's lifetime. Exits 3 when an enabled service is in none of up, \
+degraded, scheduled, running, done. --json prints the report as it is, on one line.";
+
+pub(super) const INSTALL_EXAMPLES: &str = "\
+Examples:
+  supervisor install --dry-run
+  supervisor install
+  supervisor install --manager launchd --plist-dir ./plists --no-load
+
+Writes one job for the daemon and one for each enabled service and calendar job, loads them, and waits until they run. \
+Again, it changes only what differs; a running service is handed over and not restarted. What it replaces is kept in \
+supervisor/backups of the state directory. Exits 6 when something else is in the way, 3 when a service is not up.";
+
+pub(super) const UNINSTALL_EXAMPLES: &str = "\
+Stops the services, in order. Logs, database and services.toml stay.";
+
+pub(super) const ORDER_EXAMPLES: &str = "\
+Waits until it is done; Ctrl-C ends the waiting, not the order. Exits 3 when it did not come to that for a service.";
+
+pub(super) const UPGRADE_EXAMPLES: &str = "\
+Call the new program after it was installed: it is the one that they become. Each keeps its pid, its services, sockets and \
+logs; orders under way are waited for. A services.toml that was edited and not reloaded stays so.
+
+Exits 6 when one of them could not become it; that one goes on as it was.";
+
+pub(super) const EVENTS_EXAMPLES: &str = "\
+Examples:
+  supervisor events --since 24h --type service_crash
+  supervisor events --service gateway -n 20
+  supervisor --json events --since 2026-11-22 | jq .metadata
+
+Times are local (TZ is honoured); the oldest comes first. --json prints one object a line. Without a database nothing \
+is printed, a note goes to stderr, and the exit code is 0.";
+
+pub(super) const LOGS_EXAMPLES: &str = "\
+Examples:
+  supervisor logs gateway -n 50
+  supervisor logs gateway --stderr -f
+  supervisor logs gateway --since 10m
+
+The bytes are printed as the service wrote them. Without a log a note goes to stderr, and the exit code is 0; with -f \
+the log is waited for.";
+
+pub(super) const CHECK_EXAMPLES: &str = "\
+Exits 5 when there are faults. Notes, such as a program that is not on its service's PATH, do not change the exit code.
+
+--json prints {ok, path, services, tasks, faults: [{code, unit, line, column, message, help}], notes}.";
+
+pub(super) const IMPORT_EXAMPLES: &str = "\
+Examples:
+  supervisor import ~/Library/LaunchAgents/ai.openclaw.*.plist -o services.toml
+  supervisor import ~/.config/systemd/user/*.service ~/.config/systemd/user/*.timer
+  supervisor import --format procfile Procfile.dev
+  supervisor import --format pm2 - < ecosystem.json
+services.toml goes to stdout, what to look at to stderr. Nothing is executed, changed or unloaded, and values that look like \
+secrets are not printed. With --json the notes go to stdout as {ok, output, services, tasks, text, notes: [{file, unit, key, \
+attention, text}], faults: [{file, line, message, hint}]}.
+Exits 5 when a file could not be imported (the others are), and 6 when the file of --output is there already.";
+const DOCTOR_EXAMPLES: &str = "\
+  supervisor doctor
+  supervisor doctor -v
+  supervisor --json doctor | jq '.findings[] | select(.level == \"bad\")'
+  supervisor doctor --self-test --calendar
+Changes nothing and ends nothing; each finding says what mends it. -v and --json tell of what is well, too. --self-test \
+gives the service manager a job of its own, kills it, and takes it away again; what was seen is kept in the state \
+directory, in supervisor/evidence.
+Exits 3 when something is bad, 6 when there is no service manager to be tried.";
+
+pub(super) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  supervisor completions bash > ~/.local/share/bash-completion/completions/supervisor
+  supervisor completions zsh > \"${fpath[1]}/_supervisor\"
+  supervisor completions fish > ~/.config/fish/completions/supervisor.fish";
