@@ -70,18 +70,24 @@ Examples:
   supervisor import ~/.config/systemd/user/*.service ~/.config/systemd/user/*.timer
   supervisor import --format procfile Procfile.dev
   supervisor import --format pm2 - < ecosystem.json
+
 services.toml goes to stdout, what to look at to stderr. Nothing is executed, changed or unloaded, and values that look like \
 secrets are not printed. With --json the notes go to stdout as {ok, output, services, tasks, text, notes: [{file, unit, key, \
 attention, text}], faults: [{file, line, message, hint}]}.
+
 Exits 5 when a file could not be imported (the others are), and 6 when the file of --output is there already.";
-const DOCTOR_EXAMPLES: &str = "\
+
+pub(super) const DOCTOR_EXAMPLES: &str = "\
+Examples:
   supervisor doctor
   supervisor doctor -v
   supervisor --json doctor | jq '.findings[] | select(.level == \"bad\")'
   supervisor doctor --self-test --calendar
+
 Changes nothing and ends nothing; each finding says what mends it. -v and --json tell of what is well, too. --self-test \
 gives the service manager a job of its own, kills it, and takes it away again; what was seen is kept in the state \
 directory, in supervisor/evidence.
+
 Exits 3 when something is bad, 6 when there is no service manager to be tried.";
 
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\

@@ -3,10 +3,10 @@
 
 mod chaos;
 mod control;
+mod doctor;
 mod install;
 mod jobs;
 mod launchd;
-mod doctor;
 mod layers;
 mod ledger_trouble;
 mod mac;
