@@ -74,7 +74,11 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
     for unusable in &fleet.unusable {
         unfit.push(Unfit { name: unusable.name.to_string(), why: unusable.why.clone() });
     }
-    let load = !place.no_load;
+    let mut load = !place.no_load;
+    if let Some(trouble) = wanted.first().filter(|_| load && args.dry_run).and_then(|w| driver.look(&w.job).err()) {
+        writeln!(output.notes, "note: what is loaded cannot be told: {trouble}")?;
+        load = false;
+    }
     let hands = Hands { driver: driver.as_ref(), paths: &paths, folder: &place.folder, load, by_hand: true };
     if load && !args.dry_run && !site.embedded {
         no_embedded_daemon(&paths)?;

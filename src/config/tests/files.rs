@@ -121,7 +121,7 @@ fn our_own_file_has_no_fault_and_the_six_services() {
     assert_eq!(enabled("file-watcher"), Some(false));
     assert_eq!(enabled("emit-server"), Some(false));
     let tasks: Vec<_> = fleet.tasks.iter().map(|t| (t.name.as_str(), t.enabled)).collect();
-    assert_eq!(tasks, [("daily-tasks", false), ("weekly-tasks", false)]);
+    assert_eq!(tasks, [("daily-tasks", true), ("weekly-tasks", true)]);
     let gateway = fleet.service(&name("gateway")).unwrap();
     assert_eq!((gateway.start_timeout, gateway.drain_timeout), (secs(300), secs(330)));
     assert_eq!(gateway.env["OPENCLAW_SUPERVISOR_MODE"], "external");
