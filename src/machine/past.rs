@@ -213,7 +213,7 @@ impl Takeover {
     }
 
     /// The runs that may live, to be watched in this order until one can be: the one in the record, and a later one that its
-    /// runner had no time to write down. `began` tells when a process with this start token was started.
+    /// runner had no time to write down. One whose end is on record has ended, whatever somebody sees: it would end twice. `began` tells when a process with this start token was started.
     pub fn candidates(&self, marked: &[Marked], began: impl Fn(u64) -> Moment) -> Vec<Found> {
         let known = self.saved.as_ref().and_then(Saved::run).filter(|_| self.same_boot);
         let known = known.map(|run| Found { run: *run, start_recorded: self.told });
@@ -228,7 +228,8 @@ impl Takeover {
             },
             start_recorded: self.recorded.start >= marked.run_id,
         });
-        known.into_iter().chain(later).collect()
+        let open = |found: &Found| self.recorded.end.is_none_or(|(run, _)| run < found.run.id);
+        known.into_iter().chain(later).filter(open).collect()
     }
 
     /// What the machine is told, `alive` being the candidate that lives: runs whose ends nobody wrote down, and how it begins.

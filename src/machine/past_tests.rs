@@ -85,6 +85,18 @@ fn the_recorded_run_is_watched_first_and_a_later_marked_one_next() {
     assert!(candidates(None, &past(&[start(3, 8)]), &later, "b")[0].start_recorded);
 }
 
+/// A predecessor did not see it (in the middle of exec a process has no environment), put it on record as lost, and was killed.
+#[test]
+fn a_run_whose_end_is_on_record_is_not_adopted() {
+    let journal = past(&[start(3, 7), record(4, EventType::ServiceLost, json!({ "run_id": 8, "class": "lost" }))]);
+    let about = left(7, SavedPhase::Spawning { automatic: true }, 0);
+    let alive = [marked(8, 210, 1, 210, 60)];
+    assert_eq!(candidates(about.clone(), &journal, &alive, "b"), []);
+    assert!(matches!(fate(about.clone(), &journal, None), Fate::Recorded(end) if end.class == ExitClass::Lost));
+    assert_eq!(candidates(about, &past(&[start(3, 7)]), &alive, "b").len(), 1);
+    assert_eq!(leftovers(&alive, None).len(), 1, "it is swept");
+}
+
 #[test]
 fn a_leader_leads_its_group_and_descends_from_nobody_of_its_run() {
     let tree = [

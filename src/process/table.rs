@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::time::Duration;
 
 use super::sys;
 
@@ -41,12 +42,29 @@ pub fn scan() -> io::Result<Vec<Entry>> {
     Ok(sys::pids()?.into_iter().filter_map(sys::entry).collect())
 }
 
-/// The marks in the environment that `pid` was started with. `None` when it has none, when it is another user's, while it
-/// is between two programs (the kernel shows an empty environment in the middle of exec), or when
-/// the system does not show it (macOS hides the environment of Apple's own programs, `/bin/sh` among them; such
-/// processes are found by their ancestry).
+/// The marks in the environment that `pid` was started with. `None` when it has none, when it is another user's, or when the
+/// system does not show it (macOS hides the environment of Apple's own programs, `/bin/sh` among them; such processes are
+/// found by their ancestry); nor while it is between two programs: see [`marker_in_time`].
 pub fn marker(pid: i32) -> Option<Marker> {
     parse_marker(&sys::environment(pid)?)
+}
+
+/// The same for a process that may be between two programs, when the kernel shows an empty environment: then it is looked at
+/// again, `patience` times in all, a millisecond apart; they are used up.
+pub fn marker_in_time(pid: i32, patience: &mut u32) -> Option<Marker> {
+    loop {
+        let environment = sys::environment(pid)?;
+        if !environment.is_empty() || *patience == 0 {
+            return parse_marker(&environment);
+        }
+        *patience -= 1;
+        pause();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the kernel tells nobody when an exec is through")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(1));
 }
 
 /// All living and dead descendants of `root`, parents before children, `root` itself not among them.

@@ -16,7 +16,13 @@ use crate::model::{Moment, Record, ServiceSpec, Signal, Sweep, UnitName};
 use crate::process::lock::Lock;
 use crate::process::table;
 use crate::process::watch::Watch;
-use crate::process::{files, identity, signal};
+use crate::process::{clock, files, identity, signal};
+
+/// A process that is younger may be one that our predecessor was starting when it was killed, in the middle of exec.
+const YOUNG: Duration = Duration::from_secs(10);
+
+/// How often in all such processes are looked at again, a millisecond apart.
+const PATIENCE: u32 = 100;
 
 /// What a look at the machine found of our services.
 pub(super) struct Traces {
@@ -30,11 +36,13 @@ impl Traces {
     pub(super) fn read(paths: &Paths, runner: &str) -> Self {
         let ours = paths.state_dir().to_string_lossy();
         let mut marked: HashMap<String, Vec<Marked>> = HashMap::new();
+        let (now, mut patience) = (clock::now(), PATIENCE);
         for entry in table::scan().unwrap_or_default() {
             if entry.zombie {
                 continue;
             }
-            if let Some(mark) = table::marker(entry.pid)
+            let young = identity::age(entry.start, now) < YOUNG;
+            if let Some(mark) = table::marker_in_time(entry.pid, if young { &mut patience } else { &mut 0 })
                 && mark.state_dir == ours
             {
                 let process = ProcessRef { pid: entry.pid, start: entry.start };

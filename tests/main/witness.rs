@@ -263,6 +263,17 @@ impl<'a> Witness<'a> {
         (0..count).rev().map(|n| std::fs::read_to_string(path(n)).unwrap()).collect()
     }
 
+    /// All that the ledger has of the runs of these starts.
+    fn told_of(&self, starts: &[&Start]) -> String {
+        let rows = |start: &&Start| {
+            let Start { service, run, .. } = start;
+            self.env.rows(&format!(
+                "SELECT * FROM supervisor_events WHERE service_name = '{service}' AND run_id BETWEEN {run} - 1 AND {run} + 1"
+            ))
+        };
+        starts.iter().flat_map(rows).map(|row| format!("\n{row:?}")).collect()
+    }
+
     fn compare(&self, what: &str, began: &BTreeSet<Start>, condition: &str) {
         for (table, run) in [("supervisor_events", "run_id"), ("events", "json_extract(metadata, '$.run_id')")] {
             let rows = self.env.rows(&format!(
@@ -280,7 +291,7 @@ impl<'a> Witness<'a> {
             let invented: Vec<_> = found.difference(began).collect();
             assert!(missing.is_empty(), "{what} missing in {table}: {missing:?}\n{}", self.env.terminal());
             assert!(invented.is_empty(), "{what} in {table} of what never ran: {invented:?}");
-            assert_eq!(all.len(), found.len(), "{what} doubled in {table}: {:?}", twice(&all));
+            assert_eq!(all.len(), found.len(), "{what} doubled in {table}: {}", self.told_of(&twice(&all)));
         }
     }
 }
