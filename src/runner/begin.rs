@@ -42,7 +42,8 @@ impl Traces {
                 continue;
             }
             let young = identity::age(entry.start, now) < YOUNG;
-            if let Some(mark) = table::marker_in_time(entry.pid, if young { &mut patience } else { &mut 0 })
+            let mark = if young { table::marker_in_time(entry.pid, &mut patience) } else { table::marker(entry.pid) };
+            if let Some(mark) = mark
                 && mark.state_dir == ours
             {
                 let process = ProcessRef { pid: entry.pid, start: entry.start };
