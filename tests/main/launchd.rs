@@ -19,7 +19,7 @@ const FOREVER: &str = "exec sleep 600";
 
 /// Leaves a word when it is up, and takes a while to end after SIGTERM.
 fn slow(mac: &Mac) -> String {
-    format!("trap 'sleep 0.3; exit 0' TERM; echo > {}/up; while :; do sleep 0.05; done", mac.dir().display())
+    format!("trap 'sleep 2; exit 0' TERM; echo > {}/up; while :; do sleep 0.05; done", mac.dir().display())
 }
 
 /// Waits until a script has said that its traps are set.
