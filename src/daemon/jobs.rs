@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Daemon, Event};
@@ -15,7 +17,8 @@ use crate::manager::driver::Trouble;
 use crate::manager::{drivers, job};
 use crate::model::paths::Paths;
 use crate::model::{EventType, Fleet, Mono, ProgramId, UnitName};
-use crate::process::{clock, identity};
+use crate::process::{clock, identity, lock};
+use crate::runner;
 
 /// Between two looks at everything.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -37,6 +40,8 @@ pub(super) struct Jobs {
     drifts: Vec<Drift>,
     /// Why it could not be looked.
     trouble: Option<String>,
+    /// Told to a look under way: nothing is to be mended any more.
+    ending: Arc<AtomicBool>,
 }
 
 /// What a look has found, and done.
@@ -55,6 +60,11 @@ impl Jobs {
     /// When the next look is due.
     pub(super) fn due(&self) -> Option<Mono> {
         self.due.last().copied().filter(|_| !self.looking)
+    }
+
+    /// We go down.
+    pub(super) fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
     }
 
     /// A runner is gone.
@@ -95,8 +105,9 @@ impl Daemon {
         let (fleet, paths, events) = (self.fleet.clone(), self.paths.clone(), self.events.clone());
         let programs = self.runners.iter().filter_map(|(id, linked)| Some((id.clone(), linked.info.program?)));
         let programs = programs.chain(self.program.map(|own| (job::DAEMON.to_owned(), own))).collect();
+        let ending = Arc::clone(&self.jobs.ending);
         tokio::spawn(async move {
-            let looked = tokio::task::spawn_blocking(move || look(&fleet, &paths, &programs)).await;
+            let looked = tokio::task::spawn_blocking(move || look(&fleet, &paths, &programs, &ending)).await;
             let seen = looked.unwrap_or_else(|e| Err(format!("the jobs could not be looked at: {e}")));
             let _ = events.send(Event::JobsSeen(Box::new(seen))).await;
         });
@@ -142,16 +153,27 @@ fn is_by_hand(drift: &Drift) -> bool {
     matches!(drift.repair, Repair::ByHand | Repair::Upgrade)
 }
 
+/// Whether a service lives, as far as is written down, and no runner has it.
+fn is_orphaned(paths: &Paths, name: &str) -> bool {
+    let has_no_runner = lock::standing(&paths.runner_lock(name)) != lock::Standing::Held;
+    has_no_runner && UnitName::new(name).is_ok_and(|name| runner::may_live(paths, &name))
+}
+
 /// Compares all installed jobs, and mends what may be mended.
-fn look(fleet: &Fleet, paths: &Paths, programs: &BTreeMap<String, ProgramId>) -> Result<Seen, String> {
+fn look(
+    fleet: &Fleet,
+    paths: &Paths,
+    programs: &BTreeMap<String, ProgramId>,
+    ending: &AtomicBool,
+) -> Result<Seen, String> {
     let record = Record::read(paths).map_err(|e| e.message)?;
     let Some(record) = record.filter(|record| record.loaded) else {
         return Ok(Seen { drifts: Vec::new() });
     };
-    // Somebody is changing them just now.
-    if install::is_under_way(paths) {
+    // Somebody is changing them just now; and while we look and mend nobody does.
+    let Some(_alone) = install::alone_if_nobody_is(paths) else {
         return Ok(Seen { drifts: Vec::new() });
-    }
+    };
     let driver = drivers::driver(record.manager, &record.tool, &record.folder).map_err(|t| t.to_string())?;
     let hands = Hands { driver: driver.as_ref(), paths, folder: &record.folder, load: true, by_hand: false };
     let (jobs, _) = job::jobs(fleet, &record.site(paths.state_dir()), false);
@@ -166,8 +188,13 @@ fn look(fleet: &Fleet, paths: &Paths, programs: &BTreeMap<String, ProgramId>) ->
         let (disk, state) = hands.look_at(known, &job).map_err(|t| t.to_string())?;
         let now = job.argv.first().and_then(|program| identity::program_id(Path::new(program)));
         let replaced = now.is_some() && programs.get(&known.name).is_some_and(|runs| Some(*runs) != now);
-        let facts = Facts { declared, recorded: known, disk: &disk, state: &state, replaced };
+        let orphaned = known.role == job::Role::Runner && is_orphaned(paths, &known.name);
+        let facts = Facts { declared, recorded: known, disk: &disk, state: &state, replaced, orphaned };
         let Some(drift) = drift::of_job(facts) else { continue };
+        // What ends now may be meant to: a log-out, an uninstall.
+        if ending.load(Ordering::Relaxed) {
+            break;
+        }
         let told = match drift.repair {
             Repair::ByHand | Repair::Upgrade => Ok(()),
             Repair::Load => hands.tell(&job, Load::Load),

@@ -131,14 +131,17 @@ pub fn run(options: Options) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the daemon's runtime: {e}")))?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let (events, inbox) = mpsc::channel(256);
         let config = options.config.clone();
         let mut daemon = Daemon::start(options, events).inspect_err(|_| wait::before_failing(&config))?;
         let result = daemon.serve(inbox).await;
         daemon.finish();
         result
-    })
+    });
+    // A launchctl that hangs is nothing to wait for: launchd would kill us meanwhile.
+    runtime.shutdown_background();
+    result
 }
 
 impl Daemon {
@@ -348,6 +351,7 @@ impl Daemon {
             return;
         }
         self.going_down = true;
+        self.jobs.end();
         tracing::info!("going down");
         notify::tell("STOPPING=1\nSTATUS=stopping");
         self.shut_runner_down();

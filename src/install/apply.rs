@@ -10,8 +10,8 @@ use super::record::{Record, RecordedFile, RecordedJob, is_ours, recorded};
 use crate::error::Error;
 use crate::manager::driver::{Driver, JobState, Standing, Trouble, TroubleKind};
 use crate::manager::job::{Job, Role};
-use crate::model::ProcessType;
 use crate::model::paths::Paths;
+use crate::model::{ManagerKind, ProcessType};
 use crate::process::files;
 
 /// From SIGTERM to SIGKILL of a job of which only the record is left, seconds: no less than any `stop_timeout` usually is.
@@ -47,7 +47,7 @@ impl Hands<'_> {
         let before = record.job(&job.label).cloned();
         let mut files = recorded(&wanted.files, before.as_ref());
         for place in write {
-            let (file, path) = (&wanted.files[*place], self.folder.join(&wanted.files[*place].name));
+            let file = &wanted.files[*place];
             if let Some(there) = &seen.disk[*place]
                 && !is_ours(before.as_ref().and_then(|job| job.file(&file.name)), there)
             {
@@ -56,11 +56,17 @@ impl Hands<'_> {
                     files[*place].backup = Some(kept);
                 }
             }
-            put(&path, &file.bytes)?;
         }
         let was_loaded = seen.state.as_ref().is_some_and(|state| state.standing != Standing::Absent);
         let displaced = before.as_ref().is_some_and(|job| job.displaced) || (!foreign.is_empty() && was_loaded);
-        let one = RecordedJob { label: job.label.clone(), name: job.name.clone(), role: job.role, displaced, files };
+        let one = RecordedJob {
+            label: job.label.clone(),
+            name: job.name.clone(),
+            role: job.role,
+            displaced,
+            pending: true,
+            files,
+        };
         let note = |record: &mut Record, one: Option<RecordedJob>| {
             let place = record.jobs.iter().position(|known| known.label == job.label);
             match (place, one) {
@@ -71,16 +77,40 @@ impl Hands<'_> {
             }
             if save { record.write(self.paths).map_err(other) } else { Ok(()) }
         };
-        // Before it is loaded: the daemon reads there who starts the services.
-        note(record, Some(one))?;
-        self.tell(job, *load).or_else(|trouble| {
-            note(record, before)?;
-            Err(self.undo(step, seen, was_loaded, trouble))
-        })
+        // Before anything is overwritten: what was there is known of from here on, whoever is killed when. And before it is loaded:
+        // the daemon reads there who starts the services.
+        note(record, Some(one.clone()))?;
+        let written = write.iter().try_for_each(|place| {
+            let file = &wanted.files[*place];
+            put(&self.folder.join(&file.name), &file.bytes)
+        });
+        let left = written.and_then(|()| self.leave_first(job, *load));
+        let was_told = left.is_ok();
+        match left.and_then(|()| self.tell_left(job, *load, foreign.is_empty())) {
+            Ok(()) => note(record, Some(RecordedJob { pending: false, ..one })),
+            Err(trouble) => {
+                let trouble = self.undo(step, seen, was_loaded && was_told, was_told, trouble);
+                note(record, before)?;
+                Err(trouble)
+            }
+        }
     }
 
-    /// Tells the service manager.
+    /// Tells the service manager of a job that is ours.
     pub fn tell(&self, job: &Job, load: Load) -> Result<(), Trouble> {
+        self.leave_first(job, load)?;
+        self.tell_left(job, load, true)
+    }
+
+    /// Before a job is loaded anew its runner leaves. One that does not keeps its service: nothing was done then.
+    fn leave_first(&self, job: &Job, load: Load) -> Result<(), Trouble> {
+        match (load, job.role) {
+            (Load::Reload, Role::Runner) => handover::leave(self.paths, &job.name).map(drop).map_err(other),
+            _ => Ok(()),
+        }
+    }
+
+    fn tell_left(&self, job: &Job, load: Load, is_ours: bool) -> Result<(), Trouble> {
         match load {
             Load::Nothing => Ok(()),
             Load::Load => {
@@ -89,18 +119,20 @@ impl Hands<'_> {
                 self.driver.load(job, self.by_hand)
             }
             Load::Reload => {
-                if job.role == Role::Runner {
-                    handover::leave(self.paths, &job.name).map_err(other)?;
+                // systemd takes a new version without being told to forget the old one, which would switch it off: whoever is
+                // killed between the two would leave a job that looks as if a person did not want it.
+                if self.driver.kind() != ManagerKind::Systemd || !is_ours {
+                    self.driver.unload(job)?;
                 }
-                self.driver.unload(job)?;
-                self.tell(job, Load::Load)
+                self.tell_left(job, Load::Load, is_ours)
             }
             Load::Kick => self.driver.kick(job),
         }
     }
 
-    /// Puts back what was there; the trouble says whether that worked.
-    fn undo(&self, step: &Step, seen: &Seen, was_loaded: bool, trouble: Trouble) -> Trouble {
+    /// Puts back what was there; the trouble says whether that worked. A service manager that `was_told` nothing yet is not told
+    /// anything now either.
+    fn undo(&self, step: &Step, seen: &Seen, was_loaded: bool, was_told: bool, trouble: Trouble) -> Trouble {
         if step.write.is_empty() {
             return trouble;
         }
@@ -113,6 +145,7 @@ impl Hands<'_> {
         });
         let job = &step.wanted.job;
         let loaded = |()| match was_loaded {
+            _ if !was_told => Ok(()),
             true => self.driver.unload(job).and_then(|()| self.driver.load(job, self.by_hand)),
             false => self.driver.unload(job).and_then(|()| self.driver.forget(job)),
         };
@@ -122,6 +155,14 @@ impl Hands<'_> {
             Err(worse) => format!("{message}; and what was there before could not be put back: {worse}"),
         };
         Trouble { kind, message, hint }
+    }
+
+    /// Ends a job whose service comes back under another label: its runner leaves it, alive, to that one.
+    pub fn make_room(&self, known: &RecordedJob) -> Result<String, Trouble> {
+        if self.load {
+            self.leave_first(&skeleton(known), Load::Reload)?;
+        }
+        self.remove(known)
     }
 
     /// Ends a job that was installed, and puts back what others had in its place; what was done, in words.

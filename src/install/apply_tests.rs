@@ -195,3 +195,62 @@ fn what_somebody_else_had_is_kept_and_comes_back() {
     };
     assert!(kept("theirs") && kept("meddled with"));
 }
+
+/// A runner of an earlier version: it takes no leave.
+#[test]
+fn a_runner_that_does_not_leave_keeps_its_service_and_its_job() {
+    use std::io::{BufRead, BufReader, Write};
+    let place = Place::new();
+    place.install("one").unwrap();
+    place.fake.told();
+    fs::create_dir_all(place.paths.runners()).unwrap();
+    let (listener, _) = crate::process::socket::bind(&place.paths.runner_socket("a")).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut String::new()).unwrap();
+            stream.write_all(b"{\"error\":{\"code\":2,\"message\":\"unknown\",\"hint\":null}}\n").unwrap();
+        });
+        assert!(place.install("two").unwrap_err().ends_with("what was there before is back"));
+    });
+    assert_eq!(place.fake.told(), [""; 0], "the service manager would end the service");
+    assert_eq!(fs::read(place.file()).unwrap(), b"one");
+    assert!(!place.record.borrow().jobs[0].pending);
+}
+
+#[test]
+fn whoever_is_killed_half_way_loses_nothing_and_the_next_goes_on() {
+    let place = Place::new();
+    fs::write(place.file(), "theirs").unwrap();
+    place.fake.inner.lock().unwrap().loaded = Some(b"theirs".to_vec());
+    place.adopt.set(true);
+    place.install("ours").unwrap();
+    let mut killed = place.record.borrow().clone();
+    killed.jobs[0].pending = true;
+    // Once before ours is written over theirs, once before it is loaded.
+    for on_disk in ["theirs", "ours"] {
+        fs::write(place.file(), on_disk).unwrap();
+        place.fake.inner.lock().unwrap().loaded = Some(b"theirs".to_vec());
+        *place.record.borrow_mut() = killed.clone();
+        place.adopt.set(false);
+        place.fake.told();
+        assert_eq!(place.install("ours"), Ok(true), "what is loaded looks the same and is not");
+        assert_eq!(place.fake.told(), ["unload", "load ours"]);
+        assert_eq!(place.install("ours"), Ok(false));
+    }
+    place.fake.told();
+    place.uninstall();
+    assert_eq!(fs::read(place.file()).unwrap(), b"theirs");
+}
+
+/// The record is there before the first byte of somebody else's is gone.
+#[test]
+fn nothing_is_overwritten_that_cannot_be_put_on_record() {
+    let place = Place::new();
+    fs::write(place.file(), "theirs").unwrap();
+    place.adopt.set(true);
+    fs::create_dir_all(place.paths.installed()).unwrap();
+    assert!(place.install("ours").is_err());
+    assert_eq!(fs::read(place.file()).unwrap(), b"theirs");
+    assert_eq!(place.fake.told(), [""; 0]);
+}

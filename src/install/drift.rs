@@ -78,12 +78,14 @@ pub struct Facts<'a> {
     pub state: &'a JobState,
     /// Whether the file that it runs is another one than the file that it would be started from.
     pub replaced: bool,
+    /// Whether its service lives and no runner has it: nobody who wants it down leaves that.
+    pub orphaned: bool,
 }
 
 /// The first difference of one installed job, from the outside in: what a person has changed is told and left alone, what
 /// the service manager has lost is mended.
 pub fn of_job(facts: Facts<'_>) -> Option<Drift> {
-    let Facts { declared, recorded, disk, state, replaced } = facts;
+    let Facts { declared, recorded, disk, state, replaced, orphaned } = facts;
     let drift = |layer, what: String, repair| {
         Some(Drift { label: recorded.label.clone(), name: recorded.name.clone(), layer, what, repair })
     };
@@ -119,6 +121,10 @@ pub fn of_job(facts: Facts<'_>) -> Option<Drift> {
         }
         Standing::Pended(why) if job.is_kept() => {
             drift(Layer::Running, format!("its start is held back ({why})"), Repair::Kick)
+        }
+        // Its runner has left, and whoever was to load the next one was killed.
+        Standing::Stopped if orphaned => {
+            drift(Layer::Running, "its service runs without a runner".into(), Repair::Kick)
         }
         // Ended in order: somebody has told it to (`systemctl stop`, `launchctl kill TERM`).
         Standing::Stopped if job.is_kept() && !ended_in_order(state) => {

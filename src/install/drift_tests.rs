@@ -39,10 +39,12 @@ fn looked(wanted: Option<&Wanted>, disk: Option<&[u8]>, state: &JobState) -> Opt
         name: "a".into(),
         role: Role::Runner,
         displaced: false,
+        pending: false,
         files: recorded(&was.files, None),
     };
     let disk = [disk.map(<[u8]>::to_vec)];
-    let found = of_job(Facts { declared: wanted, recorded: &before, disk: &disk, state, replaced: false });
+    let found =
+        of_job(Facts { declared: wanted, recorded: &before, disk: &disk, state, replaced: false, orphaned: false });
     found.map(|drift| (drift.layer, drift.repair))
 }
 
@@ -83,13 +85,51 @@ fn the_first_layer_that_differs_is_told_with_what_mends_it() {
 fn a_program_that_was_replaced_is_upgraded_by_a_person() {
     let is = wanted(Role::Runner);
     let files = recorded(&is.files, None);
-    let before = RecordedJob { label: "p.a".into(), name: "a".into(), role: Role::Runner, displaced: false, files };
+    let before = RecordedJob {
+        label: "p.a".into(),
+        name: "a".into(),
+        role: Role::Runner,
+        displaced: false,
+        pending: false,
+        files,
+    };
     let disk = [Some(b"new".to_vec())];
-    let facts = |state, replaced| Facts { declared: Some(&is), recorded: &before, disk: &disk, state, replaced };
+    let facts = |state, replaced| Facts {
+        declared: Some(&is),
+        recorded: &before,
+        disk: &disk,
+        state,
+        replaced,
+        orphaned: false,
+    };
     let running = state(Standing::Running);
     let drift = of_job(facts(&running, true)).unwrap();
     assert_eq!((drift.layer, drift.repair), (Layer::Running, Repair::Upgrade));
     assert_eq!(drift.words(), "p.a: its program was replaced since it was started; run `supervisor upgrade`");
     assert_eq!(of_job(facts(&running, false)), None);
     assert_eq!(of_job(facts(&state(Standing::Delayed), true)), None, "it is started from the new one");
+}
+
+#[test]
+fn a_service_whose_runner_has_left_gets_another_one() {
+    let is = wanted(Role::Runner);
+    let files = recorded(&is.files, None);
+    let before = RecordedJob {
+        label: "p.a".into(),
+        name: "a".into(),
+        role: Role::Runner,
+        displaced: false,
+        pending: false,
+        files,
+    };
+    let disk = [Some(b"new".to_vec())];
+    let ended = JobState { last_exit: Some("exit code 0".into()), ..state(Standing::Stopped) };
+    let repair = |orphaned, state: &JobState| {
+        let facts = Facts { declared: Some(&is), recorded: &before, disk: &disk, state, replaced: false, orphaned };
+        of_job(facts).map(|drift| drift.repair)
+    };
+    assert_eq!(repair(true, &ended), Some(Repair::Kick), "who installed was killed after it had left");
+    assert_eq!(repair(false, &ended), Some(Repair::ByHand), "told to end");
+    let off = JobState { disabled: true, ..ended };
+    assert_eq!(repair(true, &off), Some(Repair::ByHand), "a person's wish");
 }

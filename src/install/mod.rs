@@ -13,19 +13,50 @@ pub mod verify;
 
 pub use record::Record;
 
+use std::time::Duration;
+
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::process::files;
-use crate::process::lock::{self, Lock, NotLocked, Standing};
+use crate::process::lock::{self, Lock, NotLocked};
+use crate::process::wait::until;
 
-/// Takes the lock of whoever changes what is installed.
+/// How long the daemon may take to mend what it is just mending.
+const DAEMON_WITHIN: Duration = Duration::from_secs(60);
+
+/// For as long as it lives nobody else changes what is installed.
+#[derive(Debug)]
+pub struct Alone(Lock);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
+/// Takes the lock of whoever changes what is installed. The daemon, which looks every minute, is waited for.
 ///
 /// # Errors
 /// `Refused` while somebody else does.
-pub fn alone(paths: &Paths) -> Result<Lock, Error> {
+pub fn alone(paths: &Paths) -> Result<Alone, Error> {
     let path = paths.install_lock();
     files::ensure_dir(&paths.supervisor()).map_err(|e| Error::io("cannot make the folder", &paths.supervisor(), &e))?;
-    Lock::acquire(&path).map_err(|e| match e {
+    let mut last = None;
+    let taken = until(DAEMON_WITHIN, || match Lock::acquire(&path) {
+        Ok(lock) => Some(Ok(lock)),
+        Err(e) => {
+            let is_daemon = e.pid().is_some() && e.pid() == lock::holder(&paths.daemon_lock());
+            // It may have taken it and not written its name yet.
+            let again = is_daemon || (last.is_none() && matches!(e, NotLocked::Held { .. }));
+            if again {
+                last = Some(e);
+                return None;
+            }
+            Some(Err(e))
+        }
+    });
+    let held = || Err(last.unwrap_or(NotLocked::Held { pid: None }));
+    taken.unwrap_or_else(held).map(Alone).map_err(|e| match e {
         NotLocked::Held { pid } => {
             let who = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
             Error::new(ErrorKind::Refused, format!("another install or uninstall is under way{who}"))
@@ -34,7 +65,40 @@ pub fn alone(paths: &Paths) -> Result<Lock, Error> {
     })
 }
 
-/// Whether somebody changes what is installed just now.
-pub fn is_under_way(paths: &Paths) -> bool {
-    lock::standing(&paths.install_lock()) == Standing::Held
+/// The same, unless somebody else does just now. The lock itself is asked: the pid in it may be another process's by now.
+pub fn alone_if_nobody_is(paths: &Paths) -> Option<Alone> {
+    Lock::acquire(&paths.install_lock()).ok().map(Alone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_a_pid_left_behind_stops_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        let one = alone(&paths).unwrap();
+        assert!(alone_if_nobody_is(&paths).is_none());
+        assert_eq!(alone(&paths).unwrap_err().kind, ErrorKind::Refused);
+        drop(one);
+        assert_eq!(std::fs::read(paths.install_lock()).unwrap(), b"");
+        // Whoever was killed left its pid, which is somebody else's by now: ours, for one.
+        std::fs::write(paths.install_lock(), format!("{}\n", std::process::id())).unwrap();
+        assert!(alone_if_nobody_is(&paths).is_some());
+    }
+
+    #[test]
+    fn the_daemon_that_mends_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        files::ensure_dir(&paths.supervisor()).unwrap();
+        let _daemon = Lock::acquire(&paths.daemon_lock()).unwrap();
+        let mends = alone_if_nobody_is(&paths).unwrap();
+        std::thread::scope(|scope| {
+            let install = scope.spawn(|| alone(&paths));
+            drop(mends);
+            assert!(install.join().unwrap().is_ok());
+        });
+    }
 }

@@ -116,7 +116,11 @@ pub fn step(
     }
     let load = match &seen.state {
         None => Load::Nothing,
-        Some(state) => load(&wanted.job, state, !write.is_empty()),
+        Some(state) => {
+            // Who was killed half-way may have left an older version loaded, which need not show.
+            let anew = !write.is_empty() || before.is_some_and(|job| job.pending);
+            load(&wanted.job, state, anew)
+        }
     };
     let elsewhere = seen.state.as_ref().and_then(|state| state.file.as_ref()).filter(|file| !file.starts_with(folder));
     if let (Some(file), false) = (elsewhere, adopt) {

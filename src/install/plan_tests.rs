@@ -14,7 +14,14 @@ fn planned(
     let wanted = wanted(Role::Runner);
     let old = [JobFile { name: "p.a.plist".into(), bytes: b"old".to_vec() }];
     let files = recorded(&old, None);
-    let before = RecordedJob { label: "p.a".into(), name: "a".into(), role: Role::Runner, displaced: false, files };
+    let before = RecordedJob {
+        label: "p.a".into(),
+        name: "a".into(),
+        role: Role::Runner,
+        displaced: false,
+        pending: false,
+        files,
+    };
     let seen = Seen { disk: vec![disk.map(<[u8]>::to_vec)], state };
     let step = step(wanted, &seen, installed.then_some(&before), Path::new("/agents"), adopt);
     step.map(|s| (s.load, !s.write.is_empty(), !s.foreign.is_empty())).map_err(|in_the_way| in_the_way.what)

@@ -53,6 +53,9 @@ pub struct RecordedJob {
     /// Whether somebody else's job of this label was loaded before, which is to be loaded again when ours goes.
     #[serde(default)]
     pub displaced: bool,
+    /// Whether it is not yet so on disk and in the service manager: whoever wrote this may have been killed meanwhile.
+    #[serde(default)]
+    pub pending: bool,
     /// Its files.
     pub files: Vec<RecordedFile>,
 }
