@@ -129,6 +129,21 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
     let remembered = !(elsewhere && before.as_ref().is_some_and(|record| record.loaded));
     let mut lines = Vec::new();
     let mut done = Vec::new();
+    // First what goes: under another label it would be in the way of what comes, holding its lock.
+    for known in &gone {
+        let has_heir =
+            steps.iter().any(|(step, _)| (&step.wanted.job.name, step.wanted.job.role) == (&known.name, known.role));
+        let removed = if has_heir { hands.make_room(known) } else { hands.remove(known) };
+        let line = match removed {
+            Ok(what) => {
+                record.jobs.retain(|job| job.label != known.label);
+                Line { label: known.label.clone(), did: what, ok: true }
+            }
+            Err(trouble) => Line { label: known.label.clone(), did: trouble.to_string(), ok: false },
+        };
+        say(&line, context, output)?;
+        lines.push(line);
+    }
     for (step, seen) in &steps {
         let job = &step.wanted.job;
         // A job that is only written, somewhere beside those that are loaded, is not remembered.
@@ -140,17 +155,6 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
         if line.ok {
             done.push(job.clone());
         }
-        say(&line, context, output)?;
-        lines.push(line);
-    }
-    for known in &gone {
-        let line = match hands.remove(known) {
-            Ok(what) => {
-                record.jobs.retain(|job| job.label != known.label);
-                Line { label: known.label.clone(), did: what, ok: true }
-            }
-            Err(trouble) => Line { label: known.label.clone(), did: trouble.to_string(), ok: false },
-        };
         say(&line, context, output)?;
         lines.push(line);
     }

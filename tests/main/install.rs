@@ -225,6 +225,18 @@ fn a_changed_job_is_handed_over_and_its_service_goes_on() {
     assert_eq!((main_pid(&this.env, "a"), main_pid(&this.env, "b")), (a, b));
     assert_ne!(this.runner("a"), runner_a);
     assert_eq!(this.runner("b"), runner_b);
+    // Under another label: the old job makes room, and the service does not notice.
+    let there = std::fs::read_to_string(this.env.config()).unwrap();
+    this.env.write_config(&there.replace("\"org.example\"", "\"org.other\""));
+    let text = this.says(0, &["install", "--manager", "launchd"]);
+    assert!(
+        text.contains("org.example.b: ended and removed") && text.contains("org.other.b: written and loaded"),
+        "{text}"
+    );
+    assert_eq!((main_pid(&this.env, "a"), main_pid(&this.env, "b")), (a, b));
+    this.env.write_config(&there);
+    this.install();
+    assert_eq!((main_pid(&this.env, "a"), main_pid(&this.env, "b")), (a, b));
     // Not wanted any more.
     let body = services();
     this.configure(&body[body.find("[service.b]").unwrap()..]);
