@@ -175,6 +175,11 @@ impl Control {
         }
     }
 
+    /// Whether somebody has subscribed: the daemon.
+    pub(super) fn is_followed(&self) -> bool {
+        self.connections.values().any(|connection| connection.subscribed)
+    }
+
     /// All connections, as keys.
     pub(super) fn keys(&self) -> Vec<usize> {
         self.connections.keys().copied().collect()

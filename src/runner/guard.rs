@@ -8,10 +8,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Runner;
-use crate::model::Mono;
 use crate::model::paths::Paths;
+use crate::model::{Mono, Signal};
 use crate::process::lock::{self, Standing};
 use crate::process::spawn::{self, Launch};
+use crate::process::{identity, signal};
 
 /// From its death to our first look: by then its service manager has usually started it again.
 const AFTER_DEATH: Duration = Duration::from_secs(2);
@@ -26,6 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     due: Option<Mono>,
+    /// Who was asked last to start it, with its start token.
+    asked: Option<(i32, u64)>,
 }
 
 /// What of `installed.json` a runner needs.
@@ -73,8 +76,12 @@ impl Runner {
             return;
         }
         let name = revive.first().cloned().unwrap_or_default();
+        // One that hangs is not joined by another each minute.
+        if let Some((pid, start)) = self.guard.asked.take() {
+            signal::process(pid, start, Signal::KILL);
+        }
         match ask(revive) {
-            Ok(()) => {}
+            Ok(pid) => self.guard.asked = identity::start_token(pid).map(|start| (pid, start)),
             Err(why) => self.trouble(format!("the daemon is gone, and {name} could not be asked to start it: {why}")),
         }
     }
@@ -85,11 +92,13 @@ fn revive(paths: &Paths) -> Option<Vec<String>> {
     Some(installed.revive).filter(|argv| installed.loaded && !argv.is_empty())
 }
 
-/// Nobody waits for it: it is reaped as any child of ours, and if it hangs, it hangs alone.
-fn ask(argv: Vec<String>) -> Result<(), String> {
+/// Nobody waits for it: it is reaped as any child of ours, and if it hangs, it hangs alone. Its pid.
+fn ask(argv: Vec<String>) -> Result<i32, String> {
     let nowhere = || OpenOptions::new().write(true).open("/dev/null").map_err(|e| e.to_string());
     let env = std::env::vars().filter(|(name, _)| name != "NOTIFY_SOCKET").collect();
     let program = PathBuf::from(argv.first().ok_or("there is no command")?);
     let (stdout, stderr) = (nowhere()?.into(), nowhere()?.into());
-    spawn::spawn(Launch { program, argv, env, cwd: "/".into(), stdout, stderr }).map(drop).map_err(|e| e.to_string())
+    spawn::spawn(Launch { program, argv, env, cwd: "/".into(), stdout, stderr })
+        .map(|spawned| spawned.pid)
+        .map_err(|e| e.to_string())
 }

@@ -133,6 +133,9 @@ impl Runner {
         }
         self.resume_orders(orders);
         self.control.resume(control, &mut received, &self.poll);
+        if self.control.is_followed() {
+            self.guard.seen();
+        }
         // What is left belongs to what could not be read: closing it gives its locks back.
         drop(received);
         self.resume_unread(unread, &mut turn)?;
