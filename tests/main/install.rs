@@ -303,7 +303,7 @@ fn nobody_at_the_screen_and_files_that_cannot_be_loaded() {
     this.install();
     // A daemon that starts services itself would be in the way.
     this.says(0, &["uninstall"]);
-    this.configure(&services().replacen("", "", 0));
+    this.configure(&services());
     this.env.spawn_daemon();
     this.env.wait_status("a", "up");
     let text = this.says(6, &["install", "--manager", "launchd"]);
