@@ -48,6 +48,8 @@ pub(super) struct Jobs {
 #[derive(Debug)]
 pub(super) struct Seen {
     drifts: Vec<(Drift, Option<Trouble>)>,
+    /// Why it did not come to an end.
+    trouble: Option<String>,
 }
 
 impl Jobs {
@@ -117,14 +119,14 @@ impl Daemon {
         self.jobs.looking = false;
         // Children that ended while ours were waited for.
         self.reap_orphans();
-        let Seen { drifts } = match seen {
+        let Seen { drifts, trouble } = match seen {
             Ok(seen) => seen,
             Err(why) => {
                 self.jobs.trouble = Some(why);
                 return;
             }
         };
-        self.jobs.trouble = None;
+        self.jobs.trouble = trouble;
         let before: BTreeMap<String, Drift> =
             std::mem::take(&mut self.jobs.drifts).into_iter().map(|drift| (drift.label.clone(), drift)).collect();
         for (drift, failed) in drifts {
@@ -168,11 +170,11 @@ fn look(
 ) -> Result<Seen, String> {
     let record = Record::read(paths).map_err(|e| e.message)?;
     let Some(record) = record.filter(|record| record.loaded) else {
-        return Ok(Seen { drifts: Vec::new() });
+        return Ok(Seen { drifts: Vec::new(), trouble: None });
     };
     // Somebody is changing them just now; and while we look and mend nobody does.
     let Some(_alone) = install::alone_if_nobody_is(paths) else {
-        return Ok(Seen { drifts: Vec::new() });
+        return Ok(Seen { drifts: Vec::new(), trouble: None });
     };
     let driver = drivers::driver(record.manager, &record.tool, &record.folder).map_err(|t| t.to_string())?;
     let hands = Hands { driver: driver.as_ref(), paths, folder: &record.folder, load: true, by_hand: false };
@@ -181,11 +183,18 @@ fn look(
     let render = |job| driver.render(&job).ok().map(|files| Wanted { job, files });
     let wanted: BTreeMap<String, Wanted> =
         jobs.into_iter().filter_map(render).map(|wanted| (wanted.job.label.clone(), wanted)).collect();
-    let mut drifts = Vec::new();
+    let (mut drifts, mut trouble) = (Vec::new(), None);
     for known in &record.jobs {
         let declared = wanted.get(&known.label);
         let job = declared.map_or_else(|| skeleton(known), |wanted| wanted.job.clone());
-        let (disk, state) = hands.look_at(known, &job).map_err(|t| t.to_string())?;
+        let (disk, state) = match hands.look_at(known, &job) {
+            Ok(looked) => looked,
+            // What was mended until now is told all the same. A launchctl that hangs is not asked a second time.
+            Err(why) => {
+                trouble = Some(why.to_string());
+                break;
+            }
+        };
         let now = job.argv.first().and_then(|program| identity::program_id(Path::new(program)));
         let replaced = now.is_some() && programs.get(&known.name).is_some_and(|runs| Some(*runs) != now);
         let orphaned = known.role == job::Role::Runner && is_orphaned(paths, &known.name);
@@ -205,5 +214,5 @@ fn look(
     }
     let missing = wanted.values().filter(|wanted| record.job(&wanted.job.label).is_none());
     drifts.extend(missing.map(|wanted| (drift::uninstalled(wanted), None)));
-    Ok(Seen { drifts })
+    Ok(Seen { drifts, trouble })
 }
