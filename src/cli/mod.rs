@@ -27,6 +27,7 @@ mod table;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod uninstall;
 mod unread;
 mod upgrade;
 mod why;
@@ -127,7 +128,7 @@ fn execute_to(ask: &Ask, context: &Context<'_>, output: &mut Output<'_>) -> Resu
         Ask::Reload(args) => order::reload(args, context, output),
         Ask::Upgrade => upgrade::run(context, output),
         Ask::Install(args) => install::run(args, context, output),
-        Ask::Uninstall(args) => install::remove(args, context, output),
+        Ask::Uninstall(args) => uninstall::run(args, context, output),
         Ask::Why(args) => why::run(args, context, output),
         Ask::Logs(args) => logs::run(args, context, output),
         Ask::Events(args) => events::run(args, context, output),
