@@ -84,7 +84,13 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
         no_embedded_daemon(&paths)?;
     }
     let _alone = if args.dry_run { None } else { Some(install::alone(&paths)?) };
-    let (steps, gone) = plan_all(&hands, wanted, before.as_ref(), args.adopt)?;
+    let elsewhere = before.as_ref().is_some_and(|record| record.folder != place.folder);
+    if elsewhere && before.as_ref().is_some_and(|record| record.loaded) && !place.no_load {
+        let folder = before.as_ref().map(|record| record.folder.display().to_string()).unwrap_or_default();
+        let message = format!("jobs are installed from {folder} already");
+        return Err(Error::new(ErrorKind::Refused, message).hint("run `supervisor uninstall` first").into());
+    }
+    let (steps, gone) = plan_all(&hands, wanted, &unfit, before.as_ref(), args.adopt)?;
     let strangers = strangers(fleet, &place, &paths, &site.home);
     for stranger in strangers.iter().filter(|_| !context.json) {
         writeln!(output.notes, "note: {} is started by {} too; {}", stranger.service, stranger.who, stranger.stop)?;
@@ -100,6 +106,9 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
             .into());
     }
     if args.dry_run {
+        for unfit in &unfit {
+            writeln!(output.notes, "note: {} would not be installed: {}", unfit.name, harmless(&unfit.why))?;
+        }
         return dry_run(&steps, &gone, &place.folder, context, output);
     }
     let mut record = Record {
@@ -116,12 +125,6 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
         revive: before.as_ref().map(|record| record.revive.clone()).unwrap_or_default(),
         jobs: before.as_ref().map(|record| record.jobs.clone()).unwrap_or_default(),
     };
-    let elsewhere = before.as_ref().is_some_and(|record| record.folder != place.folder);
-    if elsewhere && before.as_ref().is_some_and(|record| record.loaded) && !place.no_load {
-        let folder = before.as_ref().map(|record| record.folder.display().to_string()).unwrap_or_default();
-        let message = format!("jobs are installed from {folder} already");
-        return Err(Error::new(ErrorKind::Refused, message).hint("run `supervisor uninstall` first").into());
-    }
     if elsewhere {
         record.jobs.clear();
     }
@@ -273,6 +276,7 @@ type Planned<'a> = (Vec<(Step, Seen)>, Vec<record::RecordedJob>);
 fn plan_all(
     hands: &Hands<'_>,
     wanted: Vec<Wanted>,
+    unfit: &[Unfit],
     before: Option<&Record>,
     adopt: bool,
 ) -> Result<Planned<'static>, Error> {
@@ -293,7 +297,10 @@ fn plan_all(
         return Err(Error::new(ErrorKind::Refused, message)
             .hint("`supervisor install --adopt` takes these over; `supervisor uninstall` then brings them back"));
     }
-    let gone = before.into_iter().flat_map(|record| &record.jobs).filter(|job| !labels.contains(&job.label));
+    // What is faulty now goes on as it was installed, until it is mended or taken out.
+    let is_faulty = |job: &record::RecordedJob| unfit.iter().any(|unfit| unfit.name == job.name);
+    let jobs = before.into_iter().flat_map(|record| &record.jobs);
+    let gone = jobs.filter(|job| !labels.contains(&job.label) && !is_faulty(job));
     Ok((steps, gone.cloned().collect()))
 }
 

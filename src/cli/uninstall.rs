@@ -12,6 +12,16 @@ use crate::model::paths::Paths;
 pub(super) fn run(args: &Uninstall, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let paths = Paths::new(&context.sources.state_dir());
     let Some(mut record) = Record::read(&paths)? else {
+        // Of a file that cannot be read it is not known whose state this is.
+        if context.place().fault().is_some() {
+            let message = format!(
+                "nothing is installed for {}, and services.toml, which may name another state directory, cannot be used",
+                paths.state_dir().display()
+            );
+            return Err(Error::new(ErrorKind::Config, message)
+                .hint("mend it (`supervisor check`), or say --state-dir")
+                .into());
+        }
         if context.json {
             writeln!(output.out, "{}", serde_json::json!({ "jobs": [] }))?;
         } else {

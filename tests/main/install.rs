@@ -309,3 +309,26 @@ fn nobody_at_the_screen_and_files_that_cannot_be_loaded() {
     let text = this.says(6, &["install", "--manager", "launchd"]);
     assert!(text.contains("a daemon is running that starts the services itself"), "{text}");
 }
+
+#[test]
+fn under_other_labels_the_services_go_on_and_a_faulty_one_stays() {
+    let this = Installed::done();
+    let (a, b) = (main_pid(&this.env, "a"), main_pid(&this.env, "b"));
+    let relabelled = |body: &str| {
+        this.configure(body);
+        let path = this.env.dir().join("services.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("org.example", "org.other")).unwrap();
+    };
+    relabelled(&services());
+    let text = this.install();
+    assert!(text.contains("org.example.a: ended and removed"), "{text}");
+    assert!(text.contains("org.other.a: written and loaded"), "{text}");
+    assert!(!this.plist("a").exists() && !this.plist("supervisor").exists());
+    assert_eq!((main_pid(&this.env, "a"), main_pid(&this.env, "b")), (a, b));
+    // With a fault in it, it is not installed anew, and not ended either.
+    relabelled(&services().replacen("throttle", "throtle", 1));
+    let text = this.says(6, &["install", "--manager", "launchd"]);
+    assert!(text.contains("note: a is not installed:") && !text.contains("org.other.a: "), "{text}");
+    assert_eq!(main_pid(&this.env, "a"), a);
+}
