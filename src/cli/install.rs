@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args::{Install, Loader};
 use super::table::harmless;
 use super::{Context, Output, Stop};
-use crate::control::client::Runner;
+use crate::control::client::{Daemon, Runner};
 use crate::error::{Error, ErrorKind};
 use crate::install::apply::Hands;
 use crate::install::plan::{self, Load, Seen, Step, Wanted};
@@ -19,6 +19,7 @@ use crate::manager::drivers;
 use crate::manager::job::{self, Site, Unfit};
 use crate::manager::owners::{self, Around, Owner, OwnerKind};
 use crate::model::paths::{EMBEDDED_RUNNER, Paths};
+use crate::model::wire::{ReloadBody, ReloadChange};
 use crate::model::{Fleet, ManagerKind};
 use crate::process::handover::own_program;
 
@@ -33,6 +34,8 @@ struct Report {
     /// Whether anything was written or told to the service manager.
     changed: bool,
     jobs: Vec<Line>,
+    /// What else the daemon and runners that went on running have taken over from services.toml.
+    reloaded: Vec<ReloadChange>,
     /// Declared, and not installed.
     unfit: Vec<Line>,
     /// How the jobs were found afterwards; empty when they were not loaded.
@@ -167,16 +170,45 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
     if remembered && before.as_ref() != Some(&record) {
         record.write(&paths)?;
     }
-    let changed = steps.iter().any(|(step, _)| !step.is_nothing()) || !gone.is_empty();
+    let touched = steps.iter().filter(|(step, _)| !step.is_nothing()).map(|(step, _)| step.wanted.job.name.as_str());
+    let touched: Vec<&str> = touched.chain(gone.iter().map(|known| known.name.as_str())).collect();
+    let reloaded = if load { take_over(&paths, &touched, context, output)? } else { Vec::new() };
+    let changed = !touched.is_empty() || !reloaded.is_empty();
     let found = if load { verify::verify(driver.as_ref(), &done, &paths, RUNS_WITHIN) } else { Vec::new() };
     let unfit: Vec<Line> = unfit.into_iter().map(|u| Line { label: u.name, did: u.why, ok: false }).collect();
-    let report = Report { manager: place.kind, folder: place.folder.clone(), changed, jobs: lines, unfit, found };
+    let report =
+        Report { manager: place.kind, folder: place.folder.clone(), changed, jobs: lines, reloaded, unfit, found };
     tell(&report, &place, context, output)?;
     Ok(match () {
         () if report.jobs.iter().any(|line| !line.ok) || !report.unfit.is_empty() => ErrorKind::Refused.exit_code(),
         () if report.found.iter().any(|found| !found.ok) => ErrorKind::NotUp.exit_code(),
         () => 0,
     })
+}
+
+/// Has a daemon that went on running take services.toml over, as what it goes by is not all in the jobs. What becomes of services
+/// whose jobs were touched has been said.
+fn take_over(
+    paths: &Paths,
+    touched: &[&str],
+    context: &Context<'_>,
+    output: &mut Output<'_>,
+) -> Result<Vec<ReloadChange>, Stop> {
+    let daemon = Daemon::connect_if_running(paths).ok().flatten();
+    let mut reply = match daemon.map(|daemon| daemon.reload(&ReloadBody { dry_run: false })) {
+        None => return Ok(Vec::new()),
+        Some(Ok(reply)) => reply,
+        Some(Err(error)) => {
+            let why = error.message.lines().next().unwrap_or_default();
+            writeln!(output.notes, "note: the daemon goes on by what it read before: {}", harmless(why))?;
+            return Ok(Vec::new());
+        }
+    };
+    reply.changes.retain(|change| !touched.contains(&change.name.as_str()));
+    if !context.json && !reply.changes.is_empty() {
+        write!(output.out, "{}", super::order::changes(&reply))?;
+    }
+    Ok(reply.changes)
 }
 
 /// Who is to load what, and from where.

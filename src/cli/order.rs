@@ -148,7 +148,7 @@ pub(super) fn reload(args: &Reload, context: &Context<'_>, output: &mut Output<'
     Ok(0)
 }
 
-fn changes(reply: &ReloadReply) -> String {
+pub(super) fn changes(reply: &ReloadReply) -> String {
     if reply.changes.is_empty() {
         return "nothing has changed\n".to_owned();
     }

@@ -77,6 +77,14 @@ impl Jobs {
         }
     }
 
+    /// Something else is declared: what was found before may hold no more.
+    pub(super) fn declared_anew(&mut self, now: Mono) {
+        if !self.due.is_empty() {
+            self.due.push(now.plus(AFTER_A_DEATH[0]));
+            self.sort();
+        }
+    }
+
     fn sort(&mut self) {
         self.due.sort_unstable_by(|a, b| b.cmp(a));
         self.due.dedup();

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::model::paths::EMBEDDED_RUNNER;
 use crate::model::wire::{ReloadBody, ReloadReply, RunnerRequest, WireError};
 use crate::model::{EventType, Fleet, UnitName};
+use crate::process::clock;
 
 /// A reload that the runners have been asked to carry out.
 pub(super) struct Reloading {
@@ -56,6 +57,7 @@ impl Daemon {
         if changes.is_empty() {
             self.fleet = fleet;
             self.faults.clear();
+            self.jobs.declared_anew(clock::now().mono);
             return tell(answer, Ok(ReloadReply { applied: true, changes }));
         }
         self.reloading = Some(Vec::new());
@@ -129,6 +131,7 @@ impl Daemon {
             }
             None => {
                 self.faults.clear();
+                self.jobs.declared_anew(clock::now().mono);
                 self.monitors.follow(&self.fleet);
                 self.pipes.follow(&self.fleet, &self.paths);
                 for linked in self.runners.values() {

@@ -332,3 +332,21 @@ fn under_other_labels_the_services_go_on_and_a_faulty_one_stays() {
     assert!(text.contains("note: a is not installed:") && !text.contains("org.other.a: "), "{text}");
     assert_eq!(main_pid(&this.env, "a"), a);
 }
+
+#[test]
+fn what_is_not_in_the_jobs_is_taken_over_too() {
+    let this = Installed::done();
+    let (a, b) = (main_pid(&this.env, "a"), main_pid(&this.env, "b"));
+    this.configure(&services().replacen("throttle = \"0s\"", "throttle = \"0s\"\nenv = { X = \"1\" }", 1));
+    let text = this.install();
+    assert!(text.contains("a: restarted (env)") && !text.contains("nothing was changed"), "{text}");
+    assert!(main_pid(&this.env, "a") != a && main_pid(&this.env, "b") == b);
+    let text = this.install();
+    assert!(text.contains("nothing was changed"), "{text}");
+    this.configure(&services().replacen("throttle = \"0s\"", "throttle = \"0s\"\nenabled = false", 1));
+    this.install();
+    wait_for("the daemon", || {
+        this.env.status()["services"][0]["status"].as_str().filter(|s| *s == "disabled").map(drop)
+    });
+    assert_eq!(this.troubles(), "[]");
+}
