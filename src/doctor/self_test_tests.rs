@@ -199,3 +199,15 @@ fn what_fails_ends_it_and_all_is_taken_away_again() {
     assert_eq!(report.steps[1].what, "it is switched off (switch it on)");
     assert_eq!(refusing.0.folder.path().read_dir().unwrap().count(), 0);
 }
+
+#[test]
+fn systemd_does_not_wait_for_a_word_of_what_says_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new(false);
+    let trial = Trial { driver: &fake, home: Path::new("/"), folder: folder.path(), slot: None };
+    let files = crate::manager::unit::render(&sleeper(&trial, "org.example.selftest")).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(text(&files[0].bytes).contains("Type=notify"));
+    let unit = text(&ready_at_once(&files[0].bytes));
+    assert!(unit.contains("Type=exec\n") && !unit.contains("otify"), "{unit}");
+}
