@@ -298,7 +298,7 @@ fn no_embedded_daemon(paths: &Paths) -> Result<(), Error> {
     let message =
         "a daemon is running that starts the services itself; its services and the jobs would be in each other's way";
     Err(Error::new(ErrorKind::Refused, message).hint(
-        "end it first (Ctrl-C where it runs, or SIGTERM to the pid that `supervisor status` shows), then install",
+        "end it first (`supervisor uninstall` when it was installed, else Ctrl-C where it runs, or SIGTERM to the pid that `supervisor status` shows), then install",
     ))
 }
 
