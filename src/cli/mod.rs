@@ -19,6 +19,7 @@ mod names;
 mod order;
 mod plain;
 mod since;
+mod site;
 mod sources;
 mod status;
 mod style;
