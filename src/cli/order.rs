@@ -80,7 +80,7 @@ fn order_runners(body: &OrderBody, place: &Place<'_>, output: &mut Output<'_>) -
         if body.names.is_empty() { enabled.map(|spec| &spec.name).collect() } else { body.names.iter().collect() };
     for name in wanted {
         if !served(name) {
-            let text = "no runner serves it; start one with `supervisor run`".to_owned();
+            let text = "no runner serves it; start one with `supervisor install` or `supervisor run`".to_owned();
             outcomes.push(Outcome { name: name.clone(), ok: false, text, view: None });
         }
     }

@@ -2,7 +2,7 @@
 //! minute, and at once when a runner is gone, since launchd may hold a respawn back for hours. What differs is told once; what the
 //! service manager has lost or holds back is mended (which, `install::drift` decides).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +29,10 @@ const AFTER_A_DEATH: [Duration; 3] = [Duration::from_millis(300), Duration::from
 /// The first look: what is started at the same time as we are has come up by then.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
+/// Jobs in one look, besides those whose runners are gone: each costs several calls of the service manager's program. With more of
+/// them they come in turn.
+const AT_A_TIME: usize = 40;
+
 /// What is known of the jobs.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
@@ -36,7 +40,11 @@ pub(super) struct Jobs {
     due: Vec<Mono>,
     /// Whether somebody looks just now.
     looking: bool,
-    /// What differed at the last look.
+    /// Where the next look begins, as a place among all jobs.
+    from: usize,
+    /// Services whose runners are gone since the last look by the minute.
+    dead: BTreeSet<String>,
+    /// What differed when each was looked at last.
     drifts: Vec<Drift>,
     /// Why it could not be looked.
     trouble: Option<String>,
@@ -45,8 +53,12 @@ pub(super) struct Jobs {
 }
 
 /// What a look has found, and done.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Seen {
+    /// All labels that there are; `None` when nobody looked.
+    known: Option<BTreeSet<String>>,
+    /// Those that were looked at.
+    looked: BTreeSet<String>,
     drifts: Vec<(Drift, Option<Trouble>)>,
     /// Why it did not come to an end.
     trouble: Option<String>,
@@ -69,9 +81,10 @@ impl Jobs {
         self.ending.store(true, Ordering::Relaxed);
     }
 
-    /// A runner is gone.
-    pub(super) fn runner_gone(&mut self, now: Mono) {
+    /// The runner of this service is gone.
+    pub(super) fn runner_gone(&mut self, name: &str, now: Mono) {
         if !self.due.is_empty() {
+            self.dead.insert(name.to_owned());
             self.due.extend(AFTER_A_DEATH.map(|after| now.plus(after)));
             self.sort();
         }
@@ -108,16 +121,22 @@ impl Daemon {
             return;
         }
         self.jobs.due.retain(|due| *due > now);
+        let dead = self.jobs.dead.clone();
         if self.jobs.due.is_empty() {
             self.jobs.due.push(now.plus(LOOK_EVERY));
+            self.jobs.dead.clear();
         }
+        let from = self.jobs.from;
+        self.jobs.from = from.wrapping_add(AT_A_TIME);
         self.jobs.looking = true;
         let (fleet, paths, events) = (self.fleet.clone(), self.paths.clone(), self.events.clone());
         let programs = self.runners.iter().filter_map(|(id, linked)| Some((id.clone(), linked.info.program?)));
         let programs = programs.chain(self.program.map(|own| (job::DAEMON.to_owned(), own))).collect();
         let ending = Arc::clone(&self.jobs.ending);
         tokio::spawn(async move {
-            let looked = tokio::task::spawn_blocking(move || look(&fleet, &paths, &programs, &ending)).await;
+            let looked =
+                tokio::task::spawn_blocking(move || look(&fleet, &paths, &Around { programs, from, dead, ending }))
+                    .await;
             let seen = looked.unwrap_or_else(|e| Err(format!("the jobs could not be looked at: {e}")));
             let _ = events.send(Event::JobsSeen(Box::new(seen))).await;
         });
@@ -127,7 +146,7 @@ impl Daemon {
         self.jobs.looking = false;
         // Children that ended while ours were waited for.
         self.reap_orphans();
-        let Seen { drifts, trouble } = match seen {
+        let Seen { known, looked, drifts, trouble } = match seen {
             Ok(seen) => seen,
             Err(why) => {
                 self.jobs.trouble = Some(why);
@@ -135,8 +154,12 @@ impl Daemon {
             }
         };
         self.jobs.trouble = trouble;
-        let before: BTreeMap<String, Drift> =
-            std::mem::take(&mut self.jobs.drifts).into_iter().map(|drift| (drift.label.clone(), drift)).collect();
+        let (before, unlooked) = std::mem::take(&mut self.jobs.drifts)
+            .into_iter()
+            .partition::<Vec<_>, _>(|drift| looked.contains(&drift.label));
+        self.jobs.drifts = unlooked;
+        self.jobs.drifts.retain(|drift| known.as_ref().is_none_or(|known| known.contains(&drift.label)));
+        let before: BTreeMap<String, Drift> = before.into_iter().map(|drift| (drift.label.clone(), drift)).collect();
         for (drift, failed) in drifts {
             // What is mended each time anew is told each time.
             let is_new = before.get(&drift.label) != Some(&drift) || !is_by_hand(&drift);
@@ -169,20 +192,29 @@ fn is_orphaned(paths: &Paths, name: &str) -> bool {
     has_no_runner && UnitName::new(name).is_ok_and(|name| runner::may_live(paths, &name))
 }
 
-/// Compares all installed jobs, and mends what may be mended.
-fn look(
-    fleet: &Fleet,
-    paths: &Paths,
-    programs: &BTreeMap<String, ProgramId>,
-    ending: &AtomicBool,
-) -> Result<Seen, String> {
+/// What a look has to know besides what is installed.
+struct Around {
+    /// Which file each runner, and the daemon, runs.
+    programs: BTreeMap<String, ProgramId>,
+    from: usize,
+    dead: BTreeSet<String>,
+    ending: Arc<AtomicBool>,
+}
+
+/// Whether the job at `place` of `count` is looked at by a look that begins at `from`.
+fn is_due(place: usize, count: usize, from: usize) -> bool {
+    (place + count - from % count.max(1)) % count.max(1) < AT_A_TIME
+}
+
+/// Compares the installed jobs, or as many as are due, and mends what may be mended.
+fn look(fleet: &Fleet, paths: &Paths, around: &Around) -> Result<Seen, String> {
     let record = Record::read(paths).map_err(|e| e.message)?;
     let Some(record) = record.filter(|record| record.loaded) else {
-        return Ok(Seen { drifts: Vec::new(), trouble: None });
+        return Ok(Seen { known: Some(BTreeSet::new()), ..Seen::default() });
     };
     // Somebody is changing them just now; and while we look and mend nobody does.
     let Some(_alone) = install::alone_if_nobody_is(paths) else {
-        return Ok(Seen { drifts: Vec::new(), trouble: None });
+        return Ok(Seen::default());
     };
     let driver = drivers::driver(record.manager, &record.tool, &record.folder).map_err(|t| t.to_string())?;
     let hands = Hands { driver: driver.as_ref(), paths, folder: &record.folder, load: true, by_hand: false };
@@ -191,25 +223,29 @@ fn look(
     let render = |job| driver.render(&job).ok().map(|files| Wanted { job, files });
     let wanted: BTreeMap<String, Wanted> =
         jobs.into_iter().filter_map(render).map(|wanted| (wanted.job.label.clone(), wanted)).collect();
-    let (mut drifts, mut trouble) = (Vec::new(), None);
-    for known in &record.jobs {
+    let (mut looked, mut drifts, mut trouble) = (BTreeSet::new(), Vec::new(), None);
+    for (place, known) in record.jobs.iter().enumerate() {
+        if !is_due(place, record.jobs.len(), around.from) && !around.dead.contains(&known.name) {
+            continue;
+        }
         let declared = wanted.get(&known.label);
         let job = declared.map_or_else(|| skeleton(known), |wanted| wanted.job.clone());
         let (disk, state) = match hands.look_at(known, &job) {
-            Ok(looked) => looked,
+            Ok(found) => found,
             // What was mended until now is told all the same. A launchctl that hangs is not asked a second time.
             Err(why) => {
                 trouble = Some(why.to_string());
                 break;
             }
         };
+        looked.insert(known.label.clone());
         let now = job.argv.first().and_then(|program| identity::program_id(Path::new(program)));
-        let replaced = now.is_some() && programs.get(&known.name).is_some_and(|runs| Some(*runs) != now);
+        let replaced = now.is_some() && around.programs.get(&known.name).is_some_and(|runs| Some(*runs) != now);
         let orphaned = known.role == job::Role::Runner && is_orphaned(paths, &known.name);
         let facts = Facts { declared, recorded: known, disk: &disk, state: &state, replaced, orphaned };
         let Some(drift) = drift::of_job(facts) else { continue };
         // What ends now may be meant to: a log-out, an uninstall.
-        if ending.load(Ordering::Relaxed) {
+        if around.ending.load(Ordering::Relaxed) {
             break;
         }
         let told = match drift.repair {
@@ -221,6 +257,33 @@ fn look(
         drifts.push((drift, told.err()));
     }
     let missing = wanted.values().filter(|wanted| record.job(&wanted.job.label).is_none());
-    drifts.extend(missing.map(|wanted| (drift::uninstalled(wanted), None)));
-    Ok(Seen { drifts, trouble })
+    for wanted in missing {
+        looked.insert(wanted.job.label.clone());
+        drifts.push((drift::uninstalled(wanted), None));
+    }
+    let known = record.jobs.iter().map(|job| job.label.clone()).chain(wanted.into_keys()).collect();
+    Ok(Seen { known: Some(known), looked, drifts, trouble })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_jobs_are_looked_at_each_time_and_many_in_turn() {
+        let due =
+            |count: usize, from: usize| (0..count).filter(|place| is_due(*place, count, from)).collect::<Vec<_>>();
+        for from in [0, 40, 4000] {
+            assert_eq!(due(40, from).len(), 40);
+            assert_eq!(due(1, from), [0]);
+        }
+        let mut seen = BTreeSet::new();
+        for turn in 0..3 {
+            let now = due(100, turn * AT_A_TIME);
+            assert_eq!(now.len(), AT_A_TIME);
+            seen.extend(now);
+        }
+        assert_eq!(seen.len(), 100);
+        assert!(due(0, 7).is_empty());
+    }
 }

@@ -48,7 +48,7 @@ impl Daemon {
             self.on_embedded_gone();
         } else {
             self.runners.remove(id);
-            self.jobs.runner_gone(clock::now().mono);
+            self.jobs.runner_gone(id, clock::now().mono);
         }
     }
 

@@ -249,7 +249,7 @@ pub fn service_info(
 /// A service that services.toml has and no runner serves.
 pub fn unserved(spec: &ServiceSpec, recorded: &Recorded) -> ServiceInfo {
     let (status, why) = if spec.enabled {
-        (Status::Down, "no runner serves it; start one with `supervisor run`")
+        (Status::Down, "no runner serves it; start one with `supervisor install` or `supervisor run`")
     } else {
         (Status::Disabled, "disabled in services.toml")
     };

@@ -56,7 +56,7 @@ fn without_the_daemon_orders_go_to_the_runners() {
     assert_eq!(second.all(), [RunnerRequest::Snapshot, order(&["stray"])]);
 
     let ran = facts.run("restart --all");
-    let expected = "a: up, pid 11\nb: up, pid 12\nc: no runner serves it; start one with `supervisor run`\n\
+    let expected = "a: up, pid 11\nb: up, pid 12\nc: no runner serves it; start one with `supervisor install` or `supervisor run`\n\
                     stray: up, pid 12\n";
     assert_eq!((ran.code, ran.out.as_str()), (Ok(3), expected));
     assert_eq!(first.all().pop(), Some(order(&[])));

@@ -24,7 +24,10 @@ fn why_is_one_paragraph() {
     assert!(ran.notes.starts_with("note: the daemon is not running; asked 1 runner"), "{}", ran.notes);
     let ran = facts.run("why other --json");
     let json: Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(json["text"], "other is down: no runner serves it; start one with `supervisor run`.");
+    assert_eq!(
+        json["text"],
+        "other is down: no runner serves it; start one with `supervisor install` or `supervisor run`."
+    );
     assert_eq!(usage(&facts.run("why gateways")).hint.as_deref(), Some("did you mean `gateway`?"));
 }
 

@@ -182,7 +182,7 @@ fn without_the_daemon_status_asks_runners_file_and_database() {
 NAME     STATUS    PID  UPTIME  RESTARTS  WHY
 gateway  up        512  12m            2  up for 12m
 off      disabled    -  -              0  disabled in services.toml
-lost     down        -  -              0  no runner serves it; start one with `supervisor run`
+lost     down        -  -              0  no runner serves it; start one with `supervisor install` or `supervisor run`
 bad      invalid     -  -              0  invalid: services.toml:12: no such key
 stray    up        513  12m            0  up for 12m
 
