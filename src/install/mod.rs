@@ -46,9 +46,8 @@ pub fn alone(paths: &Paths) -> Result<Alone, Error> {
         Ok(lock) => Some(Ok(lock)),
         Err(e) => {
             let is_daemon = e.pid().is_some() && e.pid() == lock::holder(&paths.daemon_lock());
-            // It may have taken it and not written its name yet.
-            let again = is_daemon || (last.is_none() && matches!(e, NotLocked::Held { .. }));
-            if again {
+            // Nobody's name is in it for a moment when it is taken, and when it is given back.
+            if is_daemon || matches!(e, NotLocked::Held { pid: None }) {
                 last = Some(e);
                 return None;
             }
