@@ -115,7 +115,7 @@ impl Reader {
     }
 
     /// Removes the old segments whose lines are all in the ledger, which is at `seq` of `boot_id`. The current segment
-    /// stays, and for a while what was written last (see [`STAYS`]). Gives the number of removed files.
+    /// stays, and for a while what was written last (a minute). Gives the number of removed files.
     ///
     /// # Errors
     /// What the kernel says; the segment is tried again next time.
