@@ -271,7 +271,7 @@ pub fn task(spec: &TaskSpec, by: Option<ManagerKind>, pid: Option<i32>, recorded
         (None, Some(by)) => (Status::Scheduled, format!("{by} starts it: {}", calendar(&spec.calendar))),
         (None, None) => (
             Status::Down,
-            "launchd or systemd would start it, and it is not installed; run `supervisor install`".to_owned(),
+            "nobody starts it: launchd or systemd would, after `supervisor install` (and not with manager = \"embedded\")".to_owned(),
         ),
     };
     ServiceInfo { pid, ..bare(&spec.name, UnitKind::Task, status, why, spec.enabled, recorded) }
