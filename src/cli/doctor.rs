@@ -19,7 +19,7 @@ use crate::model::paths::Paths;
 use crate::process::{clock, files};
 
 pub(super) fn run(args: &Doctor, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
-    let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
+    let home = context.sources.surroundings().home;
     let place = context.place();
     if args.self_test {
         let kind = place.fleet().map_or(ManagerKind::Auto, |fleet| fleet.manager);
@@ -57,10 +57,7 @@ fn driver(wanted: ManagerKind, home: &Path, paths: &Paths) -> Option<Box<dyn Dri
     if let Ok(Some(record)) = Record::read(paths) {
         return drivers::driver(record.manager, &record.tool, &record.folder).ok();
     }
-    let kind = match wanted {
-        ManagerKind::Auto | ManagerKind::Embedded => drivers::of_system(),
-        kind => kind,
-    };
+    let kind = drivers::of_manager(wanted);
     let tool = drivers::tool(kind);
     tool.exists().then(|| drivers::driver(kind, &tool, &drivers::folder(kind, home)).ok()).flatten()
 }

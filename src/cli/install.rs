@@ -12,7 +12,7 @@ use super::{Context, Output, Stop};
 use crate::control::client::Daemon;
 use crate::error::{Error, ErrorKind};
 use crate::install::apply::Hands;
-use crate::install::plan::{self, Load, Seen, Step, Wanted};
+use crate::install::plan::{self, Seen, Step, Wanted};
 use crate::install::verify::{self, Found};
 use crate::install::{self, Record, record};
 use crate::manager::driver::{Trouble, TroubleKind};
@@ -48,6 +48,14 @@ pub(super) struct Line {
     pub(super) label: String,
     pub(super) did: String,
     pub(super) ok: bool,
+}
+
+impl Line {
+    /// What became of the job `label`.
+    pub(super) fn of(label: &str, done: Result<String, Trouble>) -> Self {
+        let ok = done.is_ok();
+        Self { label: label.to_owned(), did: done.unwrap_or_else(|trouble| trouble.to_string()), ok }
+    }
 }
 
 pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
@@ -87,13 +95,13 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
         no_embedded_daemon(&paths)?;
     }
     let _alone = if args.dry_run { None } else { Some(install::alone(&paths)?) };
-    let elsewhere = before.as_ref().is_some_and(|record| record.folder != place.folder);
-    if elsewhere && before.as_ref().is_some_and(|record| record.loaded) && !place.no_load {
-        let folder = before.as_ref().map(|record| record.folder.display().to_string()).unwrap_or_default();
-        let message = format!("jobs are installed from {folder} already");
+    let here = before.as_ref().filter(|record| record.folder == place.folder);
+    let elsewhere = before.as_ref().filter(|record| record.folder != place.folder && record.loaded);
+    if let (Some(record), false) = (elsewhere, place.no_load) {
+        let message = format!("jobs are installed from {} already", record.folder.display());
         return Err(Error::new(ErrorKind::Refused, message).hint("run `supervisor uninstall` first").into());
     }
-    let (steps, gone) = plan_all(&hands, wanted, &unfit, before.as_ref(), args.adopt)?;
+    let (steps, gone) = plan_all(&hands, wanted, &unfit, here, args.adopt)?;
     let strangers = strangers(fleet, &place, &paths, &site.home);
     for stranger in strangers.iter().filter(|_| !context.json) {
         writeln!(output.notes, "note: {} is started by {} too; {}", stranger.service, stranger.who, stranger.stop)?;
@@ -118,21 +126,18 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
         v: Record::VERSION,
         manager: place.kind,
         embedded: site.embedded,
-        loaded: load || before.as_ref().is_some_and(|record| record.loaded && record.folder == place.folder),
+        loaded: load || here.is_some_and(|record| record.loaded),
         folder: place.folder.clone(),
         tool,
         program: site.program.clone(),
         config: site.config.clone(),
         home: site.home.clone(),
         logs: site.logs.clone(),
-        revive: before.as_ref().map(|record| record.revive.clone()).unwrap_or_default(),
-        jobs: before.as_ref().map(|record| record.jobs.clone()).unwrap_or_default(),
+        revive: here.map(|record| record.revive.clone()).unwrap_or_default(),
+        jobs: here.map(|record| record.jobs.clone()).unwrap_or_default(),
     };
-    if elsewhere {
-        record.jobs.clear();
-    }
     // Only written somewhere beside jobs that are loaded: those stay what is known of.
-    let remembered = !(elsewhere && before.as_ref().is_some_and(|record| record.loaded));
+    let remembered = elsewhere.is_none();
     let mut lines = Vec::new();
     let mut done = Vec::new();
     // First what goes: under another label it would be in the way of what comes, holding its lock.
@@ -140,13 +145,10 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
         let has_heir =
             steps.iter().any(|(step, _)| (&step.wanted.job.name, step.wanted.job.role) == (&known.name, known.role));
         let removed = if has_heir { hands.make_room(known) } else { hands.remove(known) };
-        let line = match removed {
-            Ok(what) => {
-                record.jobs.retain(|job| job.label != known.label);
-                Line { label: known.label.clone(), did: what, ok: true }
-            }
-            Err(trouble) => Line { label: known.label.clone(), did: trouble.to_string(), ok: false },
-        };
+        let line = Line::of(&known.label, removed);
+        if line.ok {
+            record.jobs.retain(|job| job.label != known.label);
+        }
         say(&line, context, output)?;
         lines.push(line);
     }
@@ -154,10 +156,7 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
         let job = &step.wanted.job;
         // A job that is only written, somewhere beside those that are loaded, is not remembered.
         let result = if step.is_nothing() { Ok(()) } else { hands.perform(step, seen, &mut record, remembered) };
-        let line = match result {
-            Ok(()) => Line { label: job.label.clone(), did: did(step).into(), ok: true },
-            Err(trouble) => Line { label: job.label.clone(), did: trouble.to_string(), ok: false },
-        };
+        let line = Line::of(&job.label, result.map(|()| step.words(true)));
         if line.ok {
             done.push(job.clone());
         }
@@ -221,7 +220,6 @@ fn plan_all(
     before: Option<&Record>,
     adopt: bool,
 ) -> Result<Planned<'static>, Error> {
-    let before = before.filter(|record| record.folder == hands.folder);
     let known = |label: &str| before.and_then(|record| record.job(label));
     let labels: Vec<String> = wanted.iter().map(|wanted| wanted.job.label.clone()).collect();
     let (mut steps, mut in_the_way) = (Vec::new(), Vec::new());
@@ -243,19 +241,6 @@ fn plan_all(
     let jobs = before.into_iter().flat_map(|record| &record.jobs);
     let gone = jobs.filter(|job| !labels.contains(&job.label) && !is_faulty(job));
     Ok((steps, gone.cloned().collect()))
-}
-
-fn did(step: &Step) -> &'static str {
-    match (step.load, step.write.is_empty()) {
-        (Load::Nothing, true) => "as it is to be",
-        (Load::Nothing, false) => "written",
-        (Load::Load, true) => "loaded",
-        (Load::Load, false) => "written and loaded",
-        (Load::Reload, true) => "loaded anew",
-        (Load::Reload, false) => "written and loaded anew",
-        (Load::Kick, true) => "started",
-        (Load::Kick, false) => "written and started",
-    }
 }
 
 pub(super) fn say(line: &Line, context: &Context<'_>, output: &mut Output<'_>) -> Result<(), Stop> {
@@ -283,7 +268,7 @@ fn tell(report: &Report, place: &Place, context: &Context<'_>, output: &mut Outp
     if !report.changed && report.jobs.iter().all(|line| line.ok) {
         writeln!(output.out, "nothing was changed: everything is installed as services.toml says")?;
     }
-    if place.system {
+    if place.user.is_some() {
         let folder = report.folder.display();
         let (to, load) = match place.kind {
             ManagerKind::Launchd => (
@@ -315,7 +300,7 @@ fn dry_run(
 ) -> Result<u8, Stop> {
     let mut lines = Vec::new();
     for (step, seen) in steps {
-        lines.push(Line { label: step.wanted.job.label.clone(), did: step.words().into(), ok: true });
+        lines.push(Line { label: step.wanted.job.label.clone(), did: step.words(false), ok: true });
         for place in step.write.iter().filter(|_| !context.json) {
             let file = &step.wanted.files[*place];
             let path = folder.join(&file.name).display().to_string();

@@ -19,7 +19,7 @@ pub(super) struct Place {
     pub(super) folder: PathBuf,
     pub(super) embedded: bool,
     pub(super) no_load: bool,
-    pub(super) system: bool,
+    /// For root's launchd or systemd.
     pub(super) user: Option<String>,
 }
 
@@ -30,7 +30,7 @@ impl Place {
             Loader::Systemd => ManagerKind::Systemd,
         });
         let said = Some(fleet.manager).filter(|kind| matches!(kind, ManagerKind::Launchd | ManagerKind::Systemd));
-        let kind = asked.or(said).unwrap_or_else(drivers::of_system);
+        let kind = asked.unwrap_or_else(|| drivers::of_manager(fleet.manager));
         if let Some(said) = said.filter(|said| *said != kind && !args.no_load) {
             let message = format!("services.toml says manager = \"{said}\", and not {kind}");
             return Err(
@@ -46,7 +46,7 @@ impl Place {
         };
         // Whether root wants them loaded is root's to say.
         let no_load = args.no_load || args.system;
-        Ok(Self { kind, folder, embedded: fleet.manager == ManagerKind::Embedded, no_load, system: args.system, user })
+        Ok(Self { kind, folder, embedded: fleet.manager == ManagerKind::Embedded, no_load, user })
     }
 }
 

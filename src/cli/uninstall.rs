@@ -37,13 +37,10 @@ pub(super) fn run(args: &Uninstall, context: &Context<'_>, output: &mut Output<'
     // The daemon first: it would load again what it sees vanish.
     for known in record.jobs.clone() {
         let result = if args.dry_run { Ok("to be ended and removed".into()) } else { hands.remove(&known) };
-        let line = match result {
-            Ok(did) => {
-                record.jobs.retain(|job| job.label != known.label);
-                Line { label: known.label, did, ok: true }
-            }
-            Err(trouble) => Line { label: known.label, did: trouble.to_string(), ok: false },
-        };
+        let line = Line::of(&known.label, result);
+        if line.ok {
+            record.jobs.retain(|job| job.label != known.label);
+        }
         say(&line, context, output)?;
         lines.push(line);
         if !args.dry_run {

@@ -11,6 +11,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::facts::*;
 use crate::manager::driver::Driver;
+use crate::manager::drivers;
 use crate::manager::job::{self, Job, Role, Site};
 use crate::manager::owners::{self, Around};
 use crate::model::paths::Paths;
@@ -273,7 +274,7 @@ fn jobs(asked: &Asked<'_>, driver: &dyn Driver, program: PathBuf, facts: &mut Fa
         config: asked.config.to_owned(),
         state_dir: asked.paths.state_dir().to_owned(),
         home: asked.home.to_owned(),
-        logs: asked.home.join("Library/Logs"),
+        logs: drivers::logs(driver.kind(), asked.home, asked.paths.logs()),
         user: None,
         embedded: asked.fleet.manager == ManagerKind::Embedded,
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::manager::driver::{Driver, JobState, Standing};
+use crate::manager::drivers;
 use crate::manager::job::{Job, Role};
 use crate::model::{CalendarTable, DEFAULT_PATH, ManagerKind, Mono, ProcessType, Signal};
 use crate::process::{clock, command, files, identity, signal};
@@ -282,14 +283,15 @@ impl Test<'_> {
     fn raw(&self) -> String {
         let Ok(state) = self.look() else { return String::new() };
         let label = &self.job.label;
+        let tool = drivers::tool(self.trial.driver.kind());
         let said = match self.trial.driver.kind() {
             ManagerKind::Launchd => {
                 let target = format!("{}/{label}", state.domain.as_deref().unwrap_or("gui/0"));
-                command::run(Path::new("/bin/launchctl"), &["print", &target], &[], RAW_WITHIN)
+                command::run(&tool, &["print", &target], &[], RAW_WITHIN)
             }
             ManagerKind::Systemd => {
                 let unit = format!("{label}.service");
-                command::run(Path::new("/usr/bin/systemctl"), &["--user", "show", &unit], &[], RAW_WITHIN)
+                command::run(&tool, &["--user", "show", &unit], &[], RAW_WITHIN)
             }
             ManagerKind::Auto | ManagerKind::Embedded => return format!("{state:?}"),
         };

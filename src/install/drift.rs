@@ -113,12 +113,11 @@ pub fn of_job(facts: Facts<'_>) -> Option<Drift> {
     if state.disabled {
         return drift(Layer::Loaded, "somebody has switched it off".into(), Repair::ByHand);
     }
+    let difference = plan::difference(job, state);
     match &state.standing {
         Standing::Absent => drift(Layer::Loaded, "it is not loaded any more".into(), Repair::Load),
         Standing::CannotStart(why) => drift(Layer::Running, format!("it cannot be started: {why}"), Repair::ByHand),
-        _ if !plan::is_as_wanted(job, state) => {
-            drift(Layer::Loaded, plan::difference(job, state).unwrap_or_default(), Repair::Reload)
-        }
+        _ if difference.is_some() => drift(Layer::Loaded, difference.unwrap_or_default(), Repair::Reload),
         Standing::Pended(why) if job.is_kept() => {
             drift(Layer::Running, format!("its start is held back ({why})"), Repair::Kick)
         }

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use super::record::{RecordedJob, is_ours};
 use crate::manager::driver::{JobFile, JobState, Standing};
-use crate::manager::job::Job;
-use crate::model::CalendarTable;
+use crate::manager::job::{Job, written_out};
 
 /// A job as it is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,17 +59,21 @@ impl Step {
         self.write.is_empty() && self.load == Load::Nothing
     }
 
-    /// In a word or two, for people.
-    pub fn words(&self) -> &'static str {
-        match (self.load, self.write.is_empty()) {
-            (Load::Nothing, true) => "nothing to do",
-            (Load::Nothing, false) => "to be written",
-            (Load::Load, true) => "to be loaded",
-            (Load::Load, false) => "to be written and loaded",
-            (Load::Reload, true) => "to be loaded anew",
-            (Load::Reload, false) => "to be written and loaded anew",
-            (Load::Kick, true) => "to be started",
-            (Load::Kick, false) => "to be written and started",
+    /// In a few words, for people: what is to be done, or what was.
+    pub fn words(&self, is_done: bool) -> String {
+        let loaded = match self.load {
+            Load::Nothing => None,
+            Load::Load => Some("loaded"),
+            Load::Reload => Some("loaded anew"),
+            Load::Kick => Some("started"),
+        };
+        let written = (!self.write.is_empty()).then_some("written");
+        let acts: Vec<&str> = written.into_iter().chain(loaded).collect();
+        match (acts.is_empty(), is_done) {
+            (true, true) => "as it is to be".into(),
+            (true, false) => "nothing to do".into(),
+            (false, true) => acts.join(" and "),
+            (false, false) => format!("to be {}", acts.join(" and ")),
         }
     }
 }
@@ -132,7 +135,7 @@ pub fn step(
 fn load(job: &Job, state: &JobState, written: bool) -> Load {
     match &state.standing {
         Standing::Absent => Load::Load,
-        _ if written || !is_as_wanted(job, state) => Load::Reload,
+        _ if written || difference(job, state).is_some() => Load::Reload,
         Standing::Running | Standing::Delayed | Standing::Stopping => Load::Nothing,
         // Between its runs a calendar job has no process.
         Standing::Stopped | Standing::Pended(_) | Standing::CannotStart(_) if !job.is_kept() => Load::Nothing,
@@ -141,12 +144,7 @@ fn load(job: &Job, state: &JobState, written: bool) -> Load {
     }
 }
 
-/// Whether what is loaded is the job, as far as the manager tells.
-pub fn is_as_wanted(job: &Job, state: &JobState) -> bool {
-    difference(job, state).is_none()
-}
-
-/// The first thing in which what is loaded differs from the job, in words.
+/// The first thing in which what is loaded differs from the job, as far as the manager tells, in words.
 pub fn difference(job: &Job, state: &JobState) -> Option<String> {
     if let Some(argv) = state.argv.as_ref().filter(|argv| **argv != job.argv) {
         return Some(format!("it is loaded with the command {}", argv.join(" ")));
@@ -158,27 +156,10 @@ pub fn difference(job: &Job, state: &JobState) -> Option<String> {
         }
     }
     let calendar = state.calendar.as_ref().filter(|_| !job.is_kept());
-    if calendar.is_some_and(|loaded| expanded(loaded) != expanded(&job.calendar)) {
+    if calendar.is_some_and(|loaded| written_out(loaded) != written_out(&job.calendar)) {
         return Some("it is loaded with another calendar".into());
     }
     None
-}
-
-/// A calendar in one form: sorted, with each hour and minute written out, Sunday as 0.
-fn expanded(tables: &[CalendarTable]) -> Vec<[u8; 5]> {
-    let any = |value: Option<u8>| value.unwrap_or(u8::MAX);
-    let all = |value: Option<u8>, most: u8| value.map_or(0..=most, |value| value..=value);
-    let mut found: Vec<[u8; 5]> = tables
-        .iter()
-        .flat_map(|table| all(table.hour, 23).map(move |hour| (table, hour)))
-        .flat_map(|(table, hour)| {
-            let weekday = table.weekday.map(|day| day % 7);
-            all(table.minute, 59).map(move |minute| [any(table.month), any(table.day), any(weekday), hour, minute])
-        })
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found
 }
 
 /// Whether a file of which there is no record any more (a new state directory) was written by an earlier install: it starts

@@ -4,6 +4,7 @@ use super::*;
 use crate::install::drift::tests::{state, wanted};
 use crate::install::record::recorded;
 use crate::manager::job::Role;
+use crate::model::CalendarTable;
 
 fn planned(
     disk: Option<&[u8]>,
@@ -61,8 +62,8 @@ fn what_is_loaded_is_left_alone_when_it_is_the_same() {
 #[test]
 fn calendars_are_the_same_in_whatever_form() {
     let at = |hour, minute, weekday| CalendarTable { hour, minute, weekday, ..Default::default() };
-    assert_eq!(expanded(&[at(None, Some(5), None)]).len(), 24);
-    assert_eq!(expanded(&[at(Some(3), Some(0), Some(7))]), expanded(&[at(Some(3), Some(0), Some(0))]));
+    assert_eq!(written_out(&[at(None, Some(5), None)]).len(), 24);
+    assert_eq!(written_out(&[at(Some(3), Some(0), Some(7))]), written_out(&[at(Some(3), Some(0), Some(0))]));
     let all: Vec<CalendarTable> = (0..24).rev().map(|hour| at(Some(hour), Some(5), None)).collect();
-    assert_eq!(expanded(&all), expanded(&[at(None, Some(5), None)]));
+    assert_eq!(written_out(&all), written_out(&[at(None, Some(5), None)]));
 }

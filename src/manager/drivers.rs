@@ -12,17 +12,24 @@ pub fn of_system() -> ManagerKind {
     if cfg!(target_os = "macos") { ManagerKind::Launchd } else { ManagerKind::Systemd }
 }
 
+/// The one that `manager` in services.toml means for jobs: where it names none, the system's.
+pub fn of_manager(said: ManagerKind) -> ManagerKind {
+    match said {
+        ManagerKind::Auto | ManagerKind::Embedded => of_system(),
+        ManagerKind::Launchd | ManagerKind::Systemd => said,
+    }
+}
+
 /// The program that it is asked through. `SUPERVISOR_LAUNCHCTL` and `SUPERVISOR_SYSTEMCTL` name another one, for tests.
 pub fn tool(kind: ManagerKind) -> PathBuf {
-    let (variable, usual): (_, &[&str]) = match kind {
-        ManagerKind::Launchd => ("SUPERVISOR_LAUNCHCTL", &["/bin/launchctl"]),
-        _ => ("SUPERVISOR_SYSTEMCTL", &["/usr/bin/systemctl", "/bin/systemctl"]),
-    };
+    let variable = if kind == ManagerKind::Launchd { "SUPERVISOR_LAUNCHCTL" } else { "SUPERVISOR_SYSTEMCTL" };
     if let Some(named) = std::env::var_os(variable).filter(|named| !named.is_empty()) {
         return named.into();
     }
-    let there = usual.iter().map(Path::new).find(|path| path.exists());
-    there.unwrap_or(Path::new(usual[0])).to_owned()
+    match kind {
+        ManagerKind::Launchd => launchctl::LAUNCHCTL.into(),
+        _ => Systemctl::find().unwrap_or_else(|| "/usr/bin/systemctl".into()),
+    }
 }
 
 /// Where it looks for the jobs of the user with this home.
@@ -30,8 +37,8 @@ pub fn folder(kind: ManagerKind, home: &Path) -> PathBuf {
     match kind {
         ManagerKind::Launchd => home.join("Library/LaunchAgents"),
         _ => {
-            let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-            config.unwrap_or_else(|| home.join(".config")).join("systemd/user")
+            let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+            Systemctl::folder_of(Scope::User, home, config.as_deref())
         }
     }
 }

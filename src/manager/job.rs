@@ -158,6 +158,19 @@ fn calendar(task: &TaskSpec) -> Result<Vec<CalendarTable>, String> {
     Ok(tables)
 }
 
+/// A calendar in the one form in which two can be compared: month, day, weekday, hour, minute of each entry, sorted, each once. Hours and
+/// minutes are written out: absent ones mean every one, which is too easily read as midnight.
+pub fn written_out(tables: &[CalendarTable]) -> BTreeSet<[Option<u8>; 5]> {
+    let all = |value: Option<u8>, count: u8| value.map_or(0..count, |value| value..value + 1);
+    let hours = |table: &CalendarTable| all(table.hour, 24);
+    let at = |table: &CalendarTable, hour| {
+        // Both 0 and 7 are Sunday.
+        let (month, day, weekday) = (table.month, table.day, table.weekday.map(|day| day % 7));
+        all(table.minute, 60).map(move |minute| [month, day, weekday, Some(hour), Some(minute)])
+    };
+    tables.iter().flat_map(|table| hours(table).flat_map(move |hour| at(table, hour))).collect()
+}
+
 fn daemon(fleet: &Fleet, site: &Site) -> Job {
     let mut job = job(DAEMON, Role::Daemon, fleet, site);
     job.argv.push("run".into());
@@ -219,11 +232,6 @@ fn job(name: &str, role: Role, fleet: &Fleet, site: &Site) -> Job {
 /// launchd's label of a service or calendar job.
 pub fn label(prefix: &str, name: &str) -> String {
     format!("{prefix}.{name}")
-}
-
-/// The label of the daemon's own job.
-pub fn daemon_label(prefix: &str) -> String {
-    label(prefix, DAEMON)
 }
 
 /// The service or calendar job that `label` is of.

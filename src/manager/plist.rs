@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use ::plist::{Dictionary, Value};
 
-use super::job::{Job, Role, Unfit};
+use super::job::{self, Job, Role, Unfit};
 use super::lint;
 use crate::model::{CalendarTable, ProcessType};
 
@@ -75,7 +75,7 @@ pub fn calendar(job: &Job) -> Result<Vec<CalendarTable>, String> {
                 .into(),
         );
     }
-    let tables: BTreeSet<[Option<u8>; 5]> = job.calendar.iter().flat_map(written_out).collect();
+    let tables = job::written_out(&job.calendar);
     if tables.len() > MOST_TABLES {
         return Err(format!(
             "its calendar makes {} entries for launchd, more than {MOST_TABLES}; write fewer times of day",
@@ -85,17 +85,6 @@ pub fn calendar(job: &Job) -> Result<Vec<CalendarTable>, String> {
     let table =
         |[month, day, weekday, hour, minute]: [Option<u8>; 5]| CalendarTable { minute, hour, day, weekday, month };
     Ok(tables.into_iter().map(table).collect())
-}
-
-/// One entry with hour and minute in it: absent ones mean every one, which is too easily read as midnight.
-fn written_out(table: &CalendarTable) -> Vec<[Option<u8>; 5]> {
-    let all = |value: Option<u8>, count: u8| value.map_or((0..count).collect(), |value| vec![value]);
-    let minutes: Vec<u8> = all(table.minute, 60);
-    // Both 0 and 7 are Sunday.
-    let weekday = table.weekday.map(|day| day % 7);
-    let hours: Vec<u8> = all(table.hour, 24);
-    let at = |hour: u8| minutes.iter().map(move |minute| [table.month, table.day, weekday, Some(hour), Some(*minute)]);
-    hours.into_iter().flat_map(at).collect()
 }
 
 fn dictionary(job: &Job) -> Result<Dictionary, String> {

@@ -10,6 +10,8 @@ mod phase;
 mod snapshot;
 mod spec;
 mod task;
+#[cfg(test)]
+pub(crate) mod testing;
 mod time;
 pub mod wire;
 
