@@ -225,6 +225,7 @@ fn ledger_ingest_1000(bencher: Bencher) {
             seq,
             wall_ms: WALL_MS,
             boot_ns: seq,
+            mono: None,
             event: EventType::ServiceCrash,
             service: Some(service.clone()),
             data: crash(7),

@@ -14,15 +14,17 @@
 //! logs      pipes to files, rotation, reading back                              -> model, process
 //! journal   a runner's append-only record                                       -> model, process
 //! store     the SQLite ledger                                                   -> model, process
+//! alert     sinks: messages leave the machine                                     -> model, policy, process
 //! probe     asking a service how it is                                          -> model, machine
 //! manager   who starts runners                                                  -> model, process
 //! install   jobs written, loaded, compared                                      -> model, manager, control, process
-//! runner    the parent of services                                              -> all of the above but import, probe, manager, install, store
+//! runner    the parent of services                                              -> all of the above but import, probe, alert, manager, install, store
 //! control   the sockets: client and server                                      -> model, process
 //! daemon    judges, records, answers                                            -> all of the above but import
 //! doctor    what is wrong with this machine's set-up                            -> model, process, store, manager, runner (environment)
-//! cli       asks and prints                                                     -> model, machine, config, import, control, store, journal and logs (reading), process, manager, install, doctor
+//! cli       asks and prints                                                     -> model, machine, config, import, control, store, alert (previews), journal and logs (reading), process, manager, install, doctor
 //! ```
+pub mod alert;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -7,7 +7,6 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
@@ -19,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{Outcome, RunnerReply, RunnerRequest};
 use crate::model::{
-    AlertSpec, CrashWindow, Fleet, Intent, ManagerKind, Program, RunView, RunnerInfo, ServiceSpec, Status, UnitName,
+    AlertSpec, Fleet, Intent, ManagerKind, Program, RunView, RunnerInfo, ServiceSpec, Status, UnitName,
 };
 use crate::store::{EventRow, Filter};
 
@@ -57,7 +56,6 @@ impl Facts {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(Paths::new(dir.path()).runners()).unwrap();
         std::fs::create_dir_all(Paths::new(dir.path()).logs()).unwrap();
-        let window = CrashWindow { count: 3, within: Duration::from_secs(300) };
         let fleet = Fleet {
             state_dir: dir.path().into(),
             label_prefix: "ai.openclaw".into(),
@@ -65,7 +63,7 @@ impl Facts {
             services: services.iter().map(|service| spec(service)).collect(),
             tasks: Vec::new(),
             unusable: Vec::new(),
-            alerts: AlertSpec { crash_loop: window, storm: window, slow_loop: vec![], sinks: vec![] },
+            alerts: AlertSpec::default(),
         };
         let path = dir.path().join("services.toml");
         let loaded = Loaded { path, fleet: Some(fleet), faults: vec![], rendered: String::new() };

@@ -5,15 +5,14 @@
 //! a fault, and is refused by `check` and at reload, while alerts still work in part.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::bounds::{self, secs};
+use super::bounds;
 use super::expand;
 use super::fault::code;
 use super::fields::Fields;
 use super::reader::{Ctx, Field};
 use super::units::{Wrong, quoted};
-use crate::model::{AlertSpec, CrashWindow, SinkKind, SinkSpec};
+use crate::model::{AlertSpec, CrashWindow, SecretSpec, SinkKind, SinkSpec};
 
 pub(super) const KEYS: &[&str] = &["crash_loop", "storm", "slow_loop", "sink"];
 pub(super) const WINDOW_KEYS: &[&str] = &["count", "within"];
@@ -32,19 +31,8 @@ const SINKS: &[(&str, SinkKind)] = &[
     ("email", SinkKind::Email),
 ];
 
-/// The rules that count where the file has none.
-pub(super) fn defaults() -> AlertSpec {
-    let window = |count, within: Duration| CrashWindow { count, within };
-    AlertSpec {
-        crash_loop: window(3, secs(5 * 60)),
-        storm: window(5, secs(10 * 60)),
-        slow_loop: vec![window(4, secs(60 * 60)), window(6, secs(24 * 60 * 60))],
-        sinks: Vec::new(),
-    }
-}
-
 pub(super) fn read(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> AlertSpec {
-    let default = defaults();
+    let default = AlertSpec::default();
     let one = |ctx: &mut Ctx<'_>, key: &str| {
         let rule = f.inner(ctx, key, WINDOW_KEYS, WINDOW_EXAMPLE)?;
         window(ctx, &rule)
@@ -63,8 +51,9 @@ pub(super) fn read(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> AlertSpec {
         }
     };
     let sinks = f.inner_list(ctx, "sink", SINK_KEYS, SINK_EXAMPLE);
-    let sinks = sinks.iter().filter_map(|sink| self::sink(ctx, sink)).collect();
-    AlertSpec { crash_loop, storm, slow_loop, sinks }
+    let read: Vec<_> = sinks.iter().filter_map(|sink| self::sink(ctx, sink)).collect();
+    let sinks = if sinks.is_empty() { default.sinks } else { read };
+    AlertSpec { crash_loop, storm, slow_loop, sinks, ..default }
 }
 
 fn window(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<CrashWindow> {
@@ -124,11 +113,11 @@ fn sink(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<SinkSpec> {
     }
     // An inner `None` is a value that was written and is faulty.
     Some(SinkSpec {
-        kind,
         command: command.map_or(Some(Vec::new()), |argv| argv)?,
         url: url.map_or(Some(None), |url| url.map(Some))?,
         headers: headers.map_or(Some(BTreeMap::new()), |headers| headers)?,
-        secret_file: secret_file.map_or(Some(None), |path| path.map(Some))?,
+        secret: secret_file.map_or(Some(None), |path| path.map(|path| Some(SecretSpec::File(path))))?,
+        ..SinkSpec::new(kind)
     })
 }
 

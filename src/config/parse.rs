@@ -11,7 +11,7 @@ use super::reader::{Ctx, Field, Span};
 use super::units::{Wrong, quoted};
 use super::validate::{self, Draft, Unit};
 use super::{Source, Surroundings, alerts, service, task};
-use crate::model::{Fleet, ManagerKind, UnitName, Unusable};
+use crate::model::{AlertSpec, Fleet, ManagerKind, UnitName, Unusable};
 
 pub(super) const ROOT_KEYS: &[&str] = &["supervisor", "service", "task", "alerts"];
 pub(super) const SUPERVISOR_KEYS: &[&str] = &["state_dir", "label_prefix", "manager"];
@@ -46,7 +46,7 @@ pub fn parse(source: &Source, around: &Surroundings) -> Parsed {
     let supervisor = supervisor(&mut ctx, &f);
     let alerts = match f.inner(&mut ctx, "alerts", alerts::KEYS, "{ crash_loop = { count = 3, within = \"5m\" } }") {
         Some(table) => alerts::read(&mut ctx, &table),
-        None => alerts::defaults(),
+        None => AlertSpec::default(),
     };
     let units = units(&mut ctx, &f);
     validate::check(&mut ctx, &units);

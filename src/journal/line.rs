@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::model::{EventType, Moment, Record, UnitName};
+use crate::model::{EventType, Moment, Mono, Record, UnitName};
 
 /// Longest line. Evidence in a record is a few KiB; what is longer than this is a fault, and must not make a reader
 /// hold it in memory.
@@ -20,6 +20,7 @@ struct Borrowed<'a> {
     seq: u64,
     wall_ms: i64,
     boot_ns: u64,
+    mono_ns: Mono,
     event: EventType,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a UnitName>,
@@ -57,8 +58,8 @@ pub(super) fn encode(into: &mut Vec<u8>, heading: &Heading<'_>, data: &Map<Strin
 fn put(into: &mut Vec<u8>, heading: &Heading<'_>, data: &Map<String, Value>) {
     into.clear();
     let &Heading { boot_id, seq, at, event, service } = heading;
-    let line =
-        Borrowed { v: Record::VERSION, boot_id, seq, wall_ms: at.wall_ms, boot_ns: at.boot_ns, event, service, data };
+    let Moment { wall_ms, boot_ns, mono: mono_ns } = at;
+    let line = Borrowed { v: Record::VERSION, boot_id, seq, wall_ms, boot_ns, mono_ns, event, service, data };
     // Writing plain data to memory cannot fail; if it did, the reader would count an empty line as garbage.
     if serde_json::to_writer(&mut *into, &line).is_err() {
         into.clear();

@@ -14,7 +14,9 @@
 //!            └── stop, restart, verdict of the daemon (from Starting and Up)
 //! ```
 
+pub mod alerts;
 mod begin;
+pub mod courier;
 mod explain;
 #[cfg(test)]
 mod model_test;

@@ -15,7 +15,7 @@ fn name() -> UnitName {
 
 fn record(seq: u64, event: EventType, data: Value) -> Record {
     let Value::Object(data) = data else { unreachable!() };
-    Record { v: 1, boot_id: "b".into(), seq, wall_ms: 9, boot_ns: 0, event, service: Some(name()), data }
+    Record { v: 1, boot_id: "b".into(), seq, wall_ms: 9, boot_ns: 0, mono: None, event, service: Some(name()), data }
 }
 
 fn start(seq: u64, run: u64) -> Record {

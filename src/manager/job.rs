@@ -256,11 +256,10 @@ fn whole_s(time: Duration) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::{AlertSpec, CrashWindow, ManagerKind, StepAction, StepSpec};
+    use crate::model::{AlertSpec, ManagerKind, StepAction, StepSpec};
 
     /// A gateway, a disabled service, a daily and a weekly job.
     pub fn fleet() -> Fleet {
-        let window = CrashWindow { count: 3, within: Duration::from_secs(300) };
         let mut gateway = ServiceSpec::for_tests("gateway");
         gateway.env = [("NODE_ENV", "production"), ("TOKEN", "secret"), ("PATH", "/opt/x & y:/bin")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -280,7 +279,7 @@ pub(crate) mod tests {
                 task("weekly", vec![words("weekly Sun 03:55", at(3, Some(0)))]),
             ],
             unusable: Vec::new(),
-            alerts: AlertSpec { crash_loop: window, storm: window, slow_loop: Vec::new(), sinks: Vec::new() },
+            alerts: AlertSpec::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ExitClass, UnitName};
+use super::{ExitClass, Moment, Mono, UnitName};
 
 /// The kinds of ledger row (CONTRACT, observability.sqlite). `log_gap` and `journal_gap` are additions of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -148,6 +148,9 @@ pub struct Record {
     pub wall_ms: i64,
     /// Nanoseconds since boot, sleep counted.
     pub boot_ns: u64,
+    /// The awake clock of that boot; absent in what older versions wrote.
+    #[serde(default, rename = "mono_ns", skip_serializing_if = "Option::is_none")]
+    pub mono: Option<Mono>,
     /// What happened.
     pub event: EventType,
     /// To which service or task.
@@ -163,6 +166,11 @@ impl Record {
 
     /// The member of `data` that holds the name of a type that is not known here.
     pub const UNKNOWN_TYPE: &str = "event_type";
+
+    /// When it happened, on all clocks.
+    pub fn at(&self) -> Moment {
+        Moment { mono: self.mono.unwrap_or(Mono(self.boot_ns)), boot_ns: self.boot_ns, wall_ms: self.wall_ms }
+    }
 
     /// The name of the type, also of one that a newer version has written.
     pub fn event_name(&self) -> &str {

@@ -2,9 +2,12 @@
 //!
 //! Nothing in this room does IO, reads a clock, or decides. Everything else may use it; it uses nothing of ours.
 
+mod alert;
+mod alert_spec;
 mod event;
 mod exit;
 mod name;
+mod outbox;
 pub mod paths;
 mod phase;
 mod snapshot;
@@ -15,18 +18,22 @@ pub(crate) mod testing;
 mod time;
 pub mod wire;
 
+pub use alert::{
+    Alert, AlertChange, AlertState, Cause, CrashKind, HeardAt, Notice, NoticeKind, Remembered, Rule, Severity, Silence,
+};
+pub use alert_spec::{AlertSpec, CrashWindow, DeadmanSpec, SecretSpec, SinkKind, SinkSpec};
 pub use event::{EventType, Record};
 pub use exit::{Exit, ExitClass, Signal, StopCause};
 pub use name::{BadName, UnitName};
+pub use outbox::{Breaker, Delivery, Message, OutboxRow, RowState, SinkState};
 pub use phase::{Intent, Status};
 pub use snapshot::{
     DaemonInfo, HealthInfo, LastExit, LedgerInfo, MemoryInfo, ProgramId, RestartCounts, RunView, RunnerInfo,
     ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,
 };
 pub use spec::{
-    AlertSpec, Builtin, CrashWindow, DEFAULT_PATH, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, ProbeKind,
-    ProbeSpec, ProcessType, Program, Readiness, RestartMode, ServiceSpec, SinkKind, SinkSpec, Sweep, Unusable, WatchOn,
-    WatchSpec,
+    Builtin, DEFAULT_PATH, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, ProbeKind, ProbeSpec, ProcessType,
+    Program, Readiness, RestartMode, ServiceSpec, Sweep, Unusable, WatchOn, WatchSpec,
 };
 pub use task::{CalendarTable, CatchUp, Schedule, StepAction, StepSpec, TaskSpec};
 pub use time::{Fraction, Moment, Mono};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Signal, TaskSpec, UnitName};
+use super::{AlertSpec, Signal, TaskSpec, UnitName};
 
 /// The PATH of a service that sets none (DESIGN section 4): Homebrew's folders, then the system's.
 pub const DEFAULT_PATH: &str = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
@@ -287,63 +287,6 @@ pub enum WatchOn {
     Removed,
     /// Another name.
     Renamed,
-}
-
-/// Alert rules and sinks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AlertSpec {
-    /// Default 3 in 5 min.
-    pub crash_loop: CrashWindow,
-    /// Default 5 in 10 min.
-    pub storm: CrashWindow,
-    /// Default 4 in 1 h and 6 in 24 h.
-    pub slow_loop: Vec<CrashWindow>,
-    /// Where alerts go; empty means desktop and log.
-    pub sinks: Vec<SinkSpec>,
-}
-
-/// So many within so long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CrashWindow {
-    /// How many.
-    pub count: u32,
-    /// Within how long (awake time).
-    pub within: Duration,
-}
-
-/// One place alerts go to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SinkSpec {
-    /// Which kind.
-    pub kind: SinkKind,
-    /// argv (kind `command`).
-    pub command: Vec<String>,
-    /// Address (kinds `webhook`, `slack`, `ntfy`, `email`).
-    pub url: Option<String>,
-    /// Extra headers (kind `webhook`).
-    pub headers: BTreeMap<String, String>,
-    /// File with the secret, 0600.
-    pub secret_file: Option<PathBuf>,
-}
-
-/// The kinds of sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SinkKind {
-    /// A program that gets the alert as JSON on stdin.
-    Command,
-    /// An HTTP POST.
-    Webhook,
-    /// A Slack webhook.
-    Slack,
-    /// A desktop notification.
-    Desktop,
-    /// The supervisor's own log.
-    Log,
-    /// An ntfy topic.
-    Ntfy,
-    /// Mail by SMTP.
-    Email,
 }
 
 /// What makes a run ready (DESIGN section 3).

@@ -4,11 +4,13 @@
 //! simulations live on.
 
 mod oom;
+mod redact;
 mod restart;
 mod stop;
 mod window;
 
 pub use oom::recognise_oom;
+pub use redact::redact;
 pub use restart::{Backoff, Next, STABLE_UPTIME, classify, next_after};
 pub use stop::{KILL_AGAIN, StopPlan, stop_plan};
 pub use window::Recent;

@@ -34,6 +34,22 @@ CREATE TABLE IF NOT EXISTS supervisor_last_exits (
   service TEXT PRIMARY KEY, class TEXT NOT NULL, code INTEGER, signal TEXT, at_ms INTEGER NOT NULL,
   boot_id TEXT NOT NULL, boot_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS supervisor_alerts (
+  id TEXT PRIMARY KEY, rule TEXT NOT NULL, service TEXT, severity TEXT NOT NULL, state TEXT NOT NULL,
+  fired_ms INTEGER NOT NULL, resolved_ms INTEGER, body TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS supervisor_outbox (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, key TEXT NOT NULL, alert TEXT NOT NULL, state TEXT NOT NULL,
+  created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, settled_ms INTEGER,
+  error TEXT, digest TEXT, body TEXT NOT NULL, UNIQUE (sink, key)
+);
+CREATE INDEX IF NOT EXISTS supervisor_outbox_pending ON supervisor_outbox (sink, id) WHERE state = 'pending';
+CREATE TABLE IF NOT EXISTS supervisor_sinks (sink TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS supervisor_silences (id INTEGER PRIMARY KEY, until_ms INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS supervisor_crash_kinds (
+  service TEXT NOT NULL, fingerprint TEXT NOT NULL, last_ms INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (service, fingerprint)
+) WITHOUT ROWID;
 ";
 
 /// The schema number found, where it is above ours.

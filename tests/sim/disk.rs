@@ -250,6 +250,7 @@ impl Writer {
                     seq: *next_seq,
                     wall_ms: at.wall_ms,
                     boot_ns: at.boot_ns,
+                    mono: Some(at.mono),
                     event,
                     service: service.cloned(),
                     data,

@@ -99,7 +99,7 @@ impl Story {
             ends += u64::from(event.is_run_end());
             starts += u64::from(event == EventType::RunnerStarted);
             let (boot_id, wall_ms) = (String::new(), row.timestamp_ms);
-            self.w.row(&Record { v: 1, boot_id, seq: 0, wall_ms, boot_ns: 0, event, service, data });
+            self.w.row(&Record { v: 1, boot_id, seq: 0, wall_ms, boot_ns: 0, mono: None, event, service, data });
         }
         let counted: u64 =
             counts.into_values().map(|mut c| ExitClass::ALL.into_iter().map(|k| *c.of(k)).sum::<u64>()).sum();

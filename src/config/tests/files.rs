@@ -29,7 +29,7 @@ fn an_empty_file_is_a_fleet_of_defaults() {
         crash_loop: window(3, secs(300)),
         storm: window(5, secs(600)),
         slow_loop: vec![window(4, secs(3600)), window(6, secs(86_400))],
-        sinks: vec![],
+        ..AlertSpec::default()
     };
     assert_eq!(fleet.alerts, rules);
 }

@@ -15,6 +15,7 @@ fn a_line_is_read_back_as_the_record_it_was() {
         seq: AWAKE / 1000,
         wall_ms: 42,
         boot_ns: at(42).boot_ns,
+        mono: Some(at(42).mono),
         event: EventType::ServiceStart,
         service: Some(UnitName::new("gateway").unwrap()),
         data: data(json!({"run_id": 42, "text": "ä\n\"ö"})),

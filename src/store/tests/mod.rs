@@ -72,7 +72,7 @@ fn record(seq: u64, event: EventType, data: Value) -> Record {
     let Value::Object(data) = data else { panic!("{data} is no object") };
     let service = (event != EventType::SupervisorStart).then(|| name("gateway"));
     let (wall_ms, boot_id) = (T0 + seq as i64, "boot-a".to_owned());
-    Record { v: 1, boot_id, seq, wall_ms, boot_ns: seq * 1_000_000, event, service, data }
+    Record { v: 1, boot_id, seq, wall_ms, boot_ns: seq * 1_000_000, mono: None, event, service, data }
 }
 
 fn start(seq: u64) -> Record {
