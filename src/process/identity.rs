@@ -41,6 +41,12 @@ pub fn program_id(path: &Path) -> Option<ProgramId> {
     path.metadata().ok().map(|file| ProgramId { dev: file.dev(), ino: file.ino() })
 }
 
+/// Which file is at `path`, and which state of it: another text when it was replaced or written to.
+pub fn file_version(path: &Path) -> Option<String> {
+    let file = path.metadata().ok()?;
+    Some(format!("{:x}.{:x}.{:x}.{:x}", file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
+}
+
 /// How long ago the process with this start token was started, sleep included.
 pub fn age(start_token: u64, now: Moment) -> Duration {
     between(start_token, token_at(now))

@@ -38,6 +38,29 @@ impl NotStarted {
     }
 }
 
+/// What was started.
+pub(super) struct Launched {
+    pub(super) pid: i32,
+    pub(super) program: ProgramFile,
+}
+
+/// The file that a service is, for the record: what goes wrong after it was replaced, may go wrong because of that.
+pub(super) struct ProgramFile {
+    pub(super) path: PathBuf,
+    pub(super) version: String,
+}
+
+impl ProgramFile {
+    /// The program; where an interpreter is given a script by its whole path, the script.
+    fn of(program: &Path, argv: &[String]) -> Self {
+        let script = argv.iter().skip(1).find(|word| !word.starts_with('-')).map(Path::new);
+        let script = script.filter(|path| path.is_absolute() && path.is_file());
+        let versions = [Some(program), script].into_iter().flatten().filter_map(identity::file_version);
+        let version = versions.collect::<Vec<_>>().join("+");
+        Self { path: script.unwrap_or(program).to_owned(), version }
+    }
+}
+
 /// What a start is made from.
 struct Prepared<'a> {
     program: PathBuf,
@@ -67,9 +90,9 @@ fn prepare(spec: &ServiceSpec) -> Result<Prepared<'_>, NotStarted> {
     Ok(Prepared { program, argv, file })
 }
 
-/// Starts a process for `spec`; its pid.
-pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i32, NotStarted> {
-    let Prepared { program, argv, file } =
+/// Starts a process for `spec`.
+pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<Launched, NotStarted> {
+    let Prepared { program, argv, file: env_file } =
         prepare(spec).map_err(|refused| NotStarted { unprepared: true, ..refused })?;
     for port in &spec.ports {
         if let Some(owner) = ports::taken(*port) {
@@ -89,16 +112,17 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<i3
         state_dir: around.paths.state_dir(),
         notify_socket: around.notify_socket,
     };
+    let file = ProgramFile::of(&program, argv);
     let launch = spawn::Launch {
         program,
         argv: argv.to_vec(),
-        env: environment::compose(&spec.env, &file, around.base, facts),
+        env: environment::compose(&spec.env, &env_file, around.base, facts),
         cwd: spec.cwd.clone(),
         stdout: open(Stream::Stdout).map_err(|e| short("its stdout", e))?,
         stderr: open(Stream::Stderr).map_err(|e| short("its stderr", e))?,
     };
     match spawn::spawn(launch) {
-        Ok(spawned) => Ok(spawned.pid),
+        Ok(spawned) => Ok(Launched { pid: spawned.pid, program: file }),
         Err(e) if !e.needs_mending() => Err(NotStarted::short(e.to_string())),
         Err(e) => Err(NotStarted::hold(e.to_string(), "")),
     }

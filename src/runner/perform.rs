@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use serde_json::{Map, Value};
 
-use super::launch::{self, NotStarted, Surroundings};
+use super::launch::{self, Launched, NotStarted, Surroundings};
 use super::poll::Token;
 use super::sweep::Job;
 use super::{LOOK_AGAIN, Runner, SYNC_WITHIN, Turn, changes};
@@ -55,7 +55,13 @@ impl Runner {
                 }
                 let seq = self.journal.next_seq();
                 match event {
-                    EventType::ServiceStart => service.start_seq = seq,
+                    EventType::ServiceStart => {
+                        service.start_seq = seq;
+                        if let Some(program) = service.program.take() {
+                            data.insert("program".into(), program.path.to_string_lossy().into());
+                            data.insert("program_id".into(), program.version.into());
+                        }
+                    }
                     event if event.is_run_end() => service.end_seq = seq,
                     _ => {}
                 }
@@ -146,8 +152,9 @@ impl Runner {
             notify_socket: service.notify.as_ref().filter(|_| spec.notify).map(|(_, path)| path.as_path()),
         };
         match launch::launch(spec, &around) {
-            Ok(pid) => {
+            Ok(Launched { pid, program }) => {
                 service.unprepared = false;
+                service.program = Some(program);
                 self.pids.insert(pid, index);
                 // The child is not reaped yet, so it is in the process table even if it has ended already.
                 let start = match identity::state(pid) {

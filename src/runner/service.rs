@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use super::changes::Look;
+use super::launch::ProgramFile;
 use super::poll::{Poll, Token};
 use crate::logs::{Block, Position, Sink, fifo};
 use crate::machine::{ProcessRef, Saved, ServiceMachine};
@@ -40,6 +41,8 @@ pub(super) struct Service {
     pub(super) descendants: Vec<ProcessRef>,
     /// What the files that it may be held for looked like when the current run was started.
     pub(super) look: Look,
+    /// What the run that is about to be recorded was started from.
+    pub(super) program: Option<ProgramFile>,
     /// Whether the last start found something missing before it asked for a process.
     pub(super) unprepared: bool,
     /// The epoch that is on disk.
@@ -117,6 +120,7 @@ impl Service {
             notify: None,
             descendants: Vec::new(),
             look: Look::new(),
+            program: None,
             unprepared: false,
             saved_epoch: 0,
             start_seq: 0,
