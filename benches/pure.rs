@@ -168,6 +168,7 @@ fn status_json(bencher: Bencher, services: usize) {
             daemon: DaemonInfo::default(),
             services: views.iter().map(info).collect(),
             ledger: LedgerInfo::default(),
+            alerts: Vec::new(),
             troubles: Vec::new(),
         };
         serde_json::to_vec(&report).expect("JSON")

@@ -79,6 +79,7 @@ pub(super) fn without_daemon(context: &Context<'_>, place: &Place<'_>, because: 
         daemon: DaemonInfo::default(),
         services: services(context, place, &asked.infos, tallies.as_ref()),
         ledger: LedgerInfo { ok: false, note: Some(note.into()), waiting: 0 },
+        alerts: Vec::new(),
         troubles,
     };
     Ok(Found { report, views: asked.infos.into_iter().flat_map(|info| info.views).collect() })

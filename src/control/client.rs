@@ -13,8 +13,8 @@ use super::{http, routes};
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{
-    MAX_REQUEST, OrderBody, OrderReply, ReloadBody, ReloadReply, RunnerReply, RunnerRequest, UpgradeBody, UpgradeReply,
-    VersionReply, WhyReply, WireError,
+    AlertBody, AlertReply, MAX_REQUEST, OrderBody, OrderReply, ReloadBody, ReloadReply, RunnerReply, RunnerRequest,
+    UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
 };
 use crate::model::{Standing, StatusReport, UnitName};
 use crate::process::socket;
@@ -98,6 +98,11 @@ impl Daemon {
     /// Has the runners become `body.program`, and then the daemon.
     pub fn upgrade(self, body: &UpgradeBody) -> Result<UpgradeReply, Error> {
         self.post(routes::UPGRADE, body, Patience::UntilDone)
+    }
+
+    /// Acknowledges, silences, tries sinks. A test ends when each sink was tried, which takes as long as they may.
+    pub fn alert(self, body: &AlertBody) -> Result<AlertReply, Error> {
+        self.post(routes::ALERTS, body, Patience::of_wait(matches!(body, AlertBody::Test { .. })))
     }
 
     /// Which program the daemon is.

@@ -21,6 +21,8 @@ pub mod routes {
     pub const SYNC: &str = "/v1/sync";
     /// POST `UpgradeBody`: an `UpgradeReply`.
     pub const UPGRADE: &str = "/v1/upgrade";
+    /// POST `AlertBody`: an `AlertReply`.
+    pub const ALERTS: &str = "/v1/alerts";
     /// GET: a `VersionReply`.
     pub const VERSION: &str = "/v1/version";
 }

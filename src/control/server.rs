@@ -21,7 +21,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::routes;
 use crate::model::wire::{
-    OrderBody, OrderReply, ReloadBody, ReloadReply, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
+    AlertBody, AlertReply, OrderBody, OrderReply, ReloadBody, ReloadReply, UpgradeBody, UpgradeReply, VersionReply,
+    WhyReply, WireError,
 };
 use crate::model::{StatusReport, UnitName};
 use crate::process::socket;
@@ -38,7 +39,7 @@ const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// Most connections at a time; the next ones wait.
 const MAX_CONNECTIONS: usize = 64;
 
-const ROUTES: &str = "GET /v1/status, GET /v1/why/NAME, GET /v1/version, POST /v1/order, POST /v1/reload, POST /v1/upgrade, POST /v1/sync";
+const ROUTES: &str = "GET /v1/status, GET /v1/why/NAME, GET /v1/version, POST /v1/order, POST /v1/reload, POST /v1/upgrade, POST /v1/alerts, POST /v1/sync";
 
 /// Where an answer goes.
 pub type Answer<T> = oneshot::Sender<Result<T, WireError>>;
@@ -56,6 +57,8 @@ pub enum Request {
     Reload(ReloadBody, Answer<ReloadReply>),
     /// Become another program in place, the runners first.
     Upgrade(UpgradeBody, Answer<UpgradeReply>),
+    /// Acknowledge, silence, try a sink.
+    Alert(AlertBody, Answer<AlertReply>),
     /// Which program we are.
     Version(Answer<VersionReply>),
     /// Take everything that is in the journals into the ledger before answering.
@@ -76,6 +79,7 @@ pub async fn serve(listener: UnixListener, to: To, closing: watch::Receiver<()>)
         .route(routes::ORDER, post(order))
         .route(routes::RELOAD, post(reload))
         .route(routes::UPGRADE, post(upgrade))
+        .route(routes::ALERTS, post(alerts))
         .route(routes::SYNC, post(sync))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -164,6 +168,13 @@ async fn order(State(to): State<To>, body: Body) -> Response {
 async fn reload(State(to): State<To>, body: Body) -> Response {
     answer(match read(body).await {
         Ok(body) => ask(&to, |answer| Request::Reload(body, answer)).await,
+        Err(e) => Err(e),
+    })
+}
+
+async fn alerts(State(to): State<To>, body: Body) -> Response {
+    answer(match read(body).await {
+        Ok(body) => ask(&to, |answer| Request::Alert(body, answer)).await,
         Err(e) => Err(e),
     })
 }

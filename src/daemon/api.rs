@@ -22,6 +22,10 @@ impl Daemon {
             Request::Order(body, answer) => self.order(body, answer),
             Request::Reload(body, answer) => self.reload(body, Some(answer)),
             Request::Upgrade(body, answer) => self.upgrade(body, answer),
+            Request::Alert(_, answer) => {
+                let message = "alerts are not served by this version".to_owned();
+                drop(answer.send(Err(WireError { code: 6, message, hint: None })));
+            }
             Request::Version(answer) => drop(answer.send(Ok(self.version()))),
             Request::Sync(answer) => {
                 self.find_runners();

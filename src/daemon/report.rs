@@ -70,6 +70,7 @@ impl Daemon {
             },
             services,
             ledger: LedgerInfo { ok: known.ok, note: known.note.clone(), waiting: known.waiting },
+            alerts: Vec::new(),
             troubles: self.troubles(),
         }
     }

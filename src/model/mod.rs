@@ -28,7 +28,7 @@ pub use name::{BadName, UnitName};
 pub use outbox::{Breaker, Delivery, Message, OutboxRow, RowState, SinkState};
 pub use phase::{Intent, Status};
 pub use snapshot::{
-    DaemonInfo, HealthInfo, LastExit, LedgerInfo, MemoryInfo, ProgramId, RestartCounts, RunView, RunnerInfo,
+    DaemonInfo, HealthInfo, LastExit, LedgerInfo, MemoryInfo, OpenAlert, ProgramId, RestartCounts, RunView, RunnerInfo,
     ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,
 };
 pub use spec::{

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, ExitClass, Intent, Status, UnitName};
+use super::{Alert, Exit, ExitClass, Intent, Rule, Severity, Status, UnitName};
 
 /// What a runner knows of one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,6 +104,9 @@ pub struct StatusReport {
     pub services: Vec<ServiceInfo>,
     /// The ledger's state.
     pub ledger: LedgerInfo,
+    /// What a person should look at, the newest first.
+    #[serde(default)]
+    pub alerts: Vec<OpenAlert>,
     /// What is wrong beyond single services, in words.
     pub troubles: Vec<String>,
 }
@@ -111,6 +114,36 @@ pub struct StatusReport {
 impl StatusReport {
     /// The form's version.
     pub const SCHEMA: u32 = 1;
+}
+
+/// An alert that holds, in `status --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenAlert {
+    /// Its id.
+    pub id: String,
+    /// What it is about.
+    pub rule: Rule,
+    /// Whom, unless it is the supervisor itself.
+    pub service: Option<UnitName>,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The first of what made it fire, milliseconds since 1970 UTC.
+    pub since_ms: i64,
+    /// One line: what broke.
+    pub title: String,
+}
+
+impl From<&Alert> for OpenAlert {
+    fn from(alert: &Alert) -> Self {
+        Self {
+            id: alert.id.clone(),
+            rule: alert.rule,
+            service: alert.service.clone(),
+            severity: alert.severity,
+            since_ms: alert.since_ms,
+            title: alert.title.clone(),
+        }
+    }
 }
 
 /// What of a [`StatusReport`] decides the exit code, for a reader that passes the rest on as it is.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunView, RunnerInfo, StopCause, UnitName};
+use super::{RowState, Rule, RunView, RunnerInfo, StopCause, UnitName};
 
 /// Version of both protocols. A reader takes what it knows and ignores other members.
 pub const PROTOCOL: u32 = 1;
@@ -216,6 +216,69 @@ pub struct VersionReply {
     /// Why the last upgrade came to nothing, if it did.
     #[serde(default)]
     pub upgrade_failed: Option<String>,
+}
+
+/// Body of `POST /v1/alerts`: what a person has to say to alerts. What there is to read of them stands in the database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum AlertBody {
+    /// Somebody knows of it: no more reminders.
+    Ack {
+        /// Which alert, as a whole.
+        id: String,
+    },
+    /// Tell nobody of what matches, for so long.
+    Silence {
+        /// Only of this service or task; otherwise of all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<UnitName>,
+        /// Only by this rule; otherwise by all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule: Option<Rule>,
+        /// For how long, seconds.
+        for_s: u64,
+    },
+    /// Tell again.
+    Unsilence {
+        /// The silence's number.
+        id: u64,
+    },
+    /// Send a marked test the way that alerts go. Answered when each sink has been tried.
+    Test {
+        /// Only through this one; otherwise through all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sink: Option<String>,
+    },
+}
+
+/// Answer to `POST /v1/alerts`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertReply {
+    /// What was done, a line each.
+    pub done: Vec<String>,
+    /// To `test`: what became of it, one per sink.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deliveries: Vec<TestDelivery>,
+    /// To `silence`: its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<u64>,
+    /// To `test`: the key that receivers see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// What became of a test at one sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestDelivery {
+    /// Which sink.
+    pub sink: String,
+    /// Where it stands; `pending` when the first tries failed and it is tried again.
+    pub state: RowState,
+    /// What went wrong, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How often it was tried.
+    pub attempts: u32,
 }
 
 /// Answer to `POST /v1/reload`.

@@ -106,6 +106,10 @@ fn broken_frames_get_a_sentence_and_the_daemon_lives() {
     bad("POST", "/v1/order", r#"{"verb":"stop","names":["../a"]}"#, 400, "cannot be read");
     bad("POST", "/v1/order", r#"{"verb":"stop","names":["nobody"]}"#, 400, "no service called nobody");
     bad("POST", "/v1/reload", r#"{"dry-run":true}"#, 400, "unknown field `dry-run`");
+    bad("POST", "/v1/alerts", "", 400, "missing field `op`");
+    bad("POST", "/v1/alerts", r#"{"op":"silence"}"#, 400, "missing field `for_s`");
+    bad("POST", "/v1/alerts", r#"{"op":"silence","rule":"boredom","for_s":1}"#, 400, "unknown variant `boredom`");
+    bad("POST", "/v1/alerts", r#"{"op":"ack","id":"a","who":"me"}"#, 400, "unknown field `who`");
     bad("GET", "/v1/why/nobody", "", 400, "no service or task called nobody");
     bad("GET", "/v1/why/%2e%2e", "", 400, "is no name");
     let giant = format!(r#"{{"verb":"stop","names":["{}"]}}"#, "a".repeat(100_000));

@@ -51,6 +51,7 @@ fn report(services: Vec<ServiceInfo>) -> StatusReport {
         },
         services,
         ledger: LedgerInfo { ok: true, note: None, waiting: 0 },
+        alerts: vec![],
         troubles: vec![],
     }
 }
