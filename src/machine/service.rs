@@ -9,7 +9,7 @@ use crate::model::{
     EventType, Exit, ExitClass, Fraction, Intent, LastExit, Moment, Readiness, ServiceSpec, Signal, StopCause,
     wire::Verb,
 };
-use crate::policy::{Backoff, HOLD_RETRY, KILL_AGAIN, Next, classify, next_after};
+use crate::policy::{Backoff, HOLD_OVER, HOLD_RETRY, KILL_AGAIN, Next, classify, next_after};
 
 /// One service: what is wanted, what is happening, and what follows from what comes in.
 ///
@@ -288,7 +288,8 @@ impl ServiceMachine {
         let class = classify(exit, cause, &self.spec.success_exit_codes, &self.spec.hold_exit_codes);
         self.last_exit = Some(LastExit::new(class, exit, step.at.wall_ms));
         self.backoff.ended(&self.spec, class, uptime, step.at.mono);
-        if uptime >= self.spec.min_uptime && class != ExitClass::Refused {
+        // After a run that was well for a while the same refusal is a new one.
+        if uptime >= HOLD_OVER || (uptime >= self.spec.min_uptime && class != ExitClass::Refused) {
             self.told_hold = None;
         }
         let data = records::end(&End { run: &run, exit, class, cause, killed }, step.at);

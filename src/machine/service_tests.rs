@@ -292,3 +292,20 @@ fn a_spawn_that_is_not_answered_yet_can_be_taken_back() {
         assert_eq!(*machine.phase(), phase);
     }
 }
+
+#[test]
+fn a_refusal_is_told_again_once_a_run_in_between_was_well_for_a_minute() {
+    let told = |effects: &[Effect]| {
+        effects
+            .iter()
+            .filter(|e| matches!(e, Effect::Record { event: crate::model::EventType::ServiceHeld, .. }))
+            .count()
+    };
+    let refusal = Exit::Code(78);
+    let mut story = Story::usual();
+    assert_eq!(told(&story.exit_after(Duration::from_secs(1), refusal)), 1);
+    for (lived, again) in [(59_999, 0), (60_000, 1), (1000, 0)] {
+        story.due();
+        assert_eq!(told(&story.exit_after(Duration::from_millis(lived), refusal)), again, "after {lived} ms");
+    }
+}

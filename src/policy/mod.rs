@@ -4,18 +4,23 @@
 //! simulations live on.
 
 mod oom;
+mod periodic;
 mod redact;
 mod restart;
 mod stop;
 mod window;
 
 pub use oom::recognise_oom;
+pub use periodic::periodic;
 pub use redact::redact;
 pub use restart::{Backoff, Next, STABLE_UPTIME, classify, next_after};
 pub use stop::{KILL_AGAIN, StopPlan, stop_plan};
-pub use window::Recent;
+pub use window::{Reading, Recent, Stamp};
 
 use std::time::Duration;
 
 /// How often a held service is tried again without anything having changed.
 pub const HOLD_RETRY: Duration = Duration::from_secs(15 * 60);
+
+/// A service that was held and has run for so long (awake time) is held no more.
+pub const HOLD_OVER: Duration = Duration::from_secs(60);
