@@ -158,4 +158,13 @@ pub struct SinkState {
     /// Something in its declaration that keeps it from its full form: no rich text, no notify-send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The receiver may have the rows up to this id, and nobody knows: they go again as the message they were, under its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_doubt: Option<i64>,
+    /// Whether something could not be sent in its time, so that what has gathered goes as one message.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub behind: bool,
+    /// The receiver will not have the rows up to this id as one message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub singly: Option<i64>,
 }

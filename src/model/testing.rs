@@ -1,4 +1,6 @@
-//! For tests that damage texts.
+//! For tests: numbers that are found again, and things to tell.
+
+use super::{Alert, AlertState, Notice, NoticeKind, Rule, Severity, UnitName};
 
 /// A small generator with a fixed seed (Steele, Lea and Flood's SplitMix64), so that a failure is found again.
 #[derive(Debug)]
@@ -13,4 +15,44 @@ impl Numbers {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         usize::try_from((z ^ (z >> 31)) >> 1).unwrap() % limit.max(1)
     }
+}
+
+/// An alert about nothing in particular.
+pub(crate) fn alert(id: &str) -> Alert {
+    Alert {
+        id: id.into(),
+        rule: Rule::CrashLoop,
+        service: UnitName::new("gateway").ok(),
+        cause: None,
+        severity: Severity::Critical,
+        state: AlertState::Open,
+        since_ms: 0,
+        fired_ms: 0,
+        last_ms: 0,
+        count: 3,
+        title: "gateway crashed 3 times".into(),
+        facts: Vec::new(),
+        tail: Vec::new(),
+        doing: String::new(),
+        advice: Vec::new(),
+        fingerprint: None,
+        told: true,
+        quiet: None,
+        reminders: 0,
+        remind_ms: None,
+        acknowledged_ms: None,
+        resolved_ms: None,
+        outcome: String::new(),
+        memory: serde_json::Map::new(),
+    }
+}
+
+/// What is told of it: `what` is the part of the key behind the dot.
+pub(crate) fn notice(alert: Alert, what: &str, at_ms: i64) -> Notice {
+    let kind = match what {
+        "0" => NoticeKind::Fired,
+        "ok" => NoticeKind::Resolved,
+        _ => NoticeKind::Reminder,
+    };
+    Notice { key: format!("{}.{what}", alert.id), kind, at_ms, alert }
 }

@@ -3,6 +3,8 @@
 //! Nothing here reads a clock, does IO, or knows of processes; it uses `model` only. That is what property tests and
 //! simulations live on.
 
+pub mod breaker;
+pub mod delivery;
 mod oom;
 mod periodic;
 mod redact;
