@@ -1,35 +1,24 @@
-//! `[alerts]`: when crashes become an alert, and where alerts go.
+//! `[alerts]`: when somebody is told, and how long it is tried.
 //!
 //! Decision: a faulty rule counts with its default and a faulty sink is left out, the rest stands as written. Context: an
 //! alert that goes to the wrong place helps nobody, but one misspelt sink must not silence the others. Cost: the file has
 //! a fault, and is refused by `check` and at reload, while alerts still work in part.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::bounds;
-use super::expand;
-use super::fault::code;
+use super::bounds::{self, Bounds};
 use super::fields::Fields;
-use super::reader::{Ctx, Field};
-use super::units::{Wrong, quoted};
-use crate::model::{AlertSpec, CrashWindow, SecretSpec, SinkKind, SinkSpec};
+use super::reader::Ctx;
+use super::sink;
+use crate::model::{AlertSpec, CrashWindow, DeadmanSpec};
 
-pub(super) const KEYS: &[&str] = &["crash_loop", "storm", "slow_loop", "sink"];
+pub(super) const KEYS: &[&str] =
+    &["crash_loop", "storm", "slow_loop", "reminders", "resolve_after", "expire_after", "weekly", "deadman", "sink"];
 pub(super) const WINDOW_KEYS: &[&str] = &["count", "within"];
-pub(super) const SINK_KEYS: &[&str] = &["type", "command", "url", "headers", "secret_file"];
+pub(super) const DEADMAN_KEYS: &[&str] = &["url", "secret_file", "secret_env", "secret_keychain", "interval"];
 
 const WINDOW_EXAMPLE: &str = "{ count = 3, within = \"5m\" }";
-const SINK_EXAMPLE: &str = "{ type = \"desktop\" }";
-
-const SINKS: &[(&str, SinkKind)] = &[
-    ("command", SinkKind::Command),
-    ("webhook", SinkKind::Webhook),
-    ("slack", SinkKind::Slack),
-    ("desktop", SinkKind::Desktop),
-    ("log", SinkKind::Log),
-    ("ntfy", SinkKind::Ntfy),
-    ("email", SinkKind::Email),
-];
+const DEADMAN_EXAMPLE: &str = "{ url = \"https://hc-ping.com/...\" }";
 
 pub(super) fn read(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> AlertSpec {
     let default = AlertSpec::default();
@@ -50,10 +39,13 @@ pub(super) fn read(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> AlertSpec {
             whole.filter(|rules| Some(rules.len()) == written).unwrap_or(default.slow_loop)
         }
     };
-    let sinks = f.inner_list(ctx, "sink", SINK_KEYS, SINK_EXAMPLE);
-    let read: Vec<_> = sinks.iter().filter_map(|sink| self::sink(ctx, sink)).collect();
-    let sinks = if sinks.is_empty() { default.sinks } else { read };
-    AlertSpec { crash_loop, storm, slow_loop, sinks, ..default }
+    let reminders = durations(ctx, f, "reminders", &bounds::REMINDER).unwrap_or(default.reminders);
+    let resolve_after = f.duration(ctx, "resolve_after", default.resolve_after, &bounds::RESOLVE_AFTER);
+    let expire_after = f.duration(ctx, "expire_after", default.expire_after, &bounds::EXPIRE_AFTER);
+    let weekly = f.boolean(ctx, "weekly", default.weekly);
+    let deadman = f.inner(ctx, "deadman", DEADMAN_KEYS, DEADMAN_EXAMPLE).and_then(|table| deadman(ctx, &table));
+    let sinks = sink::read_all(ctx, f).unwrap_or(default.sinks);
+    AlertSpec { crash_loop, storm, slow_loop, reminders, resolve_after, expire_after, weekly, deadman, sinks }
 }
 
 fn window(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<CrashWindow> {
@@ -67,105 +59,38 @@ fn window(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<CrashWindow> {
     Some(CrashWindow { count: u32::try_from(count?).ok()?, within: within? })
 }
 
-/// Which of the optional keys a kind of sink has, and which of them it needs.
-fn keys_of(kind: SinkKind) -> (&'static [&'static str], &'static str) {
-    match kind {
-        SinkKind::Command => (&["command"], "command = [\"/usr/local/bin/on-alert\"]"),
-        SinkKind::Webhook => (&["url", "headers", "secret_file"], "url = \"https://example.org/hook\""),
-        SinkKind::Slack => (&["url", "secret_file"], "url = \"https://hooks.slack.com/services/...\""),
-        SinkKind::Ntfy => (&["url", "secret_file"], "url = \"https://ntfy.sh/my-topic\""),
-        SinkKind::Email => (&["url", "secret_file"], "url = \"smtps://user@mail.example.org/?to=me@example.org\""),
-        SinkKind::Desktop | SinkKind::Log => (&[], ""),
-    }
+/// All of a list, which may be empty, or none of it.
+fn durations(ctx: &mut Ctx<'_>, f: &Fields<'_>, key: &str, bounds: &Bounds) -> Option<Vec<Duration>> {
+    let members = f.get(key)?.list(ctx, "a list of durations", "[\"1h\", \"4h\", \"24h\"]")?;
+    // Each is read even after a fault, so that all faults are told.
+    let read: Vec<Option<Duration>> = members.iter().map(|member| member.duration(ctx, bounds)).collect();
+    read.into_iter().collect()
 }
 
-fn sink(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<SinkSpec> {
-    let kind = f.get("type");
-    if kind.is_none() {
-        let help = "write type = \"command\", \"webhook\", \"slack\", \"desktop\", \"log\", \"ntfy\" or \"email\"";
-        f.missing(ctx, "`type`", help);
-    }
-    // Everything in the sink is read even when one part is faulty, so that all faults are told.
-    let kind = kind.and_then(|field| field.choice(ctx, SINKS));
-    let command = f.get("command").map(|field| field.argv(ctx, "[\"/usr/local/bin/on-alert\"]"));
-    let url = f.get("url").map(|field| url(ctx, &field, kind));
-    let headers = f.get("headers").map(|field| headers(ctx, &field));
-    let secret_file = f.get("secret_file").map(|field| field.path(ctx));
-    let kind = kind?;
-    let (allowed, needed) = keys_of(kind);
-    let word = SINKS.iter().find(|(_, k)| *k == kind).map_or("", |(word, _)| word);
-    let mut misplaced = false;
-    for key in ["command", "url", "headers", "secret_file"] {
-        if f.get(key).is_some() && !allowed.contains(&key) {
-            misplaced = true;
-            let message = format!("a sink of type \"{word}\" has no `{key}`");
-            f.conflict(ctx, key, message, "not for this type", "take it out, or write another `type`");
+fn deadman(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<DeadmanSpec> {
+    let url = f.get("url").map(|field| sink::plain_url(ctx, &field));
+    let secret = sink::secret(ctx, f);
+    let interval = f.get("interval").map(|field| field.duration(ctx, &bounds::DEADMAN_INTERVAL));
+    let has_secret = sink::SECRET_KEYS.iter().any(|key| f.get(key).is_some());
+    match (&url, has_secret) {
+        (None, false) => {
+            f.missing(
+                ctx,
+                "`url` or a secret",
+                "write url = \"https://hc-ping.com/...\", or secret_file with the address",
+            );
+            return None;
         }
+        (Some(_), true) => {
+            let message = "the secret of a dead man's switch is its address, so there are two of them".to_owned();
+            f.conflict(ctx, "url", message, "a second address", "keep the secret, and take `url` out");
+            return None;
+        }
+        _ => {}
     }
-    // The address of a Slack webhook is itself the secret, and may be kept in the file.
-    let in_secret = kind == SinkKind::Slack && f.get("secret_file").is_some();
-    let needs = allowed.first().copied().filter(|key| f.get(key).is_none() && !in_secret);
-    if let Some(key) = needs {
-        f.missing(ctx, &format!("`{key}`"), &format!("write {needed}"));
-    }
-    if misplaced || needs.is_some() {
-        return None;
-    }
-    // An inner `None` is a value that was written and is faulty.
-    Some(SinkSpec {
-        command: command.map_or(Some(Vec::new()), |argv| argv)?,
+    Some(DeadmanSpec {
         url: url.map_or(Some(None), |url| url.map(Some))?,
-        headers: headers.map_or(Some(BTreeMap::new()), |headers| headers)?,
-        secret: secret_file.map_or(Some(None), |path| path.map(|path| Some(SecretSpec::File(path))))?,
-        ..SinkSpec::new(kind)
+        secret: secret?,
+        interval: interval.unwrap_or(Some(Duration::from_secs(60)))?,
     })
-}
-
-fn url(ctx: &mut Ctx<'_>, field: &Field<'_>, kind: Option<SinkKind>) -> Option<String> {
-    let needed = kind.map_or("", |kind| keys_of(kind).1).trim_start_matches("url = ");
-    let example = if needed.starts_with('"') { needed } else { "\"https://example.org/hook\"" };
-    let text = field.text(ctx, "an address in quotes", example)?;
-    let schemes: &[&str] = match kind {
-        Some(SinkKind::Email) => &["smtps://", "smtp://"],
-        _ => &["https://", "http://"],
-    };
-    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
-    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or(rest));
-    let well = host.is_some_and(|host| !host.is_empty()) && text.chars().all(|c| c.is_ascii_graphic());
-    if !well {
-        let message = format!("{} is not an address that begins with {}", quoted(text), schemes.join(" or "));
-        field.wrong(ctx, Wrong::new(code::ADDRESS, message, "not such a URL").help(format!("write e.g. {example}")));
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-fn headers(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<BTreeMap<String, String>> {
-    let pairs = field.strings(ctx, "{ X-Source = \"supervisor\" }")?;
-    // RFC 9110: a name is a token, and a value is visible text.
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    let mut headers = BTreeMap::new();
-    let mut well = field.value().as_table().is_some_and(|table| table.len() == pairs.len());
-    for (member, name, text) in pairs {
-        let checked = expand::expand(text, ctx.around).and_then(|value| {
-            if name.is_empty() || !name.chars().all(is_token) {
-                let message = format!("{} cannot be the name of a header", quoted(name));
-                return Err(Wrong::new(code::BAD_FORM, message, "badly named").help("use letters, digits and dashes"));
-            }
-            if value.chars().any(char::is_control) {
-                let wrong =
-                    Wrong::new(code::BAD_FORM, "the value of a header is one line", "holds a control character");
-                return Err(wrong.help("take out line ends and other control characters"));
-            }
-            Ok(value)
-        });
-        match checked {
-            Ok(value) => _ = headers.insert(name.to_owned(), value),
-            Err(wrong) => {
-                well = false;
-                member.wrong(ctx, wrong);
-            }
-        }
-    }
-    well.then_some(headers)
 }

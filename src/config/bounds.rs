@@ -41,3 +41,9 @@ pub(super) const MAX_RUNTIME: Bounds = ms(100)..=secs(7 * DAY);
 pub(super) const MIN_RUNTIME: Bounds = secs(0)..=secs(7 * DAY);
 
 pub(super) const CRASH_WINDOW: Bounds = secs(1)..=secs(31 * DAY);
+/// Below a minute a reminder is a burst.
+pub(super) const REMINDER: Bounds = secs(60)..=secs(30 * DAY);
+pub(super) const RESOLVE_AFTER: Bounds = secs(60)..=secs(DAY);
+pub(super) const EXPIRE_AFTER: Bounds = secs(HOUR)..=secs(60 * DAY);
+pub(super) const DEADMAN_INTERVAL: Bounds = secs(10)..=secs(DAY);
+pub(super) const SINK_TIMEOUT: Bounds = secs(1)..=secs(120);

@@ -1,10 +1,9 @@
 //! `[service.NAME.health]`: which probe asks what, and how often. Every address is one of this machine: a probe decides
 //! over life and death, and a network in between would take part in that.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use toml::de::DeValue;
 
+use super::address;
 use super::bounds::{self, secs};
 use super::fault::code;
 use super::fields::Fields;
@@ -203,19 +202,13 @@ fn host_and_port(text: &str, example: &str) -> Result<Option<u16>, Wrong> {
         None => text.rsplit_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
     };
     let is_v6 = text.starts_with('[');
-    let local = match is_v6 {
-        true => host.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback()),
-        false => host.eq_ignore_ascii_case("localhost") || host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback()),
-    };
-    if !local {
+    if !address::is_loopback(host, is_v6) {
         let message = format!("{} is not an address of this machine only", quoted(host));
         let wrong = Wrong::new(code::ADDRESS, message, "not loopback");
         return Err(wrong.help("use 127.0.0.1, localhost or [::1]; what is watched from here runs here"));
     }
     let Some(port) = port else { return Ok(None) };
-    // `parse` would take a plus sign too.
-    let digits = port.bytes().all(|b| b.is_ascii_digit());
-    match port.parse::<u16>().ok().filter(|port| digits && *port != 0) {
+    match address::port(port) {
         Some(port) => Ok(Some(port)),
         None => Err(wrong(format!("{} is not a port, 1 to 65535", quoted(port)), "not a port")),
     }

@@ -11,6 +11,7 @@
 //! own; the structs in `schema_file` and
 //! `schema_rest` say the same a second time for the schema, and tests hold the two together.
 
+mod address;
 mod alerts;
 mod bounds;
 mod calendar_form;
@@ -26,6 +27,7 @@ mod schema;
 mod schema_file;
 mod schema_rest;
 mod service;
+mod sink;
 mod task;
 mod units;
 mod validate;

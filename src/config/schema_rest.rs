@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::schema::{Calendar, CatchUp, DurationText, PathText};
-use crate::model::SinkKind;
+use crate::model::{Severity, SinkKind};
 
 /// A calendar job.
 #[derive(Serialize, JsonSchema)]
@@ -84,7 +84,7 @@ impl Default for Step {
     }
 }
 
-/// When crashes become an alert, and where alerts go.
+/// When somebody is told, and where.
 #[derive(Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Alerts {
@@ -94,6 +94,17 @@ pub(super) struct Alerts {
     storm: Window,
     /// Crashes that come more slowly, and still again and again.
     slow_loop: Vec<Window>,
+    /// The gaps between an alert, its first reminder, the next, and so on, 1m to 30d each; the last one repeats. Empty: no reminders.
+    reminders: Vec<DurationText>,
+    /// How long a service has to be well before its alert is over, 1m to 24h.
+    resolve_after: DurationText,
+    /// How long a sink that cannot be reached is tried before a message is given up, 1h to 60d.
+    expire_after: DurationText,
+    /// Whether a report goes out each Monday at 9.
+    weekly: bool,
+    /// A URL that is called while all is well, so that silence is noticed elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadman: Option<Deadman>,
     /// Where alerts go; without one to the desktop and the supervisor's log.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sink: Vec<Sink>,
@@ -106,6 +117,11 @@ impl Default for Alerts {
             crash_loop: window(3, "5m"),
             storm: window(5, "10m"),
             slow_loop: vec![window(4, "1h"), window(6, "24h")],
+            reminders: ["1h", "4h", "24h"].map(DurationText).into(),
+            resolve_after: DurationText("10m"),
+            expire_after: DurationText("7d"),
+            weekly: true,
+            deadman: None,
             sink: Vec::new(),
         }
     }
@@ -122,23 +138,68 @@ pub(super) struct Window {
     within: DurationText,
 }
 
-/// One place alerts go to.
+/// A URL that is called while all is well. Exactly one of url and the three places for a secret.
+#[derive(Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Deadman {
+    /// The address, such as https://hc-ping.com/your-uuid; /start and /fail are put behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    /// File with the address, mode 0600.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_file: Option<PathText>,
+    /// Variable of the daemon's environment with the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_env: Option<String>,
+    /// Item of the macOS keychain with the address, by its service name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_keychain: Option<String>,
+    /// How often it is called, 10s to 24h.
+    interval: DurationText,
+}
+
+impl Default for Deadman {
+    fn default() -> Self {
+        Self { url: None, secret_file: None, secret_env: None, secret_keychain: None, interval: DurationText("1m") }
+    }
+}
+
+/// One place alerts go to. At most one of secret_file, secret_env and secret_keychain.
 #[derive(Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sink {
     /// Which kind: it decides which other keys there are.
     #[serde(rename = "type")]
     kind: SinkKind,
+    /// What it is called in `supervisor alerts`: letters, digits, '-' and '_'; by default its type, with a number from the second on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// It takes alerts of this severity and above; by default warning, for type log info.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_severity: Option<Severity>,
+    /// How long one try may take, 1s to 2m.
+    #[serde(default = "ten_seconds")]
+    timeout: DurationText,
     /// Program that gets the alert as JSON on stdin (type command).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     command: Vec<String>,
-    /// Address (types webhook, slack, ntfy and email).
+    /// Address (types webhook, slack, ntfy and email; email: smtps://user@host/?to=me@example.org&from=it@example.org).
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     /// Extra headers (type webhook). In the values ~ and ${VAR} are expanded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
-    /// File with the secret, mode 0600 (types webhook, slack, ntfy and email).
+    /// File with the secret, mode 0600: the webhook's HMAC key, Slack's URL, ntfy's access token, the mail password.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret_file: Option<PathText>,
+    /// Variable of the daemon's environment with the secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_env: Option<String>,
+    /// Item of the macOS keychain with the secret, by its service name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_keychain: Option<String>,
+}
+
+fn ten_seconds() -> DurationText {
+    DurationText("10s")
 }

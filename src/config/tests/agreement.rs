@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{EVERY_KEY, fleet, read};
 use crate::config::schema_file::{File, Health, Log, Memory, Service, Startup, Supervisor, Watch};
-use crate::config::schema_rest::{Alerts, Step, Task};
-use crate::config::{alerts, fault::code, health, parse, schema, service, task};
+use crate::config::schema_rest::{Alerts, Deadman, Step, Task};
+use crate::config::{alerts, fault::code, health, parse, schema, service, sink, task};
 
 fn schema_value() -> Value {
     serde_json::from_str(&schema()).unwrap()
@@ -36,7 +36,8 @@ const TABLES: &[(&str, &[&str], &str)] = &[
     ("/definitions/Task/properties/catch_up/anyOf/1", task::CATCH_UP_KEYS, "[task.t.catch_up]"),
     ("/definitions/Alerts", alerts::KEYS, "[alerts]"),
     ("/definitions/Window", alerts::WINDOW_KEYS, "[alerts.storm]"),
-    ("/definitions/Sink", alerts::SINK_KEYS, "[[alerts.sink]]"),
+    ("/definitions/Sink", sink::KEYS, "[[alerts.sink]]"),
+    ("/definitions/Deadman", alerts::DEADMAN_KEYS, "[alerts.deadman]"),
 ];
 
 #[test]
@@ -105,6 +106,10 @@ fn the_defaults_of_the_schema_are_those_of_the_reader() {
     let pairs = [
         (written("[supervisor]", &Supervisor::default()), String::new()),
         (written("[alerts]", &Alerts::default()), String::new()),
+        (
+            written("[alerts.deadman]", &Deadman::default()) + "url = \"https://x.org/y\"\n",
+            "[alerts]\ndeadman = { url = \"https://x.org/y\" }\n".to_owned(),
+        ),
         (
             written("[service.a]", &Service::default()) + "command = [\"x\"]\n",
             "[service.a]\ncommand = [\"x\"]\n".to_owned(),

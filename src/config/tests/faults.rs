@@ -266,6 +266,74 @@ fn tasks_and_alerts() {
     );
 }
 
+/// A sink of this type with these lines, the first of which is line 3.
+fn in_sink(kind: &str, lines: &str, wanted: &[Want]) {
+    expect(&format!("[[alerts.sink]]\ntype = \"{kind}\"\n{lines}\n"), wanted);
+}
+
+#[test]
+fn sinks() {
+    const HOOK: &str = "url = \"https://x.org/y\"";
+    let hook = |line: &str, wanted: &[Want]| in_sink("webhook", &format!("{HOOK}\n{line}"), wanted);
+    hook("name = \"a b\"", &[(NAME, 4, 8, "letters, digits")]);
+    hook("name = \"\"", &[(NAME, 4, 8, "letters, digits")]);
+    hook("min_severity = \"crit\"", &[(BAD_FORM, 4, 16, "\"critical\"")]);
+    hook("timeout = \"3m\"", &[(OUT_OF_BOUNDS, 4, 11, "1s to 2m")]);
+    hook("secret_env = \"MY-KEY\"", &[(BAD_FORM, 4, 14, "name of a variable")]);
+    hook("secret_keychain = \"\"", &[(BAD_FORM, 4, 19, "security add-generic-password")]);
+    hook("secret_env = \"A\"\nsecret_file = \"/s\"", &[(CONFLICT, 4, 14, "`secret_file` already")]);
+    in_sink("log", "secret_env = \"A\"", &[(CONFLICT, 3, 14, "has no `secret_env`")]);
+    in_sink("desktop", "timeout = \"10\"", &[(BAD_FORM, 3, 11, "10s")]);
+    in_sink("slack", "", &[(MISSING, 1, 1, "`url` or a secret")]);
+    in_sink("slack", "url = \"http://hooks.slack.com/s\"", &[(ADDRESS, 3, 7, "write https://")]);
+    in_sink("slack", &format!("{HOOK}\nsecret_env = \"A\""), &[(CONFLICT, 3, 7, "take `url` out")]);
+    in_sink("webhook", "url = \"http://x.org/y\"\nsecret_env = \"A\"", &[(ADDRESS, 3, 7, "for all to read")]);
+    in_sink("webhook", "url = \"https://me:pw@x.org/y\"", &[(ADDRESS, 3, 7, "write a header")]);
+    in_sink("webhook", "url = \"https://x.org:0/y\"", &[(ADDRESS, 3, 7, "1 to 65535")]);
+    in_sink("ntfy", "url = \"https://me:pw@x.org/y\"", &[(ADDRESS, 3, 7, "secret_keychain")]);
+    in_sink("ntfy", "url = \"https://ntfy.sh/\"", &[(ADDRESS, 3, 7, "no topic")]);
+    in_sink("email", "url = \"smtps://x.org\"", &[(ADDRESS, 3, 7, "`to` is missing")]);
+    in_sink("email", "url = \"smtps://x.org/?to=me\"", &[(ADDRESS, 3, 7, "not one mail address")]);
+    in_sink("email", "url = \"smtps://x.org/?to=a@b&cc=c@d\"", &[(ADDRESS, 3, 7, "neither to= nor from=")]);
+    in_sink("email", "url = \"smtps://me@x.org/?to=a@b\"", &[(ADDRESS, 3, 7, "no secret_file")]);
+    in_sink("email", "url = \"smtps://a@b@x.org/?to=a@b\"\nsecret_env = \"A\"", &[(ADDRESS, 3, 7, "%40")]);
+    in_sink("email", "url = \"smtps://x.org/?to=a@b\"\nsecret_env = \"A\"", &[(ADDRESS, 3, 7, "no user")]);
+    in_sink("email", "url = \"smtp://me@x.org/?to=a@b\"\nsecret_env = \"A\"", &[(ADDRESS, 3, 7, "write smtps://")]);
+    expect(
+        "[[alerts.sink]]\ntype = \"log\"\nname = \"a\"\n[[alerts.sink]]\ntype = \"log\"\nname = \"a\"\n",
+        &[(NAME, 6, 8, "line 3")],
+    );
+}
+
+#[test]
+fn what_is_told_of_alerts_holds_no_secret() {
+    for line in [
+        "url = \"https://me:hunter2@x.org/\"",
+        "url = \"hooks.slack.com/services/hunter2\"",
+        "url = \"http://hooks.slack.com/services/hunter2\"",
+        "url = \"https://x.org/hunter2 y\"",
+        "secret_env = \"hunter2!\"",
+    ] {
+        let parsed = read(&format!("[[alerts.sink]]\ntype = \"slack\"\n{line}\n"));
+        let told: Vec<_> = parsed.faults.iter().map(|fault| fault.one_line(std::path::Path::new("f"))).collect();
+        assert!(!told.is_empty() && !told.concat().contains("hunter2"), "{line}: {told:?}");
+    }
+}
+
+#[test]
+fn when_and_how_long_somebody_is_told() {
+    let alerts = |line: &str, wanted: &[Want]| expect(&format!("[alerts]\n{line}\n"), wanted);
+    alerts("reminders = \"1h\"", &[(WRONG_TYPE, 2, 13, "[\"1h\", \"4h\", \"24h\"]")]);
+    alerts("reminders = [\"1h\", \"10s\", 5]", &[(OUT_OF_BOUNDS, 2, 20, "1m to 720h"), (WRONG_TYPE, 2, 27, "\"5s\"")]);
+    alerts("resolve_after = \"25h\"", &[(OUT_OF_BOUNDS, 2, 17, "1m to 24h")]);
+    alerts("expire_after = \"5m\"", &[(OUT_OF_BOUNDS, 2, 16, "1h to 1440h")]);
+    alerts("weekly = \"no\"", &[(WRONG_TYPE, 2, 10, "weekly = false")]);
+    alerts("deadman = {}", &[(MISSING, 2, 11, "secret_file with the address")]);
+    alerts("deadman = { url = \"https://x.org/y\", interval = \"1s\" }", &[(OUT_OF_BOUNDS, 2, 49, "10s to 24h")]);
+    alerts("deadman = { url = \"https://x.org/y\", secret_env = \"A\" }", &[(CONFLICT, 2, 19, "take `url` out")]);
+    alerts("deadman = { url = \"ping\" }", &[(ADDRESS, 2, 19, "https://")]);
+}
+
 #[test]
 fn names() {
     expect("[service.\"a b\"]\ncommand = [\"x\"]\n", &[(NAME, 1, 10, "write [service.a-b]")]);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{EVERY_KEY, OURS, around, fleet, read, source};
 use crate::config::{parse, render, state_dir};
 use crate::model::{
-    AlertSpec, Builtin, CalendarTable, CatchUp, CrashWindow, LogSpec, ManagerKind, ProbeKind, ProcessType, Program,
-    RestartMode, Schedule, ServiceSpec, Signal, SinkKind, StepAction, Sweep, TaskSpec, UnitName,
+    AlertSpec, Builtin, CalendarTable, CatchUp, CrashWindow, DeadmanSpec, LogSpec, ManagerKind, ProbeKind, ProcessType,
+    Program, RestartMode, Schedule, SecretSpec, ServiceSpec, Severity, Signal, SinkKind, SinkSpec, StepAction, Sweep,
+    TaskSpec, UnitName,
 };
 
 const fn secs(n: u64) -> Duration {
@@ -168,9 +169,30 @@ fn every_key_is_taken_over() {
     assert_eq!((task.catch_up, task.timezone.as_deref()), (CatchUp::Within(secs(21_600)), Some("Europe/Berlin")));
     assert!(matches!(&task.calendar[2], Schedule::Table(t) if t.weekday == Some(0) && t.month == Some(12)));
     assert_eq!(fleet.alerts.crash_loop, CrashWindow { count: 2, within: secs(60) });
-    let kinds: Vec<_> = fleet.alerts.sinks.iter().map(|s| s.kind).collect();
-    assert_eq!(kinds, [SinkKind::Command, SinkKind::Webhook]);
-    assert_eq!(fleet.alerts.sinks[1].headers["X-Token"], "value");
+    let alerts = &fleet.alerts;
+    assert_eq!(alerts.reminders, [secs(1800), secs(7200)]);
+    assert_eq!((alerts.resolve_after, alerts.expire_after, alerts.weekly), (secs(300), secs(172_800), false));
+    let deadman = DeadmanSpec { url: None, secret: Some(SecretSpec::Keychain("ping".into())), interval: secs(300) };
+    assert_eq!(alerts.deadman, Some(deadman));
+    let sinks = [
+        SinkSpec { command: vec!["/bin/on-alert".into()], ..SinkSpec::new(SinkKind::Command) },
+        SinkSpec {
+            name: "hook".into(),
+            min_severity: Severity::Critical,
+            timeout: secs(30),
+            url: Some("https://example.org/hook".into()),
+            headers: [("X-Token".into(), "value".into())].into(),
+            secret: Some(SecretSpec::File("/home/u/secret".into())),
+            ..SinkSpec::new(SinkKind::Webhook)
+        },
+        SinkSpec { secret: Some(SecretSpec::Env("SLACK".into())), ..SinkSpec::new(SinkKind::Slack) },
+        SinkSpec {
+            name: "slack-2".into(),
+            url: Some("https://hooks.slack.com/services/x".into()),
+            ..SinkSpec::new(SinkKind::Slack)
+        },
+    ];
+    assert_eq!(alerts.sinks, sinks);
 }
 
 #[test]
@@ -252,6 +274,39 @@ fn faulty_alerts_keep_what_is_good_in_them() {
     assert_eq!(alerts.crash_loop.count, 2);
     assert_eq!(alerts.storm, CrashWindow { count: 5, within: secs(600) });
     assert_eq!(alerts.sinks.iter().map(|s| s.kind).collect::<Vec<_>>(), [SinkKind::Log]);
+}
+
+#[test]
+fn sinks_keep_their_names() {
+    let names = |text: &str| -> Vec<String> {
+        let sinks = read(text).fleet.unwrap().alerts.sinks;
+        sinks.into_iter().map(|sink| sink.name).collect()
+    };
+    let log = "[[alerts.sink]]\ntype = \"log\"\n";
+    assert_eq!(names(&log.repeat(3)), ["log", "log-2", "log-3"]);
+    let called = |name: &str| format!("{log}name = \"{name}\"\n");
+    // What is written goes first, wherever it stands.
+    assert_eq!(names(&(log.repeat(2) + &called("log"))), ["log-2", "log-3", "log"]);
+    assert_eq!(names(&format!("{log}{}{log}", called("x"))), ["log", "x", "log-2"]);
+    // A faulty one is left out, and those after it do not move up.
+    assert_eq!(names(&format!("{log}colour = \"red\"\nurl = \"https://x\"\n{log}")), ["log-2"]);
+}
+
+#[test]
+fn alerts_that_say_less_than_usual_are_taken_at_their_word() {
+    let alerts = |lines: &str| fleet(&format!("[alerts]\n{lines}\n")).alerts;
+    assert!(alerts("reminders = []").reminders.is_empty());
+    let deadman = alerts("deadman = { url = \"http://localhost:8000/ping/x\" }").deadman.unwrap();
+    assert_eq!((deadman.url.as_deref(), deadman.interval), (Some("http://localhost:8000/ping/x"), secs(60)));
+    let sink = |lines: &str| alerts(&format!("[[alerts.sink]]\n{lines}")).sinks.remove(0);
+    assert_eq!(sink("type = \"log\"").min_severity, Severity::Info);
+    assert_eq!(sink("type = \"slack\"\nsecret_file = \"~/s\"").min_severity, Severity::Warning);
+    for good in ["http://127.0.0.1:8065/hooks/x", "https://mattermost.example.org/hooks/x"] {
+        assert_eq!(sink(&format!("type = \"slack\"\nurl = \"{good}\"")).url.as_deref(), Some(good));
+    }
+    sink("type = \"webhook\"\nurl = \"http://10.0.0.5/hook\"");
+    sink("type = \"email\"\nurl = \"smtp://localhost:25/?to=a%40b&from=c@d\"");
+    sink("type = \"email\"\nurl = \"smtps://me%40x@mail.x.org/?to=a@b\"\nsecret_keychain = \"mail\"");
 }
 
 #[test]
