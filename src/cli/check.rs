@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::context::{FaultLine, Loaded};
 use super::{Context, Output, Stop};
+use crate::config;
 use crate::error::ErrorKind;
-use crate::model::{DEFAULT_PATH, Fleet, Program, StepAction};
+use crate::model::{AlertSpec, DEFAULT_PATH, Fleet, Program, SecretSpec, Severity, SinkKind, StepAction};
 
 /// `check --json`.
 #[derive(Serialize)]
@@ -20,12 +21,15 @@ struct Report<'a> {
     tasks: Option<usize>,
     faults: &'a [FaultLine],
     notes: &'a [String],
+    warnings: &'a [String],
 }
 
 pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let loaded = context.sources.fleet(context.color)?;
     let ok = loaded.faults.is_empty() && loaded.fleet.is_some();
-    let notes = loaded.fleet.as_ref().map(|fleet| notes(fleet, context.path_var.as_deref())).unwrap_or_default();
+    let fleet = loaded.fleet.as_ref();
+    let notes = fleet.map(|fleet| notes(fleet, context.path_var.as_deref())).unwrap_or_default();
+    let warnings: Vec<String> = fleet.and_then(|fleet| config::alert_path(fleet).warning()).into_iter().collect();
     if context.json {
         let report = Report {
             ok,
@@ -34,15 +38,16 @@ pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, 
             tasks: loaded.fleet.as_ref().map(|fleet| fleet.tasks.len()),
             faults: &loaded.faults,
             notes: &notes,
+            warnings: &warnings,
         };
         writeln!(output.out, "{}", serde_json::to_string(&report).map_err(std::io::Error::other)?)?;
     } else {
-        output.out.write_all(text(&loaded, &notes).as_bytes())?;
+        output.out.write_all(text(&loaded, &notes, &warnings).as_bytes())?;
     }
     Ok(if ok { 0 } else { ErrorKind::Config.exit_code() })
 }
 
-fn text(loaded: &Loaded, notes: &[String]) -> String {
+fn text(loaded: &Loaded, notes: &[String], warnings: &[String]) -> String {
     let file = loaded.path.file_name().unwrap_or(loaded.path.as_os_str()).display();
     let mut text = String::new();
     match &loaded.fleet {
@@ -57,6 +62,9 @@ fn text(loaded: &Loaded, notes: &[String]) -> String {
     }
     for note in notes {
         text.push_str(&format!("note: {note}\n"));
+    }
+    for warning in warnings {
+        text.push_str(&format!("warning: {warning}\n"));
     }
     text
 }
@@ -82,7 +90,55 @@ fn notes(fleet: &Fleet, callers: Option<&OsStr>) -> Vec<String> {
             }
         }
     }
+    notes.extend(alerts(&fleet.alerts));
     notes
+}
+
+/// Where alerts go, and what of it should be known.
+fn alerts(spec: &AlertSpec) -> Vec<String> {
+    let mut notes = Vec::new();
+    // Whoever writes these two down has what everybody has.
+    if spec.sinks == AlertSpec::default().sinks {
+        notes
+            .push("alerts go to the desktop and the log only; with an [[alerts.sink]] they reach you elsewhere".into());
+    } else {
+        let sinks = spec.sinks.iter().map(|sink| match sink.min_severity {
+            Severity::Info => config::describe_sink(sink),
+            least => format!("{}: {least}{}", config::describe_sink(sink), or_worse(least)),
+        });
+        notes.push(format!("alerts go to {}", sinks.collect::<Vec<_>>().join(", ")));
+    }
+    for sink in &spec.sinks {
+        let name = &sink.name;
+        if sink.kind == SinkKind::Slack && sink.url.is_some() {
+            let place = "secret_file, secret_env or secret_keychain keep it out of this file";
+            notes.push(format!("sink {name}: who knows its url can post there; {place}"));
+        }
+        notes.extend(sink.secret.as_ref().and_then(secret_file).map(|what| format!("sink {name}: {what}")));
+        if sink.command.first().is_some_and(|program| program.contains('/')) {
+            notes.extend(note(&format!("sink {name}"), &sink.command, Path::new("/"), DEFAULT_PATH, None));
+        }
+    }
+    let deadman = spec.deadman.as_ref().and_then(|deadman| deadman.secret.as_ref());
+    notes.extend(deadman.and_then(secret_file).map(|what| format!("deadman: {what}")));
+    notes
+}
+
+fn or_worse(least: Severity) -> &'static str {
+    if least == Severity::Critical { "" } else { " or worse" }
+}
+
+/// What is wrong with the file of a secret, as far as that can be seen from outside.
+fn secret_file(secret: &SecretSpec) -> Option<String> {
+    let SecretSpec::File(path) = secret else { return None };
+    match path.metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Some(format!("{} does not exist", path.display())),
+        Err(e) => Some(format!("{} cannot be read: {e}", path.display())),
+        Ok(data) if data.permissions().mode() & 0o077 != 0 => {
+            Some(format!("{0} can be read by others, and is not used: chmod 600 {0}", path.display()))
+        }
+        Ok(_) => None,
+    }
 }
 
 fn note(unit: &str, argv: &[String], cwd: &Path, path: &str, callers: Option<&OsStr>) -> Option<String> {
@@ -124,6 +180,7 @@ fn is_program(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::SinkSpec;
 
     fn program(dir: &Path, name: &str, mode: u32) -> PathBuf {
         let file = dir.join(name);
@@ -159,6 +216,45 @@ mod tests {
         for missing in ["nowhere", "no-x"] {
             assert!(ask(missing).unwrap().ends_with("nor on yours: install it, or write its absolute path"));
         }
+    }
+
+    #[test]
+    fn where_alerts_go_is_told_without_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        let slack = SinkSpec {
+            url: Some("https://hooks.slack.com/services/T/hunter2".into()),
+            ..SinkSpec::new(SinkKind::Slack)
+        };
+        let hook = SinkSpec {
+            name: "ops".into(),
+            min_severity: Severity::Critical,
+            url: Some("https://example.org/hunter2".into()),
+            secret: Some(SecretSpec::File(secret.clone())),
+            ..SinkSpec::new(SinkKind::Webhook)
+        };
+        let command = SinkSpec {
+            command: vec![dir.path().join("gone").display().to_string()],
+            ..SinkSpec::new(SinkKind::Command)
+        };
+        let spec =
+            AlertSpec { sinks: vec![slack, hook, SinkSpec::new(SinkKind::Log), command], ..AlertSpec::default() };
+        let told = alerts(&spec);
+        let gone = dir.path().join("gone").display().to_string();
+        let all = format!(
+            "alerts go to slack (hooks.slack.com): warning or worse, ops (webhook, example.org): critical, log, command \
+             ({gone}): warning or worse"
+        );
+        assert_eq!(told[0], all);
+        assert!(told[1].starts_with("sink slack: who knows its url"), "{told:?}");
+        assert_eq!(told[2], format!("sink ops: {} does not exist", secret.display()));
+        assert_eq!(told[3], format!("sink command: {gone} does not exist"));
+        assert!(told.len() == 4 && !told.concat().contains("hunter2"), "{told:?}");
+        program(dir.path(), "secret", 0o640);
+        assert!(alerts(&spec)[2].ends_with(&format!("chmod 600 {}", secret.display())));
+        program(dir.path(), "secret", 0o600);
+        assert_eq!(alerts(&spec).len(), 3);
+        assert_eq!(alerts(&AlertSpec::default()).len(), 1);
     }
 
     #[test]

@@ -60,9 +60,10 @@ The bytes are printed as the service wrote them. Without a log a note goes to st
 the log is waited for.";
 
 pub(super) const CHECK_EXAMPLES: &str = "\
-Exits 5 when there are faults. Notes, such as a program that is not on its service's PATH, do not change the exit code.
+Exits 5 when there are faults. Notes (a program that is not on its service's PATH, where alerts go) and warnings (no alert \
+gets out while a service is down) do not change the exit code.
 
---json prints {ok, path, services, tasks, faults: [{code, unit, line, column, message, help}], notes}.";
+--json prints {ok, path, services, tasks, faults: [{code, unit, line, column, message, help}], notes, warnings}.";
 
 pub(super) const IMPORT_EXAMPLES: &str = "\
 Examples:

@@ -1,7 +1,7 @@
 //! What a changed services.toml means for what is running.
 
 use crate::model::wire::{ReloadAction, ReloadChange};
-use crate::model::{Fleet, ServiceSpec, TaskSpec, UnitName};
+use crate::model::{AlertSpec, Fleet, ServiceSpec, SinkSpec, TaskSpec, UnitName};
 
 /// The names of the fields in which two specs differ. Both are taken apart without `..`, so that a new field of the model
 /// cannot be forgotten here.
@@ -35,10 +35,29 @@ pub fn changed_task_keys(old: &TaskSpec, new: &TaskSpec) -> Vec<String> {
     } except { name })
 }
 
-/// The keys of `[supervisor]` and `[alerts]` that differ. A running daemon can take over `alerts` only: the others say
-/// where everything is and who starts it.
+/// The keys of `[supervisor]` and `[alerts]` that differ, the latter as `alerts.storm` or `alerts.sink.NAME`. A running daemon
+/// can take over those of alerts only: the others say where everything is and who starts it.
 pub fn changed_globals(old: &Fleet, new: &Fleet) -> Vec<String> {
-    differing!(Fleet, old, new, { state_dir, label_prefix, manager, alerts } except { services, tasks, unusable })
+    let mut keys =
+        differing!(Fleet, old, new, { state_dir, label_prefix, manager, alerts } except { services, tasks, unusable });
+    if keys.pop_if(|key| key == "alerts").is_some() {
+        keys.extend(changed_alert_keys(&old.alerts, &new.alerts).into_iter().map(|key| format!("alerts.{key}")));
+    }
+    keys
+}
+
+fn changed_alert_keys(old: &AlertSpec, new: &AlertSpec) -> Vec<String> {
+    let mut keys = differing!(AlertSpec, old, new, {
+        crash_loop, storm, slow_loop, reminders, resolve_after, expire_after, weekly, deadman, sinks,
+    } except {});
+    if keys.pop_if(|key| key == "sinks").is_some() {
+        let differs = |sink: &&SinkSpec, others: &[SinkSpec]| !others.contains(sink);
+        let mut names: Vec<&String> = new.sinks.iter().filter(|s| differs(s, &old.sinks)).map(|s| &s.name).collect();
+        names.extend(old.sinks.iter().filter(|s| new.sinks.iter().all(|n| n.name != s.name)).map(|s| &s.name));
+        // Their order alone means nothing.
+        keys.extend(names.into_iter().map(|name| format!("sink.{name}")));
+    }
+    keys
 }
 
 /// Whether the process has to be started anew for `new` to hold: it was started from something that is different now. All

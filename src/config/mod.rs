@@ -12,6 +12,7 @@
 //! `schema_rest` say the same a second time for the schema, and tests hold the two together.
 
 mod address;
+mod alert_path;
 mod alerts;
 mod bounds;
 mod calendar_form;
@@ -35,6 +36,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use alert_path::{AlertPath, Dependence, alert_path, describe_sink};
 pub use diff::{changed_globals, changed_keys, changed_task_keys, diff, needs_restart};
 pub use fault::{Fault, code, render};
 pub use load::{Source, Surroundings, locate, read};

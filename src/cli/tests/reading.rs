@@ -8,7 +8,7 @@ use super::{golden, usage};
 use crate::cli::context::{FaultLine, LogFrom};
 use crate::cli::testing::{Facts, NOW, Ran, name, no_config, view};
 use crate::model::paths::Stream;
-use crate::model::{EventType, RunView, Status};
+use crate::model::{AlertSpec, EventType, RunView, SinkKind, SinkSpec, Status};
 use crate::store::EventRow;
 
 #[test]
@@ -170,7 +170,8 @@ fn a_closed_stdout_ends_every_command_quietly() {
 #[test]
 fn check_says_fine_or_all_faults() {
     let mut facts = Facts::new(&["a", "b"]);
-    assert_eq!(facts.run("check").out, "services.toml is fine: 2 services, 0 tasks\n");
+    let alerts = "note: alerts go to the desktop and the log only; with an [[alerts.sink]] they reach you elsewhere\n";
+    assert_eq!(facts.run("check").out, format!("services.toml is fine: 2 services, 0 tasks\n{alerts}"));
     assert_eq!(facts.run("check").code, Ok(0));
     facts.declared().services[0].program = crate::model::Program::Command(vec!["no-such-program".into()]);
     let ran = facts.run("check");
@@ -181,7 +182,18 @@ fn check_says_fine_or_all_faults() {
         ran.out
     );
     facts.declared().services[0].enabled = false;
-    assert!(!facts.run("check").out.contains("note:"));
+    assert!(facts.run("check").out.ends_with(&format!(" tasks\n{alerts}")));
+    facts.declared().alerts.sinks = vec![SinkSpec::new(SinkKind::Log)];
+    let ran = facts.run("check");
+    assert!(
+        ran.out.contains("note: alerts go to log\nwarning: alerts go to the log only, where nobody is told"),
+        "{}",
+        ran.out
+    );
+    assert_eq!(ran.code, Ok(0), "nor do warnings");
+    let json: Value = serde_json::from_str(&facts.run("check --json").out).unwrap();
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 1);
+    facts.declared().alerts = AlertSpec::default();
 
     facts.loaded().faults.push(FaultLine {
         code: "CFG002".into(),
@@ -194,7 +206,7 @@ fn check_says_fine_or_all_faults() {
     facts.loaded().rendered = "error[CFG002]: unknown key `comand`\n".into();
     let ran = facts.run("check");
     assert_eq!(ran.code, Ok(5));
-    assert_eq!(ran.out, "error[CFG002]: unknown key `comand`\n\nservices.toml has 1 fault\n");
+    assert_eq!(ran.out, format!("error[CFG002]: unknown key `comand`\n\nservices.toml has 1 fault\n{alerts}"));
     let json: Value = serde_json::from_str(&facts.run("check --json").out).unwrap();
     assert_eq!(json["ok"], false);
     let fault = json!({"code": "CFG002", "unit": "a", "line": 3, "column": 5, "message": "unknown key `comand`",

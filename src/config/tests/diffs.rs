@@ -76,5 +76,15 @@ fn services_and_tasks_come_go_and_change() {
 fn what_stands_outside_of_services_is_told_apart() {
     let old = fleet("");
     let new = fleet("[supervisor]\nlabel_prefix = \"org.x\"\n[[alerts.sink]]\ntype = \"log\"\n");
-    assert_eq!(changed_globals(&old, &new), ["label_prefix", "alerts"]);
+    assert_eq!(changed_globals(&old, &new), ["label_prefix", "alerts.sink.desktop"]);
+    let alerts = |lines: &str| fleet(&format!("[alerts]\n{lines}\n"));
+    assert_eq!(changed_globals(&old, &alerts("weekly = false\nreminders = []")), ["alerts.reminders", "alerts.weekly"]);
+    let sinks = |first: &str, second: &str| {
+        alerts(&format!(
+            "[[alerts.sink]]\ntype = \"log\"\nname = \"{first}\"\n[[alerts.sink]]\ntype = \"desktop\"\n{second}"
+        ))
+    };
+    let changed = |new| changed_globals(&sinks("a", ""), &new);
+    assert_eq!(changed(sinks("b", "timeout = \"5s\"")), ["alerts.sink.b", "alerts.sink.desktop", "alerts.sink.a"]);
+    assert!(changed(sinks("a", "timeout = \"10s\"")).is_empty());
 }
