@@ -7,12 +7,14 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::alerts::{self, Telling};
+use super::batch::{Batch, Learned, Stop, Tails, Writing};
 use super::error::{StoreError, StoreErrorKind};
-use super::foreign::{self, Foreign, Mirror, Told};
+use super::foreign::{self, Foreign};
 use super::{query, schema};
-use crate::model::{LastExit, Record, RestartCounts, UnitName};
+use crate::model::{AlertChange, LastExit, Record, RestartCounts, UnitName};
 
 /// How long to wait for another program's lock; every connection has this.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,15 +33,13 @@ pub struct Ledger {
     pub(super) foreign: Foreign,
     /// What `events` said when it refused a row.
     refused: Option<String>,
+    /// The last tail of each service's stderr that stands in a row as a whole.
+    tails: Tails,
 }
 
-/// How one attempt at a batch ended.
-enum Taken {
-    /// So many records were new; what is known of `events` now, and what it said when it refused a row.
-    Committed(usize, Foreign, Option<String>),
-    /// Something that hangs on `events` rolled the whole transaction back: it is done again without it.
-    WithoutMirror(Foreign),
-}
+/// What comes of the records that are new. It may be asked again about the same ones, when a transaction has to be done
+/// again: each time it starts from what was before.
+pub type Decide<'a> = &'a mut dyn FnMut(&[&Record]) -> Vec<AlertChange>;
 
 impl Ledger {
     /// Opens the database, makes it (0600) if it is not there, and brings our tables up to date.
@@ -57,7 +57,7 @@ impl Ledger {
             let detail = format!("its tables have schema {found}, this version knows {ours}");
             StoreError::new(StoreErrorKind::NewerSchema, "write to", path, detail)
         })?;
-        let ledger = Self { conn, path: path.to_path_buf(), id, foreign, refused: None };
+        let ledger = Self { conn, path: path.to_path_buf(), id, foreign, refused: None, tails: Tails::new() };
         ledger.check_place()?;
         Ok(ledger)
     }
@@ -68,23 +68,61 @@ impl Ledger {
     /// # Errors
     /// See [`StoreErrorKind`]; nothing of the batch is in the database then.
     pub fn ingest(&mut self, runner: &str, records: &[Record]) -> Result<usize, StoreError> {
+        self.take_in(runner, records, None)
+    }
+
+    /// The same, and what `decide` makes of the new records goes on record in the same transaction: each is shown exactly
+    /// once over all that is committed, in order. What `decide` changed is to be kept only when this gives `Ok`; after an
+    /// error whoever decides begins anew, with [`Self::remembered`] and [`Self::past`].
+    ///
+    /// # Errors
+    /// See [`StoreErrorKind`]; nothing of the batch is in the database then.
+    pub fn ingest_watched(
+        &mut self,
+        runner: &str,
+        records: &[Record],
+        telling: &Telling<'_>,
+        decide: Decide<'_>,
+    ) -> Result<usize, StoreError> {
+        self.take_in(runner, records, Some((telling, decide)))
+    }
+
+    fn take_in(
+        &mut self,
+        runner: &str,
+        records: &[Record],
+        mut watch: Option<(&Telling<'_>, Decide<'_>)>,
+    ) -> Result<usize, StoreError> {
         if records.is_empty() {
             return Ok(0);
         }
-        self.check_place()?;
-        loop {
-            match self.try_ingest(runner, records).map_err(|error| self.cannot_write(&error))? {
-                Taken::Committed(new, foreign, refused) => {
-                    if foreign != self.foreign {
-                        self.refused = None; // that was about another shape
-                        self.foreign = foreign;
-                    }
-                    self.refused = refused.or(self.refused.take());
-                    return Ok(new);
+        self.write_told(|writing| {
+            let mut batch = Batch::new(writing, runner)?;
+            let mut new = Vec::new();
+            for record in records {
+                if batch.take(record, &mut writing.learned)? {
+                    new.push(record);
                 }
-                Taken::WithoutMirror(foreign) => self.foreign = foreign,
             }
+            batch.write_positions()?;
+            if let Some((telling, decide)) = &mut watch
+                && !new.is_empty()
+            {
+                alerts::put(writing, &decide(&new), telling)?;
+            }
+            Ok(new.len())
+        })
+    }
+
+    /// Puts on record what came of something else than a record: of time, of a person.
+    ///
+    /// # Errors
+    /// See [`StoreErrorKind`]; nothing of it is in the database then.
+    pub fn change(&mut self, changes: &[AlertChange], telling: &Telling<'_>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
         }
+        self.write_told(|writing| alerts::put(writing, changes, telling))
     }
 
     /// The last seq that was taken in of a runner's journal in a boot.
@@ -135,7 +173,7 @@ impl Ledger {
         StoreError::sqlite("write to", &self.path, error)
     }
 
-    fn cannot_read(&self, error: &rusqlite::Error) -> StoreError {
+    pub(super) fn cannot_read(&self, error: &rusqlite::Error) -> StoreError {
         StoreError::sqlite("read", &self.path, error)
     }
 
@@ -150,157 +188,48 @@ impl Ledger {
         }
     }
 
-    fn try_ingest(&mut self, runner: &str, records: &[Record]) -> rusqlite::Result<Taken> {
+    /// One transaction over our tables alone.
+    pub(super) fn write<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.check_place()?;
+        let write = || -> rusqlite::Result<T> {
+            let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&tx)?;
+            tx.commit()?;
+            Ok(done)
+        };
+        write().map_err(|error| self.cannot_write(&error))
+    }
+
+    /// One transaction over our tables and `events`; `work` is done again where something that hangs on `events` has
+    /// rolled it back.
+    fn write_told<T>(&mut self, mut work: impl FnMut(&mut Writing<'_>) -> Result<T, Stop>) -> Result<T, StoreError> {
+        self.check_place()?;
+        loop {
+            match self.try_write_told(&mut work) {
+                Ok(done) => return Ok(done),
+                Err(Stop::Sqlite(error)) => return Err(self.cannot_write(&error)),
+                Err(Stop::Shut(foreign)) => self.foreign = *foreign,
+            }
+        }
+    }
+
+    fn try_write_told<T>(&mut self, work: &mut impl FnMut(&mut Writing<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Inside the transaction nobody can change a table any more. What is found is kept only after the commit: a
         // table that we made is not there after a rollback.
         let unchanged = foreign::version(&tx)? == self.foreign.version;
         let foreign = if unchanged { self.foreign.clone() } else { foreign::prepare(&tx)? };
-        let mut refused = None;
-        let mut new = 0;
-        {
-            let mut batch = Batch::new(&tx, runner, foreign.mirror.as_ref())?;
-            for record in records {
-                match batch.take(record, &mut refused)? {
-                    Step::Known => {}
-                    Step::New => new += 1,
-                    Step::RolledBack(why) => return Ok(Taken::WithoutMirror(foreign.shut(&why))),
-                }
-            }
-            batch.write_positions()?;
-        }
+        let mut writing = Writing { tx: &tx, foreign: &foreign, tails: &self.tails, learned: Learned::default() };
+        let done = work(&mut writing)?;
+        let learned = writing.learned;
         tx.commit()?;
-        Ok(Taken::Committed(new, foreign, refused))
-    }
-}
-
-enum Step {
-    Known,
-    New,
-    RolledBack(String),
-}
-
-/// The statements of one transaction. They are prepared once for each batch, which takes microseconds, and so can never
-/// be older than the tables.
-struct Batch<'tx> {
-    tx: &'tx Connection,
-    runner: &'tx str,
-    mirror: Option<(&'tx Mirror, rusqlite::Statement<'tx>)>,
-    known: rusqlite::Statement<'tx>,
-    event: rusqlite::Statement<'tx>,
-    counter: rusqlite::Statement<'tx>,
-    last_exit: rusqlite::Statement<'tx>,
-    positions: BTreeMap<String, Option<i64>>,
-}
-
-impl<'tx> Batch<'tx> {
-    fn new(tx: &'tx Connection, runner: &'tx str, mirror: Option<&'tx Mirror>) -> rusqlite::Result<Self> {
-        let mirror = match mirror {
-            Some(mirror) => Some((mirror, tx.prepare(&mirror.insert_sql)?)),
-            None => None,
-        };
-        Ok(Self {
-            tx,
-            runner,
-            mirror,
-            known: tx.prepare("SELECT 1 FROM supervisor_events WHERE runner = ?1 AND boot_id = ?2 AND seq = ?3")?,
-            event: tx.prepare(
-                "INSERT INTO supervisor_events (timestamp_ms, event_type, service_name, run_id, class, metadata, runner, \
-                 boot_id, seq, mirror_rowid) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            )?,
-            counter: tx.prepare(
-                "INSERT INTO supervisor_counters (service, class, count) VALUES (?1, ?2, 1) \
-                 ON CONFLICT (service, class) DO UPDATE SET count = count + 1",
-            )?,
-            // Several runners can have served one service, and their journals come in any order: within a boot the
-            // clock that never steps decides which end was the last, across boots the wall clock has to.
-            last_exit: tx.prepare(
-                "INSERT INTO supervisor_last_exits (service, class, code, signal, at_ms, boot_id, boot_ns) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (service) DO UPDATE SET class = excluded.class, \
-                 code = excluded.code, signal = excluded.signal, at_ms = excluded.at_ms, boot_id = excluded.boot_id, \
-                 boot_ns = excluded.boot_ns WHERE CASE WHEN excluded.boot_id = boot_id \
-                 THEN excluded.boot_ns >= boot_ns ELSE excluded.at_ms >= at_ms END",
-            )?,
-            positions: BTreeMap::new(),
-        })
-    }
-
-    fn take(&mut self, record: &Record, refused: &mut Option<String>) -> rusqlite::Result<Step> {
-        let seq = i64::try_from(record.seq).unwrap_or(i64::MAX);
-        let reached = match self.positions.get(&record.boot_id) {
-            Some(reached) => *reached,
-            None => query::position(self.tx, self.runner, &record.boot_id)?,
-        };
-        self.positions.insert(record.boot_id.clone(), reached.max(Some(seq)));
-        let key = params![self.runner, record.boot_id, seq];
-        if reached.is_some_and(|reached| seq <= reached) || self.known.exists(key)? {
-            return Ok(Step::Known);
+        if foreign != self.foreign {
+            self.refused = None; // that was about another shape
+            self.foreign = foreign;
         }
-        let metadata = serde_json::to_string(&record.data).unwrap_or_else(|_| "{}".into());
-        let told = Told {
-            timestamp_ms: record.wall_ms,
-            event_type: record.event_name(),
-            service: record.service.as_ref().map(UnitName::as_str),
-            metadata: &metadata,
-        };
-        let mut mirrored = None;
-        if let Some((mirror, statement)) = &mut self.mirror {
-            match mirror.insert(statement, &told) {
-                Ok(rowid) => mirrored = rowid,
-                Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                    // A CHECK, a UNIQUE or a trigger of somebody else's: theirs to decide about their table, not to
-                    // keep our record from being kept.
-                    if self.tx.is_autocommit() {
-                        return Ok(Step::RolledBack(error.to_string()));
-                    }
-                    *refused = Some(error.to_string());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let run_id = record.data.get("run_id").and_then(serde_json::Value::as_i64);
-        let class = record.data.get("class").and_then(serde_json::Value::as_str);
-        self.event.execute(params![
-            told.timestamp_ms,
-            told.event_type,
-            told.service,
-            run_id,
-            class,
-            metadata,
-            self.runner,
-            record.boot_id,
-            seq,
-            mirrored
-        ])?;
-        if record.event.is_run_end() {
-            self.count(record)?;
-        }
-        Ok(Step::New)
-    }
-
-    fn count(&mut self, record: &Record) -> rusqlite::Result<()> {
-        let class = record.data.get("class").and_then(serde_json::Value::as_str);
-        let class = class.and_then(query::class_named);
-        let (Some(service), Some(class)) = (&record.service, class) else { return Ok(()) };
-        let (service, class) = (service.as_str(), class.as_str());
-        let code = record.data.get("exit_code").and_then(serde_json::Value::as_i64);
-        let code = code.and_then(|code| i32::try_from(code).ok());
-        let signal = record.data.get("signal").and_then(serde_json::Value::as_str);
-        let boot_ns = i64::try_from(record.boot_ns).unwrap_or(i64::MAX);
-        self.counter.execute([service, class])?;
-        self.last_exit.execute(params![service, class, code, signal, record.wall_ms, record.boot_id, boot_ns])?;
-        Ok(())
-    }
-
-    fn write_positions(&self) -> rusqlite::Result<()> {
-        let mut statement = self.tx.prepare(
-            "INSERT INTO supervisor_journal (runner, boot_id, seq) VALUES (?1, ?2, ?3) \
-             ON CONFLICT (runner, boot_id) DO UPDATE SET seq = excluded.seq",
-        )?;
-        for (boot_id, seq) in &self.positions {
-            statement.execute(params![self.runner, boot_id, seq])?;
-        }
-        Ok(())
+        self.refused = learned.refused.or(self.refused.take());
+        self.tails.extend(learned.tails);
+        Ok(done)
     }
 }
 

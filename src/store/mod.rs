@@ -9,7 +9,12 @@
 //! supervisor_journal       how far each journal was taken in
 //! supervisor_counters      run ends by service and class over the ledger's lifetime; pruning leaves them alone
 //! supervisor_last_exits    how each service's last run ended; pruning leaves it alone
-//! supervisor_meta          the schema number of the four above
+//! supervisor_alerts        open and past ones
+//! supervisor_outbox        one row for each notice and sink, until long after it was delivered
+//! supervisor_sinks         how each sink is doing
+//! supervisor_silences      who is not told of what, until when
+//! supervisor_crash_kinds   the kinds of crashes that were seen
+//! supervisor_meta          the schema number of our tables, and single values
 //! ```
 //!
 //! Decision, schema number: `PRAGMA user_version` is one number for the whole file, and this file has several owners. Our
@@ -20,22 +25,36 @@
 //! Decision, durability: `synchronous = FULL`. A journal segment is deleted once its lines are in here, so a commit must
 //! outlive a loss of power; the price is one fsync for each batch, in the daemon, where nobody waits for it.
 //!
+//! Decision, newer tables and columns: they are added without a new number, so that an older supervisor, after a step back,
+//! still writes. What it wrote has nothing in those columns.
+//!
+//! Decision, the same complaint again: the stderr tail of a crash that is the same as that of the service's crash before is
+//! kept once; later rows keep its end and name the run that has it (`same_tail_as_run`). A service that crashes ten thousand
+//! times a day of one thing would else fill a disk with it.
+//!
 //! Decision, other people's rows: `events` is never altered, and from it only rows are deleted that we wrote, known by
 //! rowid *and* content, as a rowid alone can come to belong to somebody else's row (reuse after a delete, VACUUM).
 //!
 //! No clock in here, no journal files, no judgement about what a record means beyond counting run ends.
 
+mod alerts;
+mod batch;
 mod check;
 mod error;
 mod foreign;
 mod ledger;
+mod outbox;
+mod past;
 mod query;
 mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::{AlertFilter, Telling};
 pub use check::Check;
 pub use error::{StoreError, StoreErrorKind};
-pub use ledger::Ledger;
+pub use ledger::{Decide, Ledger};
+pub use outbox::OutboxFilter;
+pub use past::Alive;
 pub use query::{EventRow, Filter, Reader};

@@ -13,6 +13,9 @@ use super::ledger::BUSY_TIMEOUT;
 use super::schema;
 use crate::model::{EventType, ExitClass, LastExit, RestartCounts, UnitName};
 
+/// The member of a crash's metadata that names the run whose row has the whole of `stderr_tail`, which is the same.
+pub(super) const SAME_TAIL: &str = "same_tail_as_run";
+
 /// Which rows of the ledger; the default is all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -119,6 +122,16 @@ impl Reader {
         }
         let found = self.told(position(&self.conn, runner, boot_id))?;
         Ok(found.and_then(|seq| u64::try_from(seq).ok()))
+    }
+
+    /// What `ask` finds in our `table`; nothing where there is no such table.
+    pub(super) fn ask<T: Default>(
+        &self,
+        table: &str,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let exists = schema::exists(&self.conn, table);
+        self.told(exists.and_then(|exists| if exists { ask(&self.conn) } else { Ok(T::default()) }))
     }
 
     pub(super) fn told<T>(&self, outcome: rusqlite::Result<T>) -> Result<T, StoreError> {

@@ -17,9 +17,21 @@ const BY_AGE: &str = "WHERE timestamp_ms < ?1 ORDER BY timestamp_ms LIMIT ?2";
 /// The rows that came in first.
 const BY_COUNT: &str = "WHERE id > ?1 ORDER BY id LIMIT ?2";
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What is left of alerts: the table, whose rows have ended (and may go), what tells their age in milliseconds, and how
+/// long and how many of them are kept. What is open, pending or in force stays however old it is.
+const ENDED: [(&str, &str, &str, Duration, u32); 4] = [
+    ("supervisor_outbox", "state <> 'pending'", "settled_ms", DAY.saturating_mul(90), 20_000),
+    ("supervisor_alerts", "state = 'resolved'", "resolved_ms", DAY.saturating_mul(365), 10_000),
+    ("supervisor_crash_kinds", "1", "last_ms", DAY.saturating_mul(365), 10_000),
+    ("supervisor_silences", "until_ms < ?1", "until_ms", DAY.saturating_mul(30), 1_000),
+];
+
 impl Ledger {
     /// Deletes our rows that are older than `max_age` or beyond the newest `max_rows`, here and in `events`; gives how
-    /// many records went. Other people's rows, counters and last exits stay.
+    /// many records went. Other people's rows, counters and last exits stay. What is left of alerts that are over goes
+    /// after times of its own.
     ///
     /// # Errors
     /// See [`super::StoreErrorKind`]; batches that were done stay done.
@@ -51,7 +63,23 @@ impl Ledger {
             deleted += count;
             beyond -= count as i64;
         }
+        self.prune_ended(now_ms)?;
         Ok(deleted)
+    }
+
+    fn prune_ended(&mut self, now_ms: i64) -> rusqlite::Result<()> {
+        for (table, ended, age, kept_for, kept) in ENDED {
+            let key = if table == "supervisor_crash_kinds" { "(service, fingerprint)" } else { "id" };
+            let columns = key.trim_matches(['(', ')']);
+            let oldest = now_ms.saturating_sub(i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX));
+            let delete = format!(
+                "DELETE FROM {table} WHERE {key} IN (SELECT {columns} FROM {table} WHERE {ended} AND {age} < ?2 LIMIT ?3) \
+                 OR {key} IN (SELECT {columns} FROM {table} WHERE {ended} ORDER BY {age} DESC LIMIT ?3 OFFSET {kept})"
+            );
+            // Each statement is a transaction of its own.
+            while self.conn.execute(&delete, params![now_ms, oldest, BATCH])? > 0 {}
+        }
+        Ok(())
     }
 
     fn prune_batch(&mut self, mirror: Option<&Mirror>, which: &str, bound: i64, limit: i64) -> rusqlite::Result<usize> {

@@ -52,6 +52,10 @@ CREATE TABLE IF NOT EXISTS supervisor_crash_kinds (
 ) WITHOUT ROWID;
 ";
 
+/// Columns of `supervisor_events` that came later: empty in rows that were written before, and by versions that do not
+/// know them.
+const LATER: [&str; 2] = ["boot_ns", "mono_ns"];
+
 /// The schema number found, where it is above ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Newer(pub(super) i64);
@@ -71,6 +75,12 @@ pub(super) fn migrate(tx: &Connection) -> rusqlite::Result<Result<(), Newer>> {
         return Ok(Err(Newer(found)));
     }
     tx.execute_batch(TABLES)?;
+    for column in LATER {
+        let known = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('supervisor_events') WHERE name = ?1)";
+        if !tx.query_row(known, [column], |row| row.get::<_, bool>(0))? {
+            tx.execute_batch(&format!("ALTER TABLE supervisor_events ADD COLUMN {column} INTEGER"))?;
+        }
+    }
     tx.execute("INSERT OR REPLACE INTO supervisor_meta (key, value) VALUES ('schema', ?1)", [SCHEMA])?;
     if user_version == 0 && objects == 0 {
         tx.pragma_update(None, "user_version", SCHEMA)?;
