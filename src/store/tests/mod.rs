@@ -1,7 +1,9 @@
 //! What the ledger promises, by subject.
 
+mod alerts;
 mod faults;
 mod foreign;
+mod outbox;
 mod reading;
 mod retention;
 mod taking_in;
