@@ -10,3 +10,8 @@ pub fn deliver(sink: &SinkSpec, message: &Message) -> Delivery {
     let _ = message;
     Delivery::Failed(format!("sinks of kind {} cannot be reached yet", sink.kind.as_str()))
 }
+
+/// PLACEHOLDER, to be replaced by what this sink is really sent.
+pub fn preview(sink: &SinkSpec, message: &Message) -> String {
+    format!("{}: {}", sink.name, message.key())
+}
