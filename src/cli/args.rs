@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind as ClapKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub use super::alerts::args::Alerts;
 use super::examples::*;
 use super::plain;
 use crate::error::{Error, ErrorKind};
@@ -113,6 +114,9 @@ pub enum Ask {
     /// Print the ledger: starts, exits, crashes and all else that happened
     #[command(after_help = EVENTS_EXAMPLES)]
     Events(Events),
+    /// Tell what a person should look at, and what stands in the way of telling them
+    #[command(after_help = ALERTS_EXAMPLES)]
+    Alerts(Alerts),
     /// Tell what is wrong with this machine's set-up, each with what mends it
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
@@ -398,6 +402,7 @@ fn usage_error(rendered: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::alerts::args::{One, Preview, Say, Silence, Test, Unsilence};
     use super::*;
 
     fn read(line: &str) -> Result<Invocation, Early> {
@@ -422,6 +427,10 @@ mod tests {
     #[test]
     fn the_grammar_is_consistent() {
         grammar().debug_assert();
+    }
+
+    fn say(what: Say) -> Command {
+        Command::Ask(Ask::Alerts(Alerts { say: Some(what), ..Alerts::default() }))
     }
 
     #[test]
@@ -457,6 +466,29 @@ mod tests {
                     types: names(&["x", "y"]),
                     limit: 7,
                 })),
+            ),
+            ("supervisor alerts", Command::Ask(Ask::Alerts(Alerts::default()))),
+            ("supervisor alerts --all", Command::Ask(Ask::Alerts(Alerts { all: true, ..Alerts::default() }))),
+            (
+                "supervisor alerts --since 7d",
+                Command::Ask(Ask::Alerts(Alerts { since: Some("7d".into()), ..Alerts::default() })),
+            ),
+            ("supervisor alerts show 5f", say(Say::Show(One { id: "5f".into() }))),
+            ("supervisor alerts ack 5f", say(Say::Ack(One { id: "5f".into() }))),
+            (
+                "supervisor alerts silence a 2h --rule held",
+                say(Say::Silence(Silence { words: names(&["a", "2h"]), all: false, rule: Some("held".into()) })),
+            ),
+            (
+                "supervisor alerts silence --all 2h",
+                say(Say::Silence(Silence { words: names(&["2h"]), all: true, rule: None })),
+            ),
+            ("supervisor alerts unsilence 3", say(Say::Unsilence(Unsilence { which: "3".into() }))),
+            ("supervisor alerts test", say(Say::Test(Test::default()))),
+            ("supervisor alerts test ops", say(Say::Test(Test { sink: Some("ops".into()) }))),
+            (
+                "supervisor alerts preview --rule held --sink ops",
+                say(Say::Preview(Preview { rule: Some("held".into()), sink: Some("ops".into()) })),
             ),
             ("supervisor doctor", Command::Ask(Ask::Doctor(Doctor::default()))),
             (
@@ -525,6 +557,10 @@ mod tests {
             ("supervisor logs a -n 5 --since 1h", "cannot be used with", "supervisor logs"),
             ("supervisor events a", "unexpected argument 'a'", "supervisor events"),
             ("supervisor events --type", "a value is required for '--type <TYPE>'", "--help"),
+            ("supervisor alerts ack", "<ID>", "supervisor alerts ack <ID>"),
+            ("supervisor alerts silence", "<NAME>", "supervisor alerts silence [OPTIONS] <NAME>|--all <TIME>"),
+            ("supervisor alerts --all --since 1h", "cannot be used with", "supervisor alerts"),
+            ("supervisor alerts frob", "unrecognized subcommand 'frob'", "supervisor alerts"),
             ("supervisor doctor --calendar", "--self-test", "supervisor doctor"),
             ("supervisor check x", "unexpected argument 'x'", "supervisor check"),
             ("supervisor import", "<FILE>...", "supervisor import <FILE>..."),
@@ -563,7 +599,12 @@ mod tests {
     fn help_texts_are_the_ones_in_the_golden_file() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/golden/help.txt");
         let mut text = String::new();
-        let names = grammar().get_subcommands().map(|command| format!("{} ", command.get_name())).collect::<Vec<_>>();
+        let mut names = Vec::new();
+        for command in grammar().get_subcommands() {
+            names.push(format!("{} ", command.get_name()));
+            let below = command.get_subcommands().map(|below| format!("{} {} ", command.get_name(), below.get_name()));
+            names.extend(below);
+        }
         for name in std::iter::once(String::new()).chain(names) {
             let line = format!("supervisor {name}--help");
             let asked = grammar().term_width(100).try_get_matches_from(line.split_whitespace());

@@ -14,7 +14,7 @@ use super::{style, width_of_stdout};
 use crate::config::Surroundings;
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
-use crate::model::{Fleet, LastExit, Moment, RestartCounts, UnitName};
+use crate::model::{Alert, Fleet, LastExit, Moment, OutboxRow, RestartCounts, Silence, SinkState, UnitName};
 use crate::store::{EventRow, Filter};
 
 /// Where facts come from that are not asked of a control socket.
@@ -36,6 +36,9 @@ pub trait Sources {
 
     /// Rows of the ledger, oldest first, and what waits in the journals to become rows; `None` without a database.
     fn events(&self, paths: &Paths, filter: &Filter) -> Result<Option<Vec<EventRow>>, Error>;
+
+    /// What the database has of alerts; `None` without a database.
+    fn alerts(&self, database: &Path, wanted: &AlertsWanted, now_ms: i64) -> Result<Option<AlertsSeen>, Error>;
 
     /// Hands a log to `to`, as bytes. When it follows it ends only with an error of `to` or of the file.
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
@@ -78,6 +81,35 @@ pub struct Tallies {
     pub counters: BTreeMap<UnitName, RestartCounts>,
     /// The newest ends.
     pub last_exits: BTreeMap<UnitName, LastExit>,
+}
+
+/// What is wanted of alerts. Silences in force come with each of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlertsWanted {
+    /// Those that are open.
+    Open,
+    /// Those that are open and past ones, with sinks, and what of the outbox is pending or went wrong in the last week.
+    Listed {
+        /// Of the past ones: fired from then on, milliseconds since 1970 UTC.
+        since_ms: Option<i64>,
+        /// At most so many past ones, the newest.
+        past: Option<usize>,
+    },
+    /// Those whose id begins so, with all of the outbox that is about them.
+    One(String),
+}
+
+/// What the database has of alerts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AlertsSeen {
+    /// In no order.
+    pub alerts: Vec<Alert>,
+    /// Rows of the outbox, oldest first.
+    pub rows: Vec<OutboxRow>,
+    /// What is remembered of sinks.
+    pub sinks: Vec<SinkState>,
+    /// In force.
+    pub silences: Vec<Silence>,
 }
 
 /// Which log, and what of it.

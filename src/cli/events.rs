@@ -6,7 +6,7 @@ use super::args::Events as Args;
 use super::table::Grid;
 use super::{Context, Output, Stop, names, since, style};
 use crate::control::client::Daemon;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::machine::words;
 use crate::model::EventType;
 use crate::store::{EventRow, Filter};
@@ -48,16 +48,9 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
 }
 
 fn event_type(text: &str) -> Result<EventType, Error> {
-    EventType::parse(text).ok_or_else(|| {
-        let near = names::nearest(text, EventType::ALL.map(EventType::as_str));
-        let hint = if near.is_empty() {
-            format!("the types are: {}", EventType::ALL.map(EventType::as_str).join(", "))
-        } else {
-            let near: Vec<_> = near.iter().take(3).map(|name| format!("`{name}`")).collect();
-            format!("did you mean {}?", near.join(" or "))
-        };
-        Error::new(ErrorKind::Usage, format!("there is no event type `{text}`")).hint(hint)
-    })
+    let message = || format!("there is no event type `{text}`");
+    EventType::parse(text)
+        .ok_or_else(|| names::unknown_word(message(), "the types are", text, EventType::ALL.map(EventType::as_str)))
 }
 
 fn object(row: &EventRow) -> Value {

@@ -50,6 +50,27 @@ Examples:
 Times are local (TZ is honoured); the oldest comes first. --json prints one object a line. Without a database nothing \
 is printed, a note goes to stderr, and the exit code is 0.";
 
+pub(super) const ALERTS_EXAMPLES: &str = "\
+Examples:
+  supervisor alerts
+  supervisor alerts show 5f21c0
+  supervisor alerts ack 5f21c0
+  supervisor alerts silence gateway 2h
+  supervisor alerts test slack
+  supervisor --json alerts | jq '.alerts[] | select(.state == \"open\")'
+
+Open ones come first, then the newest past ones; below them what waits or went wrong on its way out in the last week, and \
+silences in force. --json prints {schema, alerts, sinks, silences, outbox: {pending, refused, expired}}. Works without the \
+daemon, from the database. Exits 0 whatever is open.";
+
+pub(super) const SILENCE_EXAMPLES: &str = "\
+Examples:
+  supervisor alerts silence gateway 2h
+  supervisor alerts silence worker 7d --rule memory-growth
+  supervisor alerts silence --all 30m
+
+What still holds when the silence ends is told then. Needs the daemon.";
+
 pub(super) const LOGS_EXAMPLES: &str = "\
 Examples:
   supervisor logs gateway -n 50

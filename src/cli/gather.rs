@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Context;
-use super::context::{Place, Tallies};
+use super::context::{AlertsWanted, Place, Tallies};
 use crate::control::client::{Daemon, Patience, Runner};
 use crate::error::{Error, ErrorKind};
 use crate::install::Record;
@@ -11,7 +11,7 @@ use crate::machine::Saved;
 use crate::machine::words::{self, Recorded};
 use crate::model::paths::Paths;
 use crate::model::wire::{RunnerReply, RunnerRequest};
-use crate::model::{DaemonInfo, LedgerInfo, RunView, RunnerInfo, ServiceInfo, StatusReport, UnitName};
+use crate::model::{DaemonInfo, LedgerInfo, OpenAlert, RunView, RunnerInfo, ServiceInfo, StatusReport, UnitName};
 use crate::process::{clock, identity, lock, record, socket};
 
 /// What the daemon said, or what was found without it.
@@ -79,10 +79,18 @@ pub(super) fn without_daemon(context: &Context<'_>, place: &Place<'_>, because: 
         daemon: DaemonInfo::default(),
         services: services(context, place, &asked.infos, tallies.as_ref()),
         ledger: LedgerInfo { ok: false, note: Some(note.into()), waiting: 0 },
-        alerts: Vec::new(),
+        alerts: open_alerts(context, &place.paths),
         troubles,
     };
     Ok(Found { report, views: asked.infos.into_iter().flat_map(|info| info.views).collect() })
+}
+
+/// Alerts that are open, the newest first. A database that cannot be read is told where it is asked for more.
+pub(super) fn open_alerts(context: &Context<'_>, paths: &Paths) -> Vec<OpenAlert> {
+    let seen = context.sources.alerts(&paths.database(), &AlertsWanted::Open, context.now_ms);
+    let mut alerts = seen.ok().flatten().unwrap_or_default().alerts;
+    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.fired_ms));
+    alerts.iter().map(OpenAlert::from).collect()
 }
 
 /// Services and tasks in file order, then what runners serve beside the file.

@@ -4,6 +4,7 @@
 //! writers it is given, every error through [`error_text`], and every fact comes through [`Sources`] or a control
 //! socket, so that each command can be tested as a whole.
 
+mod alerts;
 pub mod args;
 mod check;
 mod context;
@@ -21,6 +22,7 @@ mod plain;
 mod since;
 mod site;
 mod sources;
+mod stand_in;
 mod status;
 mod style;
 mod table;
@@ -36,7 +38,7 @@ mod why;
 use std::io::{self, IsTerminal, Write};
 
 pub use args::{Ask, Command, Early, Global, Invocation, parse};
-pub use context::{Context, FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
+pub use context::{AlertsSeen, AlertsWanted, Context, FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
 pub use sources::Files;
 
 use crate::error::{Error, ErrorKind};
@@ -133,6 +135,7 @@ fn execute_to(ask: &Ask, context: &Context<'_>, output: &mut Output<'_>) -> Resu
         Ask::Why(args) => why::run(args, context, output),
         Ask::Logs(args) => logs::run(args, context, output),
         Ask::Events(args) => events::run(args, context, output),
+        Ask::Alerts(args) => alerts::run(args, context, output),
         Ask::Doctor(args) => doctor::run(args, context, output),
         Ask::Check => check::run(context, output),
         Ask::Import(args) => import::run(args, context, output),

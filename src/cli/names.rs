@@ -38,6 +38,23 @@ pub(super) fn unknown<'a>(name: &UnitName, known: impl IntoIterator<Item = &'a U
     }
 }
 
+/// The error for a word that is none of `known`; `there_are` leads in the list of those that are.
+pub(super) fn unknown_word<'a>(
+    message: String,
+    there_are: &str,
+    word: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> Error {
+    let near = nearest(word, known.clone());
+    let hint = if near.is_empty() {
+        format!("{there_are}: {}", known.into_iter().collect::<Vec<_>>().join(", "))
+    } else {
+        let near: Vec<_> = near.iter().take(3).map(|name| format!("`{name}`")).collect();
+        format!("did you mean {}?", near.join(" or "))
+    };
+    Error::new(ErrorKind::Usage, message).hint(hint)
+}
+
 /// What is most like `word`, best first.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let lower = word.to_lowercase();

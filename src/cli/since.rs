@@ -1,4 +1,4 @@
-//! `--since`: a length of time back from now, or a point in time.
+//! Times as they are typed: `--since` (a length of time back from now, or a point in time), and lengths ahead.
 
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned, civil};
@@ -11,6 +11,23 @@ pub(super) fn parse(text: &str, now_ms: i64, zone: &TimeZone) -> Result<i64, Err
     at.map(Timestamp::as_millisecond).ok_or_else(|| {
         Error::new(ErrorKind::Usage, format!("--since {text:?} is neither a duration nor a time"))
             .hint("type a duration such as 10m, 24h or 7d, or a time such as 2026-11-22 or 2026-11-22T10:00")
+    })
+}
+
+/// Longest time ahead, seconds: who types more has meant something else.
+const FAR_S: u64 = 366 * 24 * 3600;
+
+/// Seconds from now on of the length of time that `text` says.
+pub(super) fn ahead(text: &str, now_ms: i64, zone: &TimeZone) -> Result<u64, Error> {
+    let span = text.parse::<Span>().ok().filter(|span| span.is_positive());
+    let until = span.and_then(|span| {
+        let now = Timestamp::from_millisecond(now_ms).ok()?.to_zoned(zone.clone());
+        now.checked_add(span).ok()
+    });
+    let seconds = until.and_then(|until| u64::try_from((until.timestamp().as_millisecond() - now_ms) / 1000).ok());
+    seconds.filter(|seconds| (1..=FAR_S).contains(seconds)).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, format!("{text:?} is not a length of time from a second to a year"))
+            .hint("type a duration such as 30m, 2h or 7d")
     })
 }
 
@@ -60,6 +77,18 @@ mod tests {
         assert_eq!(at("2026-11-22T12:03:00+02:00"), NOW);
         let east = TimeZone::fixed(jiff::tz::offset(2));
         assert_eq!(parse("2026-11-22T12:03", NOW, &east), Ok(NOW));
+    }
+
+    #[test]
+    fn lengths_ahead_are_bounded() {
+        let hour = 3600;
+        for (text, seconds) in [("30m", hour / 2), ("2h", 2 * hour), ("7d", 7 * 24 * hour), ("90s", 90)] {
+            assert_eq!(ahead(text, NOW, &TimeZone::UTC), Ok(seconds), "{text}");
+        }
+        for text in ["", "2", "-2h", "0s", "tomorrow", "2y", "2026-11-22", "2h ago"] {
+            let error = ahead(text, NOW, &TimeZone::UTC).unwrap_err();
+            assert!(error.kind.exit_code() == 2 && error.hint.unwrap().contains("2h"), "{text}");
+        }
     }
 
     #[test]

@@ -5,13 +5,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::Global;
-use super::context::{FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
+use super::context::{AlertsSeen, AlertsWanted, FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
+use super::stand_in::{AlertFilter, AlertReader, OutboxFilter};
 use super::unread;
 use crate::config::{self, Source, Surroundings};
 use crate::error::{Error, ErrorKind};
 use crate::logs::read::{self, Begin};
 use crate::model::paths::Paths;
+use crate::model::{OutboxRow, RowState};
 use crate::store::{EventRow, Filter, Reader, StoreError, StoreErrorKind};
+
+const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// So many of the outbox's newest rows are looked at for what went wrong: thousands of alerts a week are no news any more.
+const LATELY: usize = 5000;
 
 /// The files of this machine.
 pub struct Files {
@@ -94,6 +101,11 @@ impl Sources for Files {
         Ok(Some(rows))
     }
 
+    fn alerts(&self, database: &Path, wanted: &AlertsWanted, now_ms: i64) -> Result<Option<AlertsSeen>, Error> {
+        let Some(reader) = open(database)? else { return Ok(None) };
+        alerts(&reader, wanted, now_ms).map(Some).map_err(told)
+    }
+
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         if wanted.follow {
             let from = match wanted.from {
@@ -107,6 +119,40 @@ impl Sources for Files {
             LogFrom::Since(wall_ms) => read::since(&wanted.log, &wanted.index, wall_ms)?,
         })
     }
+}
+
+fn alerts(reader: &Reader, wanted: &AlertsWanted, now_ms: i64) -> Result<AlertsSeen, StoreError> {
+    let mut seen = AlertsSeen { silences: reader.silences(now_ms)?, ..AlertsSeen::default() };
+    let open = AlertFilter { open_only: true, ..AlertFilter::default() };
+    match wanted {
+        AlertsWanted::Open => seen.alerts = reader.alerts(&open)?,
+        AlertsWanted::Listed { since_ms, past } => {
+            seen.alerts = reader.alerts(&open)?;
+            // Those that are open may be among the newest, too.
+            let limit = past.map(|past| past + seen.alerts.len());
+            let mut past_ones = reader.alerts(&AlertFilter { since_ms: *since_ms, limit, ..AlertFilter::default() })?;
+            past_ones.retain(|alert| !alert.is_open());
+            past_ones.sort_by_key(|alert| std::cmp::Reverse(alert.fired_ms));
+            past_ones.truncate(past.unwrap_or(usize::MAX));
+            seen.alerts.extend(past_ones);
+            seen.rows = reader.outbox(&OutboxFilter { pending_only: true, ..OutboxFilter::default() })?;
+            let lately = OutboxFilter { limit: Some(LATELY), ..OutboxFilter::default() };
+            let went_wrong = |row: &OutboxRow| {
+                matches!(row.state, RowState::Refused | RowState::Expired)
+                    && row.settled_ms.is_some_and(|at| at >= now_ms - WEEK_MS)
+            };
+            seen.rows.extend(reader.outbox(&lately)?.into_iter().filter(went_wrong));
+            seen.sinks = reader.sink_states()?;
+        }
+        AlertsWanted::One(id) => {
+            seen.alerts = reader.alert(id)?;
+            for alert in &seen.alerts {
+                let its = OutboxFilter { alert: Some(alert.id.clone()), ..OutboxFilter::default() };
+                seen.rows.extend(reader.outbox(&its)?);
+            }
+        }
+    }
+    Ok(seen)
 }
 
 fn open(database: &Path) -> Result<Option<Reader>, Error> {

@@ -7,9 +7,9 @@ use super::{Context, Output, Stop, names, style};
 use crate::control::client::Daemon;
 use crate::error::ErrorKind;
 use crate::machine::words;
-use crate::model::{ServiceInfo, Standing, Status, StatusReport, UnitName};
+use crate::model::{OpenAlert, ServiceInfo, Standing, Status, StatusReport, UnitName};
 
-/// Up to so many named services are told in detail: they still fit on a screen.
+/// Up to so many named services are told in detail, and so many alerts named: they still fit on a screen.
 const FEW: usize = 4;
 
 pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
@@ -34,6 +34,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
         services.retain(|info| names.contains(&info.name));
         services.sort_by_key(|info| names.iter().position(|name| *name == info.name));
         report.services = services;
+        report.alerts.retain(|alert| alert.service.as_ref().is_some_and(|service| names.contains(service)));
     }
     if context.json {
         // The types of the report have no member that JSON could not hold.
@@ -163,9 +164,24 @@ fn details(info: &ServiceInfo, context: &Context<'_>) -> String {
 
 const MIB: f64 = 1024.0 * 1024.0;
 
+/// How many alerts are open, and the first of them.
+fn alerts(open: &[OpenAlert]) -> Option<String> {
+    if open.is_empty() {
+        return None;
+    }
+    let of = |alert: &OpenAlert| match &alert.service {
+        Some(service) => format!("{service} {}", alert.rule),
+        None => alert.rule.to_string(),
+    };
+    let first = open.iter().take(FEW).map(of).collect::<Vec<_>>().join(", ");
+    let more = if open.len() > FEW { ", ..." } else { "" };
+    Some(format!("alerts: {} open ({first}{more}): supervisor alerts", open.len()))
+}
+
 /// What is wrong beyond single services.
 fn tail(report: &StatusReport) -> Vec<String> {
-    let mut lines = report.troubles.clone();
+    let mut lines: Vec<String> = alerts(&report.alerts).into_iter().collect();
+    lines.extend(report.troubles.iter().cloned());
     let ours = env!("CARGO_PKG_VERSION");
     if let Some(theirs) = report.daemon.version.as_deref().filter(|theirs| *theirs != ours) {
         lines.push(format!("the daemon is version {theirs}, this program {ours}: `supervisor upgrade` makes them one"));

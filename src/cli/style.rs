@@ -48,6 +48,15 @@ pub(super) fn of_event(event: EventType) -> Option<Style> {
     }
 }
 
+/// Red is a service that is down, yellow what a person should look at.
+pub(super) fn of_severity(word: &str) -> Option<Style> {
+    match word {
+        "critical" => Some(AnsiColor::Red.on_default()),
+        "warning" => Some(AnsiColor::Yellow.on_default()),
+        _ => None,
+    }
+}
+
 /// `text` in `style`, when colours are wanted.
 pub(super) fn paint(text: &str, style: Style, color: bool) -> String {
     if color { format!("{style}{text}{style:#}") } else { text.to_owned() }

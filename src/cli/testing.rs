@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use jiff::tz::TimeZone;
 
 use super::args::Color;
-use super::context::{Context, Loaded, LogWanted, Sources, Tallies};
+use super::context::{AlertsSeen, AlertsWanted, Context, Loaded, LogWanted, Sources, Tallies};
 use super::{Command, Output, execute_to, parse};
 use crate::config::Surroundings;
 use crate::error::{Error, ErrorKind};
@@ -35,6 +35,8 @@ pub(super) struct Facts {
     pub(super) fleet: Result<Loaded, Error>,
     pub(super) tallies: Result<Option<Tallies>, Error>,
     pub(super) events: Option<Vec<EventRow>>,
+    pub(super) alerts: Option<AlertsSeen>,
+    pub(super) alerts_wanted: RefCell<Vec<AlertsWanted>>,
     pub(super) width: Option<u16>,
     pub(super) filters: RefCell<Vec<Filter>>,
     pub(super) logs: RefCell<Vec<LogWanted>>,
@@ -72,6 +74,8 @@ impl Facts {
             fleet: Ok(loaded),
             tallies: Ok(None),
             events: None,
+            alerts: None,
+            alerts_wanted: RefCell::default(),
             width: None,
             filters: RefCell::default(),
             logs: RefCell::default(),
@@ -237,6 +241,18 @@ impl Sources for Facts {
         assert_eq!(*paths, self.paths());
         self.filters.borrow_mut().push(filter.clone());
         Ok(self.events.clone())
+    }
+
+    fn alerts(&self, database: &Path, wanted: &AlertsWanted, now_ms: i64) -> Result<Option<AlertsSeen>, Error> {
+        assert_eq!((database, now_ms), (self.paths().database().as_path(), NOW));
+        self.alerts_wanted.borrow_mut().push(wanted.clone());
+        let Some(mut seen) = self.alerts.clone() else { return Ok(None) };
+        match wanted {
+            AlertsWanted::Open => seen.alerts.retain(crate::model::Alert::is_open),
+            AlertsWanted::Listed { .. } => {}
+            AlertsWanted::One(id) => seen.alerts.retain(|alert| alert.id.starts_with(id.as_str())),
+        }
+        Ok(Some(seen))
     }
 
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {

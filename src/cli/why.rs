@@ -1,7 +1,7 @@
 //! `why`: one service in one paragraph.
 
 use super::args::Why as Args;
-use super::gather::without_daemon;
+use super::gather::{open_alerts, without_daemon};
 use super::{Context, Output, Stop, names};
 use crate::control::client::Daemon;
 use crate::error::{Error, ErrorKind};
@@ -17,7 +17,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
         Ok(None) => Ok(None),
         Err(error) => Err(error),
     };
-    let reply = match told {
+    let mut reply = match told {
         Ok(Some(reply)) => reply,
         Ok(None) => found(context, &place, "the daemon is not running", &name, output)?,
         Err(error) if error.kind == ErrorKind::Unreachable => found(context, &place, &error.message, &name, output)?,
@@ -25,6 +25,11 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
             return Err(super::order::with_suggestion(error, &place.paths, std::slice::from_ref(&name)).into());
         }
     };
+    let digits = |id: &str| id.chars().take(6).collect::<String>();
+    for alert in open_alerts(context, &place.paths).iter().filter(|alert| alert.service.as_ref() == Some(&name)) {
+        let id = digits(&alert.id);
+        reply.text.push_str(&format!(" There is an alert: {} (`supervisor alerts show {id}`).", alert.title));
+    }
     if context.json {
         let line = serde_json::to_string(&reply).map_err(std::io::Error::other)?;
         writeln!(output.out, "{line}")?;

@@ -1,5 +1,6 @@
 //! The commands as a whole: what is printed where, and the exit code.
 
+mod alerts;
 mod import;
 mod orders;
 mod reading;
