@@ -477,11 +477,16 @@ mod tests {
             ("supervisor alerts ack 5f", say(Say::Ack(One { id: "5f".into() }))),
             (
                 "supervisor alerts silence a 2h --rule held",
-                say(Say::Silence(Silence { words: names(&["a", "2h"]), all: false, rule: Some("held".into()) })),
+                say(Say::Silence(Silence {
+                    name: "a".into(),
+                    time: Some("2h".into()),
+                    all: false,
+                    rule: Some("held".into()),
+                })),
             ),
             (
                 "supervisor alerts silence --all 2h",
-                say(Say::Silence(Silence { words: names(&["2h"]), all: true, rule: None })),
+                say(Say::Silence(Silence { name: "2h".into(), time: None, all: true, rule: None })),
             ),
             ("supervisor alerts unsilence 3", say(Say::Unsilence(Unsilence { which: "3".into() }))),
             ("supervisor alerts test", say(Say::Test(Test::default()))),

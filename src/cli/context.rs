@@ -90,7 +90,7 @@ pub enum AlertsWanted {
     Open,
     /// Those that are open and past ones, with sinks, and what of the outbox is pending or went wrong in the last week.
     Listed {
-        /// Of the past ones: fired from then on, milliseconds since 1970 UTC.
+        /// Of the past ones: those that still held then, milliseconds since 1970 UTC.
         since_ms: Option<i64>,
         /// At most so many past ones, the newest.
         past: Option<usize>,

@@ -19,7 +19,7 @@ pub(super) enum Known<T> {
     /// The daemon's own report.
     Told(T),
     /// Put together here.
-    Found(Found),
+    Found(Box<Found>),
 }
 
 /// What was found without the daemon.
@@ -36,16 +36,15 @@ pub(super) fn known<T>(
     place: &Place<'_>,
     ask: impl FnOnce(Daemon) -> Result<T, Error>,
 ) -> Result<Known<T>, Error> {
+    let found = |because: &str| without_daemon(context, place, because).map(|found| Known::Found(Box::new(found)));
     let told = match Daemon::connect_if_running(&place.paths) {
         Ok(Some(daemon)) => ask(daemon),
-        Ok(None) => return without_daemon(context, place, "the daemon is not running").map(Known::Found),
+        Ok(None) => return found("the daemon is not running"),
         Err(error) => Err(error),
     };
     match told {
         Ok(told) => Ok(Known::Told(told)),
-        Err(error) if error.kind == ErrorKind::Unreachable => {
-            without_daemon(context, place, &error.message).map(Known::Found)
-        }
+        Err(error) if error.kind == ErrorKind::Unreachable => found(&error.message),
         Err(error) => Err(error),
     }
 }

@@ -17,8 +17,8 @@ use crate::store::{EventRow, Filter, Reader, StoreError, StoreErrorKind};
 
 const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
 
-/// So many of the outbox's newest rows are looked at for what went wrong: thousands of alerts a week are no news any more.
-const LATELY: usize = 5000;
+/// So many messages that went wrong are counted: whether it is more is no news.
+const LATELY: usize = 1000;
 
 /// The files of this machine.
 pub struct Files {
@@ -123,7 +123,7 @@ impl Sources for Files {
 
 fn alerts(reader: &Reader, wanted: &AlertsWanted, now_ms: i64) -> Result<AlertsSeen, StoreError> {
     let mut seen = AlertsSeen { silences: reader.silences(now_ms)?, ..AlertsSeen::default() };
-    let open = AlertFilter { open_only: true, ..AlertFilter::default() };
+    let open = AlertFilter { open: true, ..AlertFilter::default() };
     match wanted {
         AlertsWanted::Open => seen.alerts = reader.alerts(&open)?,
         AlertsWanted::Listed { since_ms, past } => {
@@ -135,13 +135,11 @@ fn alerts(reader: &Reader, wanted: &AlertsWanted, now_ms: i64) -> Result<AlertsS
             past_ones.sort_by_key(|alert| std::cmp::Reverse(alert.fired_ms));
             past_ones.truncate(past.unwrap_or(usize::MAX));
             seen.alerts.extend(past_ones);
-            seen.rows = reader.outbox(&OutboxFilter { pending_only: true, ..OutboxFilter::default() })?;
-            let lately = OutboxFilter { limit: Some(LATELY), ..OutboxFilter::default() };
-            let went_wrong = |row: &OutboxRow| {
-                matches!(row.state, RowState::Refused | RowState::Expired)
-                    && row.settled_ms.is_some_and(|at| at >= now_ms - WEEK_MS)
-            };
-            seen.rows.extend(reader.outbox(&lately)?.into_iter().filter(went_wrong));
+            seen.rows = reader.outbox(&OutboxFilter { states: vec![RowState::Pending], ..OutboxFilter::default() })?;
+            let states = vec![RowState::Refused, RowState::Expired];
+            let went_wrong = reader.outbox(&OutboxFilter { states, limit: Some(LATELY), ..OutboxFilter::default() })?;
+            let lately = |row: &OutboxRow| row.settled_ms.is_some_and(|at| at >= now_ms - WEEK_MS);
+            seen.rows.extend(went_wrong.into_iter().filter(lately));
             seen.sinks = reader.sink_states()?;
         }
         AlertsWanted::One(id) => {

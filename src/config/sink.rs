@@ -263,7 +263,7 @@ fn check_url(
     if !schemes.iter().any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://"))) {
         return Err(wrong(format!("it is not an address that begins with {begins}"), "not such a URL").help(e_g));
     }
-    let address = Address::parse(text).map_err(|what| wrong(format!("{what}"), "not a URL").help(e_g.clone()))?;
+    let address = Address::parse(text).map_err(|what| wrong(what.to_owned(), "not a URL").help(e_g.clone()))?;
     let is_email = kind == Some(SinkKind::Email);
     if address.user.is_some_and(|user| user.contains(':') || !is_email) {
         let help = match kind {

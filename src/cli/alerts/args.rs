@@ -12,7 +12,7 @@ pub struct Alerts {
     /// All that are on record, however old
     #[arg(long, conflicts_with = "since")]
     pub all: bool,
-    /// Those that fired from then on: a duration (10m, 24h, 7d) or a time (2026-11-22, 2026-11-22T10:00)
+    /// Past ones that still held then, too: a duration (10m, 24h, 7d) or a time (2026-11-22, 2026-11-22T10:00)
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
 }
@@ -47,10 +47,13 @@ pub struct One {
 /// `alerts silence`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Silence {
-    /// Which service or task, and for how long: 30m, 2h, 7d
-    // clap cannot say that the first is left out with --all.
-    #[arg(value_names = ["NAME", "TIME"], num_args = 1..=2, required = true)]
-    pub words: Vec<String>,
+    /// Which service or task; left out with --all
+    // clap cannot say that: with --all this is the time.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// For how long: 30m, 2h, 7d
+    #[arg(value_name = "TIME")]
+    pub time: Option<String>,
     /// Of all services, and of the supervisor itself
     #[arg(long)]
     pub all: bool,

@@ -21,11 +21,11 @@ pub(super) fn ack(args: &One, context: &Context<'_>, output: &mut Output<'_>) ->
 
 pub(super) fn silence(args: &Silence, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let place = context.place();
-    let (service, time) = match (args.all, args.words.as_slice()) {
-        (true, [time]) => (None, time),
-        (false, [name, time]) => (Some(declared(name, &place)?), time),
-        (true, _) => return Err(wrong("--all and a name exclude each other").into()),
-        (false, _) => return Err(wrong("it takes a name and a time, or --all and a time").into()),
+    let (service, time) = match (args.all, &args.time) {
+        (true, None) => (None, &args.name),
+        (false, Some(time)) => (Some(declared(&args.name, &place)?), time),
+        (true, Some(_)) => return Err(wrong("--all and a name exclude each other").into()),
+        (false, None) => return Err(wrong("it takes a name and a time, or --all and a time").into()),
     };
     let rule = args.rule.as_ref().map(|text| super::rule(text)).transpose()?;
     let for_s = since::ahead(time, context.now_ms, context.zone())?;
