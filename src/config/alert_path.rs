@@ -83,7 +83,7 @@ fn needs(sink: &SinkSpec, service: &ServiceSpec) -> Option<String> {
             "https" => 443,
             "http" => 80,
             "smtps" => 465,
-            _ => 25,
+            _ => 587,
         };
         let port = address.port.unwrap_or(usual);
         return (address.is_loopback() && ports(service).any(|its| its == port)).then(|| format!("port {port} is its"));

@@ -276,9 +276,10 @@ fn check_url(
     }
     // The address of a Slack webhook lets whoever knows it post.
     let is_secret = has_secret || kind == Some(SinkKind::Slack);
-    if is_secret && matches!(address.scheme, "http" | "smtp") && !address.is_loopback() {
-        let message = format!("with {}:// what is secret would go over the network for all to read", address.scheme);
-        return Err(wrong(message, "not encrypted").help(format!("write {}s://", address.scheme)));
+    // Mail is encrypted with smtp://, too: nothing is said to a server that offers no STARTTLS.
+    if is_secret && address.scheme == "http" && !address.is_loopback() {
+        let message = "with http:// what is secret would go over the network for all to read".into();
+        return Err(wrong(message, "not encrypted").help("write https://"));
     }
     match kind {
         Some(SinkKind::Ntfy) if address.path.trim_matches('/').is_empty() => {
@@ -311,9 +312,10 @@ fn mail(address: &Address<'_>, has_secret: bool) -> Result<(), (String, &'static
     let mut has_to = false;
     for part in address.query.split('&').filter(|part| !part.is_empty()) {
         match part.split_once('=') {
-            Some((key @ ("to" | "from"), value)) if is_mailbox(value) => has_to |= key == "to",
+            Some(("to", value)) if value.split(',').all(is_mailbox) => has_to = true,
+            Some(("from", value)) if is_mailbox(value) => {}
             Some((key @ ("to" | "from"), _)) => {
-                return Err((format!("`{key}` is not one mail address"), "not a mail address"));
+                return Err((format!("`{key}` is no mail address"), "not a mail address"));
             }
             _ => return Err((format!("{} is neither to= nor from=", quoted(part)), "not known")),
         }

@@ -83,18 +83,18 @@ fn sample(rule: Rule, service: Option<UnitName>, now_ms: i64) -> Notice {
 fn title(rule: Rule, name: &str) -> (Severity, String) {
     use Severity::{Critical, Info, Warning};
     let (severity, rest) = match rule {
-        Rule::CrashLoop => (Critical, "crashed 3 times in 5 minutes: exit code 1"),
+        Rule::CrashLoop => (Warning, "crashed 3 times in 5 minutes: exit code 1"),
         Rule::Storm => (Critical, "crashed 5 times in 10 minutes: exit code 1"),
         Rule::SlowLoop => (Warning, "crashed 4 times in 1 hour: exit code 1"),
         Rule::Hung => (Critical, "does not answer for 35 s"),
         Rule::Held => (Critical, "is held: exit code 78"),
-        Rule::StartTimeout => (Critical, "did not come up in 5 minutes, 3 times"),
+        Rule::StartTimeout => (Warning, "did not come up in 5 minutes, 3 times"),
         Rule::MemoryGrowth => (Warning, "grows by 14 MB an hour"),
         Rule::MemoryLimit => (Warning, "was above its memory limit of 3 GiB"),
         Rule::ProbeMisconfigured => (Warning, "has a probe that asks the wrong question: 404"),
         Rule::TaskFailed => (Warning, "failed in step 1: exit code 2"),
         Rule::TaskMissed => (Warning, "did not run at 07:55"),
-        Rule::TaskLate => (Info, "ran 25 minutes late"),
+        Rule::TaskLate => (Warning, "ran 25 minutes late"),
         Rule::Drift => (Warning, "is not loaded as it is declared"),
         Rule::RestartFailed => (Critical, "was restarted and did not come up in its time"),
         Rule::Database => return (Critical, "the ledger cannot be written: disk full".into()),

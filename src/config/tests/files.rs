@@ -306,6 +306,7 @@ fn alerts_that_say_less_than_usual_are_taken_at_their_word() {
     }
     sink("type = \"webhook\"\nurl = \"http://10.0.0.5/hook\"");
     sink("type = \"email\"\nurl = \"smtp://localhost:25/?to=a%40b&from=c@d\"");
+    sink("type = \"email\"\nurl = \"smtp://me@mail.x.org/?to=a@b,c@d\"\nsecret_env = \"MAIL\"");
     sink("type = \"email\"\nurl = \"smtps://me%40x@mail.x.org/?to=a@b\"\nsecret_keychain = \"mail\"");
 }
 
