@@ -142,7 +142,7 @@ pub(super) struct Window {
 #[derive(Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Deadman {
-    /// The address, such as https://hc-ping.com/your-uuid; /start and /fail are put behind it.
+    /// The address, such as that of a check of healthchecks.io; /start and /fail are put behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     /// File with the address, mode 0600.
