@@ -22,7 +22,6 @@ mod plain;
 mod since;
 mod site;
 mod sources;
-mod stand_in;
 mod status;
 mod style;
 mod table;

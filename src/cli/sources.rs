@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::args::Global;
 use super::context::{AlertsSeen, AlertsWanted, FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
-use super::stand_in::{AlertFilter, AlertReader, OutboxFilter};
 use super::unread;
 use crate::config::{self, Source, Surroundings};
 use crate::error::{Error, ErrorKind};
 use crate::logs::read::{self, Begin};
 use crate::model::paths::Paths;
 use crate::model::{OutboxRow, RowState};
-use crate::store::{EventRow, Filter, Reader, StoreError, StoreErrorKind};
+use crate::store::{AlertFilter, EventRow, Filter, OutboxFilter, Reader, StoreError, StoreErrorKind};
 
 const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
 

@@ -3,13 +3,16 @@
 use serde_json::{Value, json};
 
 use super::{golden, info, report, told, usage};
-use crate::cli::context::{AlertsSeen, AlertsWanted};
+use crate::cli::context::{AlertsSeen, AlertsWanted, Sources};
 use crate::cli::testing::{Facts, NOW, Ran, name, up};
+use crate::cli::{Files, Global};
+use crate::model::testing::notice;
 use crate::model::wire::{AlertReply, TestDelivery};
 use crate::model::{
-    Alert, AlertState, Breaker, Cause, Notice, NoticeKind, OpenAlert, OutboxRow, RowState, Rule, Severity, Silence,
-    SinkKind, SinkSpec, SinkState, Status,
+    Alert, AlertChange, AlertSpec, AlertState, Breaker, Cause, HeardAt, Message, Moment, Mono, Notice, NoticeKind,
+    OpenAlert, OutboxRow, RowState, Rule, Severity, Silence, SinkKind, SinkSpec, SinkState, Status,
 };
+use crate::store::{Ledger, Telling};
 
 const MINUTE: i64 = 60_000;
 
@@ -356,4 +359,65 @@ fn status_and_why_name_what_is_open() {
     let said =
         "There is an alert: gateway crashed 3 times in 5 minutes: exit code 1 (`supervisor alerts show 5f21c0`).\n";
     assert!(why.ends_with(said), "{why}");
+}
+
+/// 12 alerts that are over, a minute apart, one that is open, and rows of each kind.
+fn database(path: &std::path::Path) {
+    let boot = HeardAt { boot_id: "boot", at: Moment { mono: Mono(1), boot_ns: 1, wall_ms: NOW } };
+    let spec = AlertSpec { sinks: vec![SinkSpec::new(SinkKind::Log)], ..AlertSpec::default() };
+    let telling = Telling { at: boot, spec: &spec, only: None, delivered: &std::collections::BTreeSet::new() };
+    let mut ledger = Ledger::open(path).unwrap();
+    let first = alert("f00000000000", Rule::Held, "gateway");
+    let over = |n: i64| {
+        let at = NOW - n * MINUTE;
+        let alert = alert(&format!("{n:012x}"), Rule::CrashLoop, "worker");
+        Alert { state: AlertState::Resolved, fired_ms: at, resolved_ms: Some(at + 1), ..alert }
+    };
+    let silence = |id, until_ms| Silence { id, service: None, rule: None, from_ms: 0, until_ms };
+    let mut changes: Vec<AlertChange> = (1..=12).map(|n| AlertChange::Keep(Box::new(over(n)))).collect();
+    changes.push(AlertChange::Keep(Box::new(Alert { fired_ms: NOW - 5 * MINUTE, ..first.clone() })));
+    changes.extend([AlertChange::KeepSilence(silence(1, NOW - 1)), AlertChange::KeepSilence(silence(2, NOW + 1))]);
+    let notices: Vec<Notice> = ["0", "r1", "r2", "r3"].map(|what| notice(first.clone(), what, NOW)).into();
+    changes.extend(notices.iter().map(|notice| AlertChange::Tell(Box::new(notice.clone()))));
+    ledger.change(&changes, &telling).unwrap();
+    let week = 7 * 24 * 60 * MINUTE;
+    for (notice, state, at) in
+        [(0, RowState::Delivered, NOW), (1, RowState::Refused, NOW - week), (2, RowState::Refused, NOW - week - 1)]
+    {
+        let message = Message::One(Box::new(notices[notice].clone()));
+        let sink = SinkState { sink: "log".into(), failures: 1, ..SinkState::default() };
+        ledger.settle(&message, state, Some("no"), &sink, at).unwrap();
+    }
+}
+
+#[test]
+fn the_database_gives_what_is_wanted_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("observability.sqlite");
+    let global = Global { state_dir: Some(dir.path().into()), ..Global::default() };
+    let files = Files::of_process(&global).unwrap();
+    let ask = |wanted: AlertsWanted| files.alerts(&path, &wanted, NOW).unwrap();
+    assert_eq!(ask(AlertsWanted::Open), None, "there is no database, and none is made");
+    database(&path);
+    let ids = |seen: &AlertsSeen| seen.alerts.iter().map(|alert| alert.id.clone()).collect::<Vec<_>>();
+    let keys = |seen: &AlertsSeen| seen.rows.iter().map(|row| row.notice.key.clone()).collect::<Vec<_>>();
+
+    let open = ask(AlertsWanted::Open).unwrap();
+    assert_eq!((ids(&open), keys(&open)), (vec!["f00000000000".into()], vec![]));
+    assert_eq!(open.silences.iter().map(|silence| silence.id).collect::<Vec<_>>(), [2], "in force");
+
+    let few = ask(AlertsWanted::Listed { since_ms: None, past: Some(10) }).unwrap();
+    let newest: Vec<String> = (1..=10).map(|n| format!("{n:012x}")).collect();
+    assert_eq!(ids(&few)[0], "f00000000000");
+    assert_eq!(ids(&few)[1..], newest);
+    let in_the_way = ["f00000000000.r3", "f00000000000.r1"];
+    assert_eq!(keys(&few), in_the_way, "what waits, and what went wrong in the last week");
+    assert_eq!(few.sinks.iter().map(|state| state.failures).collect::<Vec<_>>(), [1]);
+    assert_eq!(ids(&ask(AlertsWanted::Listed { since_ms: None, past: None }).unwrap()).len(), 13);
+    let since = ask(AlertsWanted::Listed { since_ms: Some(NOW - 2 * MINUTE), past: None }).unwrap();
+    assert_eq!(ids(&since).len(), 3, "the open one and two");
+
+    let one = ask(AlertsWanted::One("f0".into())).unwrap();
+    assert_eq!((ids(&one).len(), keys(&one).len()), (1, 4), "all that was sent of it");
+    assert_eq!(ids(&ask(AlertsWanted::One("00000000000".into())).unwrap()).len(), 12);
 }
