@@ -325,7 +325,8 @@ pub struct CrashKind {
 pub enum AlertChange {
     /// The alert is now like this.
     Keep(Box<Alert>),
-    /// Tell it through every sink that takes its severity.
+    /// Tell it through every sink that takes its severity; what nothing is to be done about ([`NoticeKind::Note`]: somebody
+    /// asked for it) through all of them.
     Tell(Box<Notice>),
     /// A row of the ledger.
     Record {
