@@ -7,6 +7,7 @@ mod outbox;
 mod reading;
 mod retention;
 mod taking_in;
+mod torture;
 
 use std::path::PathBuf;
 
