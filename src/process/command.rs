@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -104,7 +104,28 @@ pub fn run<S: AsRef<OsStr>>(
     extra: &[(&str, &str)],
     limit: Duration,
 ) -> Result<Finished, NoAnswer> {
-    let mut asked = Asked::start(program, arguments, extra)
+    run_with(program, arguments, &Given { environment: extra, ..Given::default() }, limit)
+}
+
+/// What a command is given beside its arguments.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Given<'a> {
+    /// Variables of its environment.
+    pub environment: &'a [(&'a str, &'a str)],
+    /// Whether it gets these only, and nothing of our environment.
+    pub only_these: bool,
+    /// What is on its stdin. It need not read it.
+    pub stdin: &'a [u8],
+}
+
+/// Runs `program` as [`run`] does, with what is `given`.
+pub fn run_with<S: AsRef<OsStr>>(
+    program: &Path,
+    arguments: &[S],
+    given: &Given<'_>,
+    limit: Duration,
+) -> Result<Finished, NoAnswer> {
+    let mut asked = Asked::start(program, arguments, given)
         .map_err(|source| NoAnswer::NotStarted { program: program.to_owned(), source })?;
     let end = clock::now().mono.plus(limit);
     let exit = asked.wait(end);
@@ -120,8 +141,12 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A command under way.
-struct Asked {
+struct Asked<'a> {
     pid: i32,
+    /// Its stdin, until all is written or it will not have more.
+    stdin: Option<std::fs::File>,
+    /// What is still to be written there.
+    unread: &'a [u8],
     out: Stream,
     err: Stream,
     reaped: bool,
@@ -133,12 +158,16 @@ struct Stream {
     said: Vec<u8>,
 }
 
-impl Asked {
+impl<'a> Asked<'a> {
     #[expect(clippy::disallowed_methods, reason = "the one place where commands are asked")]
-    fn start<S: AsRef<OsStr>>(program: &Path, arguments: &[S], extra: &[(&str, &str)]) -> io::Result<Self> {
+    fn start<S: AsRef<OsStr>>(program: &Path, arguments: &[S], given: &Given<'a>) -> io::Result<Self> {
         let mut command = Command::new(program);
-        command.args(arguments).envs(extra.iter().copied()).process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if given.only_these {
+            command.env_clear();
+        }
+        command.args(arguments).envs(given.environment.iter().copied()).process_group(0);
+        command.stdin(if given.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // Held until its pid is in it, so that nobody takes it for an orphan meanwhile.
         let mut claimed = claimed();
         let mut child: Child = command.spawn()?;
@@ -147,13 +176,28 @@ impl Asked {
         drop(claimed);
         let out = Stream::new(child.stdout.take().map(OwnedFd::from));
         let err = Stream::new(child.stderr.take().map(OwnedFd::from));
-        Ok(Self { pid, out, err, reaped: false })
+        let stdin = child.stdin.take().map(|pipe| nonblocking(OwnedFd::from(pipe)));
+        Ok(Self { pid, stdin, unread: given.stdin, out, err, reaped: false })
+    }
+
+    /// Writes what its stdin takes.
+    fn write(&mut self) {
+        while let Some(pipe) = &mut self.stdin {
+            match pipe.write(self.unread) {
+                Ok(n) if n > 0 && n < self.unread.len() => self.unread = &self.unread[n..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // All is written, or nobody reads it any more.
+                _ => self.stdin = None,
+            }
+        }
     }
 
     /// How it ended; `None` when it did not until `end`.
     fn wait(&mut self, end: Mono) -> Option<Exit> {
         let mut pause = Duration::from_millis(1);
         loop {
+            self.write();
             self.out.read();
             self.err.read();
             if let Some(exit) = reap::try_reap(self.pid) {
@@ -175,6 +219,7 @@ impl Asked {
             let mut pipes: Vec<PollFd<'_>> = [&self.out, &self.err]
                 .into_iter()
                 .filter_map(|stream| Some(PollFd::new(stream.pipe.as_ref()?.as_fd(), PollFlags::POLLIN)))
+                .chain(self.stdin.iter().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)))
                 .collect();
             // A signal ends it early, and that is as good as a look.
             let _ = poll(&mut pipes, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
@@ -182,7 +227,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for Asked<'_> {
     /// What it left behind in its group is ended too.
     fn drop(&mut self) {
         if !self.reaped {
@@ -193,14 +238,15 @@ impl Drop for Asked {
     }
 }
 
+/// Our end of a pipe, which neither a read nor a write waits at for the one who holds the other.
+fn nonblocking(pipe: OwnedFd) -> std::fs::File {
+    let _ = fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+    pipe.into()
+}
+
 impl Stream {
     fn new(pipe: Option<OwnedFd>) -> Self {
-        let pipe = pipe.map(std::fs::File::from);
-        if let Some(pipe) = &pipe {
-            // Without it a read would wait for the one who holds the other end; then at least the limit holds.
-            let _ = fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
-        }
-        Self { pipe, said: Vec::new() }
+        Self { pipe: pipe.map(nonblocking), said: Vec::new() }
     }
 
     /// Reads what is there.
@@ -267,6 +313,21 @@ mod tests {
         let done = sh("sleep 60 & echo $!", LONG).unwrap();
         let left: i32 = done.stdout.trim().parse().unwrap();
         assert!(super::super::signal::process(left, super::super::identity::start_token(left).unwrap(), Signal::KILL));
+    }
+
+    #[test]
+    fn it_gets_what_it_is_given_and_nothing_else() {
+        let much = "0123456789".repeat(100_000);
+        let given = Given { environment: &[("ONLY", "this")], only_these: true, stdin: much.as_bytes() };
+        let ask = |script| run_with(Path::new("/bin/sh"), &["-c", script], &given, LONG).unwrap();
+        // Both ways at once, each more than a pipe holds.
+        let done = ask("cat");
+        assert!(done.is_good() && done.stdout == much);
+        let done = ask("echo $ONLY $HOME; /usr/bin/env");
+        assert!(done.stdout.starts_with("this\n") && !done.stdout.contains("CARGO"), "{}", done.stdout);
+        // Who does not read is not waited for.
+        assert_eq!(ask("exit 7").code(), Some(7));
+        assert_eq!(ask("exec 0<&-; exit 8").code(), Some(8));
     }
 
     #[test]
