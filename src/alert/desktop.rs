@@ -112,9 +112,9 @@ fn argv(tool: Tool, shown: &Shown<'_>) -> Vec<String> {
         Tool::TerminalNotifier => vec!["-title", title, "-message", body, "-group", key],
         Tool::Osascript => vec![
             "-e",
-            "on run words",
+            "on run argv",
             "-e",
-            "display notification (item 2 of words) with title (item 1 of words)",
+            "display notification (item 2 of argv) with title (item 1 of argv)",
             "-e",
             "end run",
             title,
@@ -246,7 +246,7 @@ mod tests {
         let words = argv(Tool::Busctl, &shown);
         assert_eq!(words.len(), 19, "{words:?}");
         assert_eq!(words[words.len() - 6..], ["0", "1", "urgency", "y", "2", "-1"]);
-        assert!(argv(Tool::Osascript, &shown)[1] == "on run words");
+        assert!(argv(Tool::Osascript, &shown)[1] == "on run argv");
     }
 
     #[test]

@@ -85,6 +85,11 @@ impl Post {
         Ok(Self { host, port, tls, may_be_plain, user, from, to })
     }
 
+    /// What it lacks besides, when this is all that is declared.
+    pub(super) fn lacks(&self, has_secret: bool) -> Option<&'static str> {
+        (self.user.is_some() && !has_secret).then_some("a user is named but no secret: write a `secret_file`")
+    }
+
     fn shown(&self) -> String {
         format!("the mail server {}:{}", self.host, self.port)
     }
@@ -121,10 +126,11 @@ fn letter(post: &Post, message: &Message, host: &str, now: Moment) -> Result<Vec
     let key: String = message.key().chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')).collect();
     let domain: String =
         host.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '-' }).collect();
+    let domain = domain.trim_matches('.');
     let mut builder = MessageBuilder::new()
         .from(post.from.clone())
         .subject(subject)
-        .message_id(Some(format!("<{key}@{}.supervisor.invalid>", domain.trim_matches('.'))))
+        .message_id(Some(format!("<{key}@{}.supervisor.invalid>", if domain.is_empty() { "host" } else { domain })))
         .date(UNIX_EPOCH + Duration::from_millis(u64::try_from(now.wall_ms).unwrap_or(0)))
         .header(ContentType::TEXT_PLAIN);
     for to in &post.to {

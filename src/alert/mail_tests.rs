@@ -120,7 +120,6 @@ fn one_that_hangs_is_left_and_after_the_letter_nobody_knows() {
     assert!(told.recv_timeout(LONG).unwrap().contains("\n.\n"));
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     assert!(matches!(send_to(post(port, ""), None, LONG), Delivery::Failed(why) if why.contains("refused")));
-    assert!(matches!(send_to(post(port, "me@"), None, LONG), Delivery::Failed(_)));
 }
 
 #[test]
@@ -158,6 +157,7 @@ fn an_address_says_all_or_what_it_lacks() {
     assert_eq!((whole.host.as_str(), whole.port, whole.tls), ("mail.example", 465, true));
     assert_eq!((whole.user.as_deref(), whole.from.email.to_string().as_str()), (Some("me@b.c"), "me@b.c"));
     assert_eq!(Post::parse("smtp://mail.example/?to=a@b.c").unwrap().port, 587);
+    assert!(whole.lacks(false).unwrap().contains("secret_file") && whole.lacks(true).is_none());
     for (url, part) in [
         ("smtps://mail.example/", "does not say to whom"),
         ("http://mail.example/?to=a@b.c", "does not begin with smtps://"),

@@ -60,22 +60,36 @@ pub fn unreachable_why(sink: &SinkSpec) -> Option<String> {
         SinkKind::Log => None,
         SinkKind::Desktop => desktop::unreachable_why(),
         SinkKind::Command => program::find(&sink.command).err(),
-        SinkKind::Email => {
-            let post = url(sink, None).and_then(|url| mail::Post::parse(&url));
-            post.err().or_else(|| secret_of(sink).err())
-        }
+        SinkKind::Email => post_of(sink).err().or_else(|| secret_of(sink).err()),
         SinkKind::Webhook | SinkKind::Slack | SinkKind::Ntfy => {
             let secret = match secret_of(sink) {
                 Ok(secret) => secret,
                 Err(why) => return Some(why),
             };
-            url(sink, secret.as_deref()).and_then(|url| Address::parse(&url)).err()
+            let address = url(sink, secret.as_deref()).and_then(|url| Address::parse(&url));
+            address.err().or_else(|| headers_of(sink).err())
         }
     }
 }
 
 fn secret_of(sink: &SinkSpec) -> Result<Option<String>, String> {
     sink.secret.as_ref().map(|spec| secret::read(spec, sink.timeout)).transpose()
+}
+
+fn headers_of(sink: &SinkSpec) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &sink.headers {
+        http::set(&mut headers, name, value)?;
+    }
+    Ok(headers)
+}
+
+fn post_of(sink: &SinkSpec) -> Result<mail::Post, String> {
+    let post = mail::Post::parse(&url(sink, None)?)?;
+    match post.lacks(sink.secret.is_some()) {
+        Some(what) => Err(what.to_owned()),
+        None => Ok(post),
+    }
 }
 
 /// The address; Slack's may be the secret itself.
@@ -102,10 +116,7 @@ fn over_http(sink: &SinkSpec, message: &Message, around: &Around<'_>) -> Result<
     let secret = secret_of(sink)?;
     let url = url(sink, secret.as_deref())?;
     let address = Address::parse(&url)?;
-    let mut headers = HeaderMap::new();
-    for (name, value) in &sink.headers {
-        http::set(&mut headers, name, value)?;
-    }
+    let mut headers = headers_of(sink)?;
     http::set(&mut headers, "Content-Type", "application/json; charset=utf-8")?;
     http::set(&mut headers, "Idempotency-Key", message.key())?;
     let (to, body) = match sink.kind {
@@ -146,7 +157,7 @@ fn over_http(sink: &SinkSpec, message: &Message, around: &Around<'_>) -> Result<
 
 fn by_mail(sink: &SinkSpec, message: &Message, around: &Around<'_>) -> Result<Delivery, String> {
     let end = clock::now().mono.plus(sink.timeout);
-    let post = mail::Post::parse(&url(sink, None)?)?;
+    let post = post_of(sink)?;
     let password = secret_of(sink)?;
     Ok(mail::send(post, password, message, around.host, end.since(clock::now().mono)))
 }

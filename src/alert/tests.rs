@@ -142,6 +142,7 @@ fn addresses_and_headers_that_are_none_are_told() {
     assert!(why(home.deliver(&sink, &one())).contains("\"Content-Length\" cannot be sent"));
     sink.headers = [("X-A".to_owned(), format!("{SECRET}\r\nX: y"))].into();
     assert!(why(home.deliver(&sink, &one())).contains("\"X-A\" cannot be sent"));
+    assert!(unreachable_why(&sink).unwrap().contains("\"X-A\""));
     sink.url = None;
     assert!(why(home.deliver(&sink, &one())).contains("write `url`"));
 }
@@ -229,6 +230,10 @@ fn a_secret_that_cannot_be_had_is_told_before_anything_is_sent() {
     assert!(unreachable_why(&sink).unwrap().contains("does not begin with https://"));
     sink.kind = SinkKind::Email;
     assert!(unreachable_why(&sink).unwrap().contains("smtps://"));
+    sink.url = Some("smtp://me@127.0.0.1:1/?to=a@b.example".into());
+    assert_eq!(unreachable_why(&sink), None);
+    sink.secret = None;
+    assert_eq!(unreachable_why(&sink), Some(why(home.deliver(&sink, &one()))));
     sink.kind = SinkKind::Log;
     assert_eq!(unreachable_why(&sink), None);
     assert_eq!(home.deliver(&sink, &digest(2)), Delivery::Done { plain: false });
