@@ -21,7 +21,7 @@
 //! runner    the parent of services                                              -> all of the above but import, probe, alert, manager, install, store
 //! control   the sockets: client and server                                      -> model, process
 //! daemon    judges, records, answers                                            -> all of the above but import
-//! doctor    what is wrong with this machine's set-up                            -> model, process, store, manager, runner (environment)
+//! doctor    what is wrong with this machine's set-up                            -> model, process, store, manager, config, alert, runner (environment)
 //! cli       asks and prints                                                     -> model, machine, config, import, control, store, alert (previews), journal and logs (reading), process, manager, install, doctor
 //! ```
 pub mod alert;

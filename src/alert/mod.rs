@@ -162,7 +162,16 @@ fn by_mail(sink: &SinkSpec, message: &Message, around: &Around<'_>) -> Result<De
     Ok(mail::send(post, password, message, around.host, end.since(clock::now().mono)))
 }
 
-/// PLACEHOLDER, to be replaced by what this sink is really sent.
-pub fn preview(sink: &SinkSpec, message: &Message) -> String {
-    format!("{}: {}", sink.name, message.key())
+/// What this sink would be sent, for people. No secret is read for it: addresses are not in it, and no signature.
+pub fn preview(sink: &SinkSpec, message: &Message, host: &str) -> String {
+    let pretty = |json: serde_json::Value| serde_json::to_string_pretty(&json).unwrap_or_default();
+    match sink.kind {
+        SinkKind::Slack => pretty(slack::rich(message, host)),
+        SinkKind::Webhook | SinkKind::Command => {
+            pretty(serde_json::from_str(&webhook::json(message, host)).unwrap_or_default())
+        }
+        SinkKind::Ntfy => pretty(ntfy::body("TOPIC", message, host)),
+        SinkKind::Log => format!("{} ({})", text::subject(message), message.key()),
+        SinkKind::Desktop | SinkKind::Email => format!("{}\n\n{}", text::subject(message), text::full(message, host)),
+    }
 }

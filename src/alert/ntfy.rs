@@ -17,7 +17,11 @@ pub(super) fn publish(topic: &Address, message: &Message, host: &str) -> Result<
     if name.is_empty() {
         return Err(format!("{} has no topic: write {}/TOPIC", topic.shown(), topic.shown()));
     }
-    let server = topic.with_path(&format!("{folder}/"))?;
+    Ok((topic.with_path(&format!("{folder}/"))?, body(name, message, host)))
+}
+
+/// What is posted.
+pub(super) fn body(topic: &str, message: &Message, host: &str) -> Value {
     let worst = message.notices().iter().filter(|n| n.alert.is_open()).map(|n| n.alert.severity).max();
     let (priority, tag) = match worst {
         Some(Severity::Critical) => (5, "rotating_light"),
@@ -33,7 +37,7 @@ pub(super) fn publish(topic: &Address, message: &Message, host: &str) -> Result<
         false => full,
     };
     let title = text::shorten(&text::subject(message), TITLE);
-    Ok((server, json!({ "topic": name, "title": title, "message": told, "priority": priority, "tags": [tag] })))
+    json!({ "topic": topic, "title": title, "message": told, "priority": priority, "tags": [tag] })
 }
 
 #[cfg(test)]

@@ -120,10 +120,13 @@ fn end(data: &Map<String, Value>) -> String {
 
 /// Any other row: its words first, then what else fits in a line.
 fn members(data: &Map<String, Value>) -> String {
+    // The row has the run's number; which file a program is matters when it changes, and is in the JSON.
+    const HIDDEN: [&str; 3] = ["run_id", "program", "program_id"];
     const WORDS: [&str; 3] = ["reason", "message", "text"];
     let words = WORDS.iter().filter_map(|key| data.get(*key)?.as_str()).filter(|text| !text.is_empty());
     let mut parts: Vec<String> = words.map(str::to_owned).collect();
-    for (key, value) in data.iter().filter(|(key, _)| *key != "run_id" && !WORDS.contains(&key.as_str())) {
+    for (key, value) in data.iter().filter(|(key, _)| !HIDDEN.contains(&key.as_str()) && !WORDS.contains(&key.as_str()))
+    {
         let key_text = key.strip_suffix("_ms").unwrap_or(key).replace('_', " ");
         match value {
             Value::Number(n) if key.ends_with("_ms") && n.as_i64().is_some_and(|ms| ms < MONTH_MS) => {

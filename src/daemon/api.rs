@@ -22,10 +22,7 @@ impl Daemon {
             Request::Order(body, answer) => self.order(body, answer),
             Request::Reload(body, answer) => self.reload(body, Some(answer)),
             Request::Upgrade(body, answer) => self.upgrade(body, answer),
-            Request::Alert(_, answer) => {
-                let message = "alerts are not served by this version".to_owned();
-                drop(answer.send(Err(WireError { code: 6, message, hint: None })));
-            }
+            Request::Alert(body, answer) => self.ledger.alert(body, answer),
             Request::Version(answer) => drop(answer.send(Ok(self.version()))),
             Request::Sync(answer) => {
                 self.find_runners();
@@ -64,6 +61,7 @@ impl Daemon {
         for view in views {
             let known = self.runners.values_mut().find_map(|linked| linked.views.get_mut(&view.name));
             if let Some(known) = known.filter(|known| known.epoch < view.epoch) {
+                self.ledger.saw(Some(known), view);
                 *known = view.clone();
             }
         }

@@ -159,26 +159,36 @@ impl Daemon {
             .partition::<Vec<_>, _>(|drift| looked.contains(&drift.label));
         self.jobs.drifts = unlooked;
         self.jobs.drifts.retain(|drift| known.as_ref().is_none_or(|known| known.contains(&drift.label)));
-        let before: BTreeMap<String, Drift> = before.into_iter().map(|drift| (drift.label.clone(), drift)).collect();
+        let mut before: BTreeMap<String, Drift> =
+            before.into_iter().map(|drift| (drift.label.clone(), drift)).collect();
         for (drift, failed) in drifts {
             // What is mended each time anew is told each time.
-            let is_new = before.get(&drift.label) != Some(&drift) || !is_by_hand(&drift);
+            let is_new = before.remove(&drift.label).as_ref() != Some(&drift) || !is_by_hand(&drift);
             if is_new {
                 let failed = failed.as_ref().map(ToString::to_string);
                 tracing::warn!(failed, "drift: {}", drift.words());
-                let service = UnitName::new(&drift.name).ok().filter(|_| drift.name != job::DAEMON);
                 let data = serde_json::json!({
                     "run_id": null, "label": drift.label, "layer": drift.layer, "what": drift.what,
                     "repair": drift.repair, "failed": failed,
                 });
-                self.record_of(EventType::DriftFound, service, data);
+                self.record_of(EventType::DriftFound, service_of(&drift), data);
             }
             // What was mended is none any more.
             if is_by_hand(&drift) || failed.is_some() {
                 self.jobs.drifts.push(drift);
             }
         }
+        for drift in before.into_values() {
+            tracing::info!("no drift any more: {}", drift.label);
+            let data = serde_json::json!({ "run_id": null, "label": drift.label, "cleared": true });
+            self.record_of(EventType::DriftFound, service_of(&drift), data);
+        }
     }
+}
+
+/// Whom it concerns; nobody when it is the daemon's own job.
+fn service_of(drift: &Drift) -> Option<UnitName> {
+    UnitName::new(&drift.name).ok().filter(|_| drift.name != job::DAEMON)
 }
 
 /// Whether it stays until a person does something.

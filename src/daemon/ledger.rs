@@ -1,4 +1,5 @@
-//! The ledger's thread: takes journals into SQLite, exactly once, and waits while the database is not well.
+//! The ledger's thread: takes journals into SQLite, exactly once, and waits while the database is not well. Whatever is taken
+//! in is shown to the alert rules in the same transaction ([`Alarms`]).
 //!
 //! Nobody waits for it: the journals hold what is not in the database yet.
 
@@ -6,17 +7,21 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::alarms::Alarms;
+use crate::control::server::Answer;
 use crate::journal;
 use crate::model::paths::Paths;
-use crate::model::{LastExit, Record, RestartCounts, UnitName};
+use crate::model::wire::{AlertBody, AlertReply};
+use crate::model::{Delivery, Fleet, LastExit, Mono, OpenAlert, Record, RestartCounts, RunView, Status, UnitName};
 use crate::process::clock;
-use crate::store::Ledger;
+use crate::store::{Ledger, StoreError};
 
 /// Records taken in one transaction.
 const BATCH: usize = 2000;
@@ -46,39 +51,66 @@ pub(super) struct Known {
     pub(super) counts: BTreeMap<UnitName, RestartCounts>,
     /// The last end of each service, as it was when the database was opened; a runner's view is newer.
     pub(super) last_exits: BTreeMap<UnitName, LastExit>,
+    /// Alerts that hold.
+    pub(super) alerts: Vec<OpenAlert>,
+    /// What is wrong with the ways out, one line each.
+    pub(super) alert_troubles: Vec<String>,
     /// The database file, as it was when opened.
     inode: Option<u64>,
 }
 
-enum Call {
+pub(super) enum Call {
     Look,
     Sync(oneshot::Sender<()>),
+    /// services.toml was read.
+    Declared(Box<Fleet>),
+    /// The operator wants this service down, and it is.
+    Stopped(UnitName),
+    /// Somebody acknowledges, silences or tries.
+    Alert(AlertBody, Answer<AlertReply>),
+    /// A message was sent, or was not.
+    Sent(String, Delivery),
+    /// The dead man's switch was called.
+    Pinged(Result<(), String>),
+    /// Send nothing more; answered when nothing is on its way.
+    Pause(Sender<()>),
+    /// Go on sending.
+    Resume,
+    /// A last look, and no more.
+    End,
 }
+
+/// How long a message on its way is waited for at the end: what comes of it is better known than sent twice.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// The daemon's handle on the thread; dropping it ends the thread after a last look.
 pub(super) struct LedgerThread {
-    calls: Option<Sender<Call>>,
+    calls: Sender<Call>,
     known: Arc<Mutex<Known>>,
+    /// When the daemon's loop last went round, nanoseconds of the awake clock.
+    beat: Arc<AtomicU64>,
     database: PathBuf,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl LedgerThread {
-    pub(super) fn start(paths: &Paths) -> std::io::Result<Self> {
+    pub(super) fn start(paths: &Paths, boot_id: &str, fleet: &Fleet) -> std::io::Result<Self> {
         let (calls, inbox) = channel();
+        let beat = Arc::new(AtomicU64::new(clock::now().mono.0));
         let known = Arc::new(Mutex::new(Known::default()));
         let database = paths.database();
         let keeper = Keeper {
             paths: paths.clone(),
             known: known.clone(),
             ledger: None,
+            alarms: Alarms::new(paths, boot_id, fleet, calls.clone(), Arc::clone(&beat)),
             readers: BTreeMap::new(),
             unsaved: BTreeMap::new(),
             // The first look cleans up: an installation that records little would never come to the count.
             since_prune: PRUNE_EVERY,
         };
         let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || keeper.serve(&inbox))?;
-        Ok(Self { calls: Some(calls), known, database, thread: Some(thread) })
+        Ok(Self { calls, known, beat, database, thread: Some(thread) })
     }
 
     /// Something was journaled.
@@ -91,11 +123,43 @@ impl LedgerThread {
         self.call(Call::Sync(done));
     }
 
-    fn call(&self, call: Call) {
-        if let Some(calls) = &self.calls {
-            // A thread that is gone shows in `known`.
-            let _ = calls.send(call);
+    /// Something else is declared.
+    pub(super) fn declared(&self, fleet: &Fleet) {
+        self.call(Call::Declared(Box::new(fleet.clone())));
+    }
+
+    /// A service has changed: that it is down, as the operator wants it, no record need tell.
+    pub(super) fn saw(&self, before: Option<&RunView>, now: &RunView) {
+        if now.status == Status::Down && before.is_none_or(|before| before.status != Status::Down) {
+            self.call(Call::Stopped(now.name.clone()));
         }
+    }
+
+    /// Acknowledges, silences, tries.
+    pub(super) fn alert(&self, body: AlertBody, answer: Answer<AlertReply>) {
+        self.call(Call::Alert(body, answer));
+    }
+
+    /// The daemon's loop went round: who is called while all is well can rely on it.
+    pub(super) fn beat(&self) {
+        self.beat.store(clock::now().mono.0, Ordering::Relaxed);
+    }
+
+    /// Sends nothing more until [`Self::resume`]; returns when nothing is on its way, or after a few seconds.
+    pub(super) fn pause(&self) {
+        let (done, is_done) = channel();
+        self.call(Call::Pause(done));
+        let _ = is_done.recv_timeout(LAST_WORDS);
+    }
+
+    /// Goes on sending.
+    pub(super) fn resume(&self) {
+        self.call(Call::Resume);
+    }
+
+    fn call(&self, call: Call) {
+        // A thread that is gone shows in `known`.
+        let _ = self.calls.send(call);
     }
 
     /// What is known now. Sees at once when the file was deleted or replaced, without waiting for the next record.
@@ -113,7 +177,7 @@ impl LedgerThread {
 
 impl Drop for LedgerThread {
     fn drop(&mut self) {
-        self.calls = None;
+        self.call(Call::End);
         if let Some(thread) = self.thread.take() {
             // A panic there has been told on stderr.
             let _ = thread.join();
@@ -125,6 +189,7 @@ struct Keeper {
     paths: Paths,
     known: Arc<Mutex<Known>>,
     ledger: Option<Ledger>,
+    alarms: Alarms,
     readers: BTreeMap<String, journal::Reader>,
     unsaved: BTreeMap<String, Vec<Record>>,
     since_prune: usize,
@@ -133,23 +198,40 @@ struct Keeper {
 impl Keeper {
     fn serve(mut self, inbox: &Receiver<Call>) {
         self.take_in();
+        let mut ending = None;
         loop {
-            let well = self.ledger.is_some();
-            let call =
-                if well { inbox.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { inbox.recv_timeout(RETRY) };
-            let mut waiting = Vec::new();
-            match call {
-                Ok(Call::Sync(done)) => waiting.push(done),
-                Ok(Call::Look) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.take_in();
-                    return;
-                }
+            let now = clock::now();
+            if ending.is_some_and(|end| now.mono >= end || !self.alarms.is_sending()) {
+                return;
             }
+            let retry = self.ledger.is_none().then_some(RETRY);
+            let last = ending.map(|end: Mono| end.since(now.mono));
+            let wait = [retry, last, self.alarms.due(now)].into_iter().flatten().min();
+            let call = match wait {
+                Some(wait) => inbox.recv_timeout(wait),
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
             // One look serves all who have called meanwhile.
-            while let Ok(call) = inbox.try_recv() {
-                if let Call::Sync(done) = call {
-                    waiting.push(done);
+            let mut waiting = Vec::new();
+            for call in call.into_iter().chain(inbox.try_iter()) {
+                match call {
+                    Call::Look => {}
+                    Call::Sync(done) => waiting.push(done),
+                    Call::Declared(fleet) => self.with_alarms(|alarms, ledger| alarms.declared(ledger, &fleet)),
+                    Call::Stopped(name) => self.with_alarms(|alarms, ledger| alarms.stopped(ledger, &name)),
+                    Call::Alert(body, answer) => {
+                        self.with_alarms(|alarms, ledger| alarms.asked(ledger, body, answer));
+                    }
+                    Call::Sent(sink, delivery) => {
+                        self.with_alarms(|alarms, ledger| alarms.sent(ledger, &sink, &delivery));
+                    }
+                    Call::Pinged(result) => self.alarms.pinged(result),
+                    Call::Pause(done) => self.alarms.pause(Some(done)),
+                    Call::Resume => self.alarms.resume(),
+                    Call::End => {
+                        self.alarms.pause(None);
+                        ending = Some(now.mono.plus(LAST_WORDS));
+                    }
                 }
             }
             self.take_in();
@@ -159,27 +241,48 @@ impl Keeper {
         }
     }
 
-    fn take_in(&mut self) {
-        match self.try_take_in() {
-            Ok(()) => {}
-            Err(e) => {
-                self.ledger = None;
-                let waiting = self.unsaved.values().map(|records| records.len() as u64).sum();
-                self.tell(|known| {
-                    known.ok = false;
-                    known.note = Some(e.to_string());
-                    known.waiting = waiting;
-                });
-            }
+    /// Has the alarms do something that they put on record, where there is one.
+    fn with_alarms(&mut self, act: impl FnOnce(&mut Alarms, Option<&mut Ledger>) -> Result<(), StoreError>) {
+        if let Err(e) = act(&mut self.alarms, self.ledger.as_mut()) {
+            self.failed(&e);
         }
     }
 
-    fn try_take_in(&mut self) -> Result<(), crate::store::StoreError> {
+    fn take_in(&mut self) {
+        let mut done = self.try_take_in();
+        if done.is_ok() {
+            done = self.alarms.tick(self.ledger.as_mut());
+        }
+        match done {
+            Ok(()) => {}
+            Err(e) => self.failed(&e),
+        }
+        let (alerts, alert_troubles) = self.alarms.standing();
+        self.tell(|known| (known.alerts, known.alert_troubles) = (alerts, alert_troubles));
+    }
+
+    /// The database is not well: what is new in the journals is shown to the rules all the same, as far as it is kept.
+    fn failed(&mut self, e: &StoreError) {
+        self.ledger = None;
+        for id in journal::ids(&self.paths.runners()).unwrap_or_default() {
+            self.read_on(&id);
+        }
+        let waiting = self.unsaved.values().map(|records| records.len() as u64).sum();
+        self.tell(|known| {
+            known.ok = false;
+            known.note = Some(e.to_string());
+            known.waiting = waiting;
+        });
+        self.alarms.without_ledger(&e.to_string(), &self.unsaved);
+    }
+
+    fn try_take_in(&mut self) -> Result<(), StoreError> {
         let database = self.paths.database();
         if self.ledger.is_none() {
-            let ledger = Ledger::open(&database)?;
+            let mut ledger = Ledger::open(&database)?;
             let (counts, last_exits, note) = (ledger.counters()?, ledger.last_exits()?, ledger.note());
             let inode = std::fs::metadata(&database).ok().map(|m| m.ino());
+            self.alarms.opened(&mut ledger)?;
             self.ledger = Some(ledger);
             // A database that was replaced lacks what the old one had: everything the journals still hold is offered again.
             self.readers.clear();
@@ -202,22 +305,27 @@ impl Keeper {
         Ok(())
     }
 
-    fn take_in_one(&mut self, id: &str) -> Result<(), crate::store::StoreError> {
-        let runners = self.paths.runners();
+    /// Reads what is new in a journal, as far as there is room. A journal that cannot be opened or read now is read later.
+    fn read_on(&mut self, id: &str) {
+        let reader = match self.readers.entry(id.into()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => match journal::Reader::open(&self.paths.runners(), id) {
+                Ok(reader) => entry.insert(reader),
+                Err(_) => return,
+            },
+        };
+        let unsaved = self.unsaved.entry(id.into()).or_default();
+        if unsaved.len() < BATCH {
+            unsaved.extend(reader.read_new(BATCH - unsaved.len()).unwrap_or_default());
+        }
+    }
+
+    fn take_in_one(&mut self, id: &str) -> Result<(), StoreError> {
         loop {
-            let reader = match self.readers.entry(id.into()) {
-                Entry::Occupied(entry) => entry.into_mut(),
-                // A journal that cannot be opened now is read later.
-                Entry::Vacant(entry) => match journal::Reader::open(&runners, id) {
-                    Ok(reader) => entry.insert(reader),
-                    Err(_) => return Ok(()),
-                },
+            self.read_on(id);
+            let (Some(unsaved), Some(reader)) = (self.unsaved.get_mut(id), self.readers.get_mut(id)) else {
+                return Ok(());
             };
-            let unsaved = self.unsaved.entry(id.into()).or_default();
-            if unsaved.len() < BATCH {
-                // A journal that cannot be read now is read later.
-                unsaved.extend(reader.read_new(BATCH - unsaved.len()).unwrap_or_default());
-            }
             let Some(last) = unsaved.last() else {
                 let note = self.ledger.as_ref().and_then(Ledger::note);
                 self.tell(|known| {
@@ -230,7 +338,7 @@ impl Keeper {
             let Some(ledger) = &mut self.ledger else { return Ok(()) };
             // A disk that cannot sync keeps nothing from being told.
             let _ = reader.sync();
-            self.since_prune += ledger.ingest(id, unsaved)?;
+            self.since_prune += self.alarms.take_in(ledger, id, unsaved)?;
             let (boot_id, seq) = (last.boot_id.clone(), last.seq);
             // What is still there is dropped at the next chance.
             let _ = reader.drop_acked(&boot_id, seq);

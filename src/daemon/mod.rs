@@ -4,6 +4,8 @@
 //! It is the parent of no service: killing it touches nothing, and a new one finds everything again. What is decided about
 //! a service is decided in `machine`; here inputs come in, effects go out, and nothing waits for anything slow.
 
+mod alarms;
+mod alive;
 mod api;
 mod embedded;
 mod jobs;
@@ -104,6 +106,7 @@ struct Daemon {
     embedded: Option<Embedded>,
     monitors: Monitors,
     jobs: jobs::Jobs,
+    alive: alive::Alive,
     pipes: keep::Pipes,
     orders: HashMap<OrderBody, Vec<Answer<OrderReply>>>,
     /// Who wants a reload after the one under way; `None` while there is none.
@@ -185,7 +188,10 @@ impl Daemon {
         let boot_id = clock::boot_id();
         let journal = journal::Writer::open(&paths.runners(), DAEMON_JOURNAL, &boot_id, now.boot_ns)
             .map_err(|e| Error::io("cannot open the journal in", &paths.runners(), &e))?;
-        let ledger = LedgerThread::start(&paths)
+        let (alive, gap) = alive::Alive::begin(&paths, &boot_id, now);
+        // Nobody was away while this process became another program.
+        let gap = gap.filter(|_| note.is_none());
+        let ledger = LedgerThread::start(&paths, &boot_id, &fleet)
             .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the ledger's thread: {e}")))?;
         let installed = Record::read(&paths)?;
         let manager = manager_of(&fleet, installed.as_ref());
@@ -218,6 +224,7 @@ impl Daemon {
             embedded,
             monitors,
             jobs,
+            alive,
             pipes,
             orders: HashMap::new(),
             reloading: None,
@@ -239,7 +246,7 @@ impl Daemon {
         let data = serde_json::json!({
             "run_id": null, "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"),
             "config": daemon.options.config, "services": daemon.fleet.services.len(),
-            "upgraded_from": note.map(|note| note.from),
+            "upgraded_from": note.map(|note| note.from), "gap": gap,
             "unusable": daemon.fleet.unusable.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(),
         });
         daemon.record(EventType::SupervisorStart, data);
@@ -276,7 +283,7 @@ impl Daemon {
             if self.going_down && self.is_down() {
                 return Ok(());
             }
-            let due = [self.monitors.due(), self.jobs.due()].into_iter().flatten().min();
+            let due = [self.monitors.due(), self.jobs.due(), Some(self.alive.due())].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 told = signals.next() => match told {
@@ -292,6 +299,8 @@ impl Daemon {
             }
             self.look_at_jobs();
             self.monitors.tick(&self.events);
+            self.alive.tick(clock::now());
+            self.ledger.beat();
         }
     }
 
@@ -364,6 +373,7 @@ impl Daemon {
     fn finish(&mut self) {
         let data = serde_json::json!({ "run_id": null, "pid": std::process::id() });
         self.record(EventType::SupervisorStop, data);
+        self.alive.end(clock::now());
         // Who connects from now on finds nobody, and a successor makes its own.
         let _ = std::fs::remove_file(self.paths.daemon_socket());
         self.lock.give_back();

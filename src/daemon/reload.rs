@@ -57,6 +57,7 @@ impl Daemon {
         if changes.is_empty() {
             self.fleet = fleet;
             self.faults.clear();
+            self.ledger.declared(&self.fleet);
             self.jobs.declared_anew(clock::now().mono);
             return tell(answer, Ok(ReloadReply { applied: true, changes }));
         }
@@ -131,6 +132,7 @@ impl Daemon {
             }
             None => {
                 self.faults.clear();
+                self.ledger.declared(&self.fleet);
                 self.jobs.declared_anew(clock::now().mono);
                 self.monitors.follow(&self.fleet);
                 self.pipes.follow(&self.fleet, &self.paths);

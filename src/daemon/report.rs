@@ -70,8 +70,8 @@ impl Daemon {
             },
             services,
             ledger: LedgerInfo { ok: known.ok, note: known.note.clone(), waiting: known.waiting },
-            alerts: Vec::new(),
-            troubles: self.troubles(),
+            alerts: known.alerts.clone(),
+            troubles: self.troubles().into_iter().chain(known.alert_troubles.iter().cloned()).collect(),
         }
     }
 

@@ -21,6 +21,7 @@ impl Daemon {
         for view in views {
             own_log::tell_transition(linked.views.get(&view.name), view);
             self.monitors.saw(view);
+            self.ledger.saw(linked.views.get(&view.name), view);
             linked.views.insert(view.name.clone(), view.clone());
         }
         if ours {

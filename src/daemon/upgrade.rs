@@ -157,6 +157,7 @@ impl Daemon {
         };
         tracing::error!("the daemon could not become {}: {error}", program.display());
         self.upgrade_trouble = Some(format!("the daemon could not become {}: {error}", program.display()));
+        self.ledger.resume();
         match self.listener.try_clone() {
             Ok(listener) => self.serve_socket(listener),
             Err(e) => tracing::error!("the control socket cannot be opened again: {e}"),
@@ -191,6 +192,8 @@ impl Daemon {
     }
 
     fn try_to_become(&mut self, program: &std::path::Path) -> String {
+        // What is on its way would be sent a second time by the next program, which cannot know what became of it.
+        self.ledger.pause();
         if let Err(e) = self.journal.sync() {
             tracing::warn!("the daemon's journal could not be synced: {e}");
         }

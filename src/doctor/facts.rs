@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::manager::driver::{JobState, Trouble};
 use crate::manager::job::{Job, Unfit};
 use crate::manager::owners::Owner;
-use crate::model::{ManagerKind, Moment};
+use crate::model::{ManagerKind, Moment, SinkState};
 use crate::process::ports;
 
 /// All of it.
@@ -49,6 +49,8 @@ pub struct Facts {
     pub unfit: Vec<Unfit>,
     /// Who else starts our services.
     pub owners: Vec<Owner>,
+    /// The ways that alerts go out.
+    pub alerts: AlertFacts,
     /// Whether there is a session that agents run in (macOS: `gui/UID`); `None` where that is no question.
     pub has_session: Option<bool>,
     /// Whether systemd keeps the user's services after log-out; `None` without systemd.
@@ -172,6 +174,30 @@ pub struct PortFacts {
     pub port: u16,
     /// Who has it, unless the service itself does.
     pub stranger: Option<ports::Owner>,
+}
+
+/// The ways that alerts go out.
+#[derive(Debug, Clone, Default)]
+pub struct AlertFacts {
+    /// Each.
+    pub sinks: Vec<SinkFacts>,
+    /// If all of them need services that we supervise: which, in words.
+    pub only_through_our_own: Option<String>,
+    /// Notices of the last seven days that were refused or too old.
+    pub given_up: u64,
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub struct SinkFacts {
+    /// Its name in services.toml.
+    pub name: String,
+    /// What keeps it from working, as far as that can be told without sending.
+    pub unusable: Option<String>,
+    /// Whether nothing was ever sent through it.
+    pub never_used: bool,
+    /// How it fared.
+    pub state: Option<SinkState>,
 }
 
 /// What the service manager has of a job.

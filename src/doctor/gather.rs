@@ -10,12 +10,14 @@ use std::time::Duration;
 use nix::unistd::{AccessFlags, access};
 
 use super::facts::*;
+use crate::alert;
+use crate::config::alert_path;
 use crate::manager::driver::Driver;
 use crate::manager::drivers;
 use crate::manager::job::{self, Job, Role, Site};
 use crate::manager::owners::{self, Around};
 use crate::model::paths::Paths;
-use crate::model::{DEFAULT_PATH, Fleet, ManagerKind, Moment, Program, StepAction};
+use crate::model::{DEFAULT_PATH, Fleet, ManagerKind, Moment, Program, SinkSpec, StepAction};
 use crate::process::{command, describe, handover, lock, ports, spawn};
 use crate::runner::environment;
 use crate::store::{Reader, StoreErrorKind};
@@ -79,6 +81,7 @@ pub fn gather(asked: &Asked<'_>) -> Facts {
         jobs: Vec::new(),
         unfit: Vec::new(),
         owners: Vec::new(),
+        alerts: alerts(asked),
         has_session: has_session(uid.as_raw()),
     };
     services(asked, &mut facts);
@@ -126,6 +129,29 @@ fn database(path: &Path) -> DatabaseFacts {
         Ok(check) => Some(Ok(check)),
     };
     DatabaseFacts { path: path.to_owned(), check }
+}
+
+/// What can be told of the ways out without sending anything.
+fn alerts(asked: &Asked<'_>) -> AlertFacts {
+    const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
+    let ledger = Reader::open(&asked.paths.database()).ok();
+    // A database that cannot be read is told as such.
+    let states = ledger.as_ref().and_then(|ledger| ledger.sink_states().ok()).unwrap_or_default();
+    let given_up = ledger.and_then(|ledger| ledger.given_up_since(asked.now.wall_ms - WEEK_MS).ok()).unwrap_or(0);
+    let sink = |spec: &SinkSpec| {
+        let state = states.iter().find(|state| state.sink == spec.name).cloned();
+        SinkFacts {
+            name: spec.name.clone(),
+            unusable: alert::unreachable_why(spec),
+            never_used: state.as_ref().is_none_or(|state| state.delivered_ms.is_none()),
+            state,
+        }
+    };
+    AlertFacts {
+        sinks: asked.fleet.alerts.sinks.iter().map(sink).collect(),
+        only_through_our_own: alert_path(asked.fleet).warning(),
+        given_up,
+    }
 }
 
 /// Linux: what `loginctl enable-linger` leaves. On a machine without systemd it is no question.

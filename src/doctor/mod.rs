@@ -3,6 +3,7 @@
 //! `gather` looks at the machine, once, and changes nothing; each check is a small function from facts to findings. `self_test` tries
 //! the service manager itself, with a job of its own.
 
+mod alerts;
 mod facts;
 mod gather;
 mod jobs;
@@ -84,6 +85,7 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
     found.extend(facts.unfit.iter().map(jobs::unfit));
     found.extend(facts.jobs.iter().flat_map(jobs::job));
     found.extend(facts.owners.iter().map(jobs::owner));
+    found.extend(alerts::alerts(&facts.alerts));
     found
 }
 

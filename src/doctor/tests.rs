@@ -37,6 +37,7 @@ fn well() -> Facts {
         jobs: vec![with(Standing::Running, |_| {})],
         unfit: Vec::new(),
         owners: Vec::new(),
+        alerts: AlertFacts::default(),
         has_session: Some(true),
         lingers: None,
     }

@@ -274,6 +274,19 @@ pub struct Notice {
     pub at_ms: i64,
     /// The alert as it was then.
     pub alert: Alert,
+    /// Only for those sinks that do not take an alert of this severity: it was no worse until now, and they have not heard
+    /// of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beyond: Option<Severity>,
+}
+
+impl Notice {
+    /// Whether a sink with this least severity is told.
+    pub fn is_for(&self, min_severity: Severity) -> bool {
+        let is_new = self.beyond.is_none_or(|before| min_severity > before);
+        // What somebody has asked for is for all.
+        is_new && (self.alert.severity >= min_severity || self.kind == NoticeKind::Note)
+    }
 }
 
 /// Nobody is told of what matches, until then.
@@ -325,8 +338,7 @@ pub struct CrashKind {
 pub enum AlertChange {
     /// The alert is now like this.
     Keep(Box<Alert>),
-    /// Tell it through every sink that takes its severity; what nothing is to be done about ([`NoticeKind::Note`]: somebody
-    /// asked for it) through all of them.
+    /// Tell it through every sink that it is for ([`Notice::is_for`]).
     Tell(Box<Notice>),
     /// A row of the ledger.
     Record {
@@ -343,6 +355,9 @@ pub enum AlertChange {
     DropSilence(u64),
     /// The kind is now known like this.
     KeepKind(CrashKind),
+    /// The operator stopped it while nothing of it ran: what was counted until then (milliseconds since 1970 UTC) counts no
+    /// more.
+    Stopped(UnitName, i64),
 }
 
 /// What is remembered of alerts between two lives of the daemon.
@@ -354,6 +369,8 @@ pub struct Remembered {
     pub silences: Vec<Silence>,
     /// Known kinds of crashes.
     pub kinds: Vec<CrashKind>,
+    /// Until when what was counted counts no more, milliseconds since 1970 UTC ([`AlertChange::Stopped`]).
+    pub stopped: Vec<(UnitName, i64)>,
 }
 
 /// When something is heard: the clocks of a boot, so that windows on the awake clock can be told across a sleep.

@@ -86,6 +86,16 @@ impl Paths {
         self.supervisor().join("installed.json")
     }
 
+    /// The daemon's note that it lives.
+    pub fn alive(&self) -> PathBuf {
+        self.supervisor().join("alive")
+    }
+
+    /// What was written down for a person to look at.
+    pub fn evidence(&self) -> PathBuf {
+        self.supervisor().join("evidence")
+    }
+
     /// Held by whoever changes what is installed.
     pub fn install_lock(&self) -> PathBuf {
         self.supervisor().join("install.lock")

@@ -54,5 +54,5 @@ pub(crate) fn notice(alert: Alert, what: &str, at_ms: i64) -> Notice {
         "ok" => NoticeKind::Resolved,
         _ => NoticeKind::Reminder,
     };
-    Notice { key: format!("{}.{what}", alert.id), kind, at_ms, alert }
+    Notice { key: format!("{}.{what}", alert.id), kind, at_ms, alert, beyond: None }
 }

@@ -10,6 +10,7 @@ mod periodic;
 mod redact;
 mod restart;
 mod stop;
+mod week;
 mod window;
 
 pub use oom::recognise_oom;
@@ -17,6 +18,7 @@ pub use periodic::periodic;
 pub use redact::redact;
 pub use restart::{Backoff, Next, STABLE_UPTIME, classify, next_after};
 pub use stop::{KILL_AGAIN, StopPlan, stop_plan};
+pub use week::weekly_slot;
 pub use window::{Reading, Recent, Stamp};
 
 use std::time::Duration;

@@ -11,9 +11,7 @@ use super::batch::{Batch, Stop, Writing};
 use super::error::StoreError;
 use super::ledger::Ledger;
 use super::query::{self, Reader};
-use crate::model::{
-    Alert, AlertChange, AlertSpec, HeardAt, Notice, Record, Remembered, RowState, Rule, Silence, UnitName,
-};
+use crate::model::{Alert, AlertChange, AlertSpec, HeardAt, Notice, Record, Remembered, RowState, Silence, UnitName};
 
 /// Under whose name rows about alerts stand, where others have their runner. No runner has it: names of services begin
 /// with a letter or a digit.
@@ -31,6 +29,9 @@ pub struct Telling<'a> {
     /// (sink, key) of what was delivered while it could not be put on record: it is not sent again.
     pub delivered: &'a BTreeSet<(String, String)>,
 }
+
+/// The beginning of keys in `supervisor_meta`; the service's name follows.
+const STOPPED: &str = "stopped:";
 
 /// Which alerts; the default is all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +59,10 @@ pub(super) fn put(writing: &mut Writing<'_>, changes: &[AlertChange], telling: &
             }
             AlertChange::DropSilence(id) => {
                 tx.execute("DELETE FROM supervisor_silences WHERE id = ?1", [signed(*id)])?;
+            }
+            AlertChange::Stopped(service, at_ms) => {
+                tx.prepare("INSERT OR REPLACE INTO supervisor_meta (key, value) VALUES (?1, ?2)")?
+                    .execute(params![format!("{STOPPED}{service}"), at_ms])?;
             }
             AlertChange::KeepKind(kind) => {
                 tx.prepare(
@@ -124,8 +129,7 @@ fn tell(tx: &Connection, notice: &Notice, telling: &Telling<'_>) -> rusqlite::Re
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (sink, key) DO NOTHING",
     )?;
     for sink in &telling.spec.sinks {
-        // A test is about the sink, whatever it takes.
-        let takes = notice.alert.severity >= sink.min_severity || notice.alert.rule == Rule::Test;
+        let takes = notice.is_for(sink.min_severity);
         if !telling.only.map_or(takes, |only| only.contains(&sink.name)) {
             continue;
         }
@@ -146,6 +150,16 @@ fn tell(tx: &Connection, notice: &Notice, telling: &Telling<'_>) -> rusqlite::Re
     Ok(())
 }
 
+fn stopped(conn: &Connection) -> rusqlite::Result<Vec<(UnitName, i64)>> {
+    let mut statement = conn.prepare("SELECT substr(key, ?2), value FROM supervisor_meta WHERE key GLOB ?1 || '*'")?;
+    let from = i64::try_from(STOPPED.len() + 1).unwrap_or(1);
+    let rows = statement.query_map(params![STOPPED, from], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+    let named = |row: rusqlite::Result<(String, i64)>| {
+        row.map(|(name, at_ms)| UnitName::new(&name).ok().map(|name| (name, at_ms))).transpose()
+    };
+    rows.filter_map(named).collect()
+}
+
 impl Ledger {
     /// What the rules have to know of earlier lives.
     ///
@@ -161,6 +175,7 @@ impl Ledger {
                 )?,
                 silences: read(&self.conn, "SELECT body FROM supervisor_silences ORDER BY id", [])?,
                 kinds: read(&self.conn, "SELECT body FROM supervisor_crash_kinds ORDER BY service, fingerprint", [])?,
+                stopped: stopped(&self.conn)?,
             })
         };
         remembered().map_err(|error| self.cannot_read(&error))

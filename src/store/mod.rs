@@ -50,11 +50,12 @@ mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod week;
 
 pub use alerts::{AlertFilter, Telling};
 pub use check::Check;
 pub use error::{StoreError, StoreErrorKind};
 pub use ledger::{Decide, Ledger};
 pub use outbox::OutboxFilter;
-pub use past::Alive;
 pub use query::{EventRow, Filter, Reader};
+pub use week::Ends;

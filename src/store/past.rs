@@ -1,10 +1,10 @@
-//! What a new life of the daemon has to know of those before: what happened lately, and until when it was watched.
+//! What a new life of the daemon has to know of those before: what happened lately, and single values.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::alerts::json;
@@ -12,18 +12,6 @@ use super::error::StoreError;
 use super::ledger::Ledger;
 use super::query::SAME_TAIL;
 use crate::model::{EventType, Mono, Record, UnitName};
-
-/// The key in `supervisor_meta` under which the daemon says that it lives.
-const ALIVE: &str = "alive";
-
-/// A time at which the daemon lived.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alive {
-    /// In which boot of the machine.
-    pub boot_id: String,
-    /// Milliseconds since 1970 UTC.
-    pub wall_ms: i64,
-}
 
 impl Ledger {
     /// The records since then that fill the windows of the rules, with the runner of each, in the order of taking in: at
@@ -48,22 +36,6 @@ impl Ledger {
             Ok(found.into_iter().map(|(_, runner, record)| (runner, record)).collect())
         };
         past().map_err(|error| self.cannot_read(&error))
-    }
-
-    /// Puts on record that the daemon lives.
-    ///
-    /// # Errors
-    /// See [`super::StoreErrorKind`].
-    pub fn alive(&mut self, boot_id: &str, wall_ms: i64) -> Result<(), StoreError> {
-        self.meta_set(ALIVE, &Alive { boot_id: boot_id.into(), wall_ms })
-    }
-
-    /// When that was put on record last.
-    ///
-    /// # Errors
-    /// See [`super::StoreErrorKind`].
-    pub fn last_alive(&self) -> Result<Option<Alive>, StoreError> {
-        self.meta_get(ALIVE)
     }
 
     /// A single value that was kept; `None` when there is none, or none that this version can read.

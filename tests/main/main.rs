@@ -1,6 +1,7 @@
 //! The program from outside: real processes, real files, the real database. One test binary for all themes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alerts;
 mod chaos;
 mod control;
 mod doctor;
@@ -15,6 +16,7 @@ mod odd_children;
 mod odd_output;
 mod odd_starts;
 mod plists;
+mod receiver;
 mod reload;
 mod restarts;
 mod succession;

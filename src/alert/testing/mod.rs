@@ -41,7 +41,7 @@ pub(super) fn notice(kind: NoticeKind) -> Notice {
         outcome: if is_over { "healthy for 10 min".into() } else { String::new() },
         memory: [("not".to_owned(), "for others".into())].into_iter().collect(),
     };
-    Notice { key: "0123456789ab.0".into(), kind, at_ms, alert }
+    Notice { key: "0123456789ab.0".into(), kind, at_ms, alert, beyond: None }
 }
 
 /// A digest of so many.

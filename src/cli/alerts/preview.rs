@@ -11,6 +11,9 @@ use crate::model::{
 
 const MINUTE_MS: i64 = 60_000;
 
+/// In the place of the machine's name.
+const HOST: &str = "this-machine";
+
 pub(super) fn run(args: &Preview, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let rule = args.rule.as_ref().map_or(Ok(Rule::CrashLoop), |text| super::rule(text))?;
     let place = context.place();
@@ -26,7 +29,8 @@ pub(super) fn run(args: &Preview, context: &Context<'_>, output: &mut Output<'_>
     let wanted: Vec<&SinkSpec> =
         spec.sinks.iter().filter(|sink| args.sink.as_ref().is_none_or(|name| sink.name == *name)).collect();
     if context.json {
-        let one = |sink: &&SinkSpec| serde_json::json!({ "sink": sink.name, "text": alert::preview(sink, &message) });
+        let one =
+            |sink: &&SinkSpec| serde_json::json!({ "sink": sink.name, "text": alert::preview(sink, &message, HOST) });
         let all = serde_json::json!({ "schema": 1, "previews": wanted.iter().map(one).collect::<Vec<_>>() });
         writeln!(output.out, "{all}")?;
         return Ok(0);
@@ -34,7 +38,7 @@ pub(super) fn run(args: &Preview, context: &Context<'_>, output: &mut Output<'_>
     for (number, sink) in wanted.iter().enumerate() {
         let gap = if number > 0 { "\n" } else { "" };
         writeln!(output.out, "{gap}== {} ==", config::describe_sink(sink))?;
-        writeln!(output.out, "{}", alert::preview(sink, &message).trim_end())?;
+        writeln!(output.out, "{}", alert::preview(sink, &message, HOST).trim_end())?;
     }
     Ok(0)
 }
@@ -77,7 +81,7 @@ fn sample(rule: Rule, service: Option<UnitName>, now_ms: i64) -> Notice {
         memory: serde_json::Map::new(),
     };
     let kind = if matches!(rule, Rule::Weekly | Rule::Test) { NoticeKind::Note } else { NoticeKind::Fired };
-    Notice { key: "000000000000.0".into(), kind, at_ms: now_ms, alert }
+    Notice { key: "000000000000.0".into(), kind, at_ms: now_ms, alert, beyond: None }
 }
 
 fn title(rule: Rule, name: &str) -> (Severity, String) {

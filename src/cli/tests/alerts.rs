@@ -50,7 +50,7 @@ fn row(id: i64, sink: &str, alert: &Alert, state: RowState) -> OutboxRow {
     OutboxRow {
         id,
         sink: sink.into(),
-        notice: Notice { key, kind: NoticeKind::Fired, at_ms: alert.fired_ms, alert: alert.clone() },
+        notice: Notice { key, kind: NoticeKind::Fired, at_ms: alert.fired_ms, alert: alert.clone(), beyond: None },
         state,
         attempts: 3,
         expires_ms: NOW + 1_000_000,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::identity::{Family, Key, Origin};
+use super::lapse::DOUBTED;
 use super::life::{Draft, Step, has_counted, mark};
 use super::service::{Pending, Planned, Service, Standing};
 use super::windows::{Crossing, cause_of};
@@ -157,6 +158,9 @@ impl AlertMachine {
         let now = step.now.clone();
         let spec = self.declared.spec.clone();
         let service = self.services.entry(Some(name.clone())).or_default();
+        if step.is_past && service.stopped_ms.is_some_and(|stopped| now.wall_ms <= stopped) {
+            return;
+        }
         let one = service.loops.entry(cause).or_default();
         let counted = one.count(&now, &spec);
         if one.crossed.is_some() {
@@ -215,18 +219,24 @@ impl AlertMachine {
         if step.is_past && has_counted(alert, origin, now.wall_ms) {
             return;
         }
+        let mut is_worse = None;
         alert.count += u64::from(!same_hang);
         alert.last_ms = now.wall_ms;
         alert.memory.extend(memory);
         if let Some(crossing) = counted.crossed {
             alert.rule = crossing.rule(cause);
-            alert.severity = alert.severity.max(crossing.severity(cause));
+            let before = alert.severity;
+            alert.severity = before.max(crossing.severity(cause));
+            is_worse = (alert.severity > before && alert.told).then_some(before);
             // What a storm holds back for others may be more than a loop did.
             step.moved = true;
         }
         // Of a single hang the verdict says more than the end.
         if alert.rule != Rule::Hung {
             facts(alert.count, alert.since_ms).put_into(alert);
+        }
+        if let Some(before) = is_worse.filter(|_| !step.is_past && alert.quiet.is_none()) {
+            step.tell_worse(before, alert);
         }
         let from_ms = alert.memory.get("from_ms").and_then(Value::as_i64).unwrap_or(alert.fired_ms);
         let is_new = fills && kind.as_ref().is_some_and(|kind| kind.first_ms > from_ms);
@@ -314,7 +324,9 @@ impl AlertMachine {
         if !matches!(text("repair"), Some("by_hand" | "upgrade")) && text("failed").is_none() {
             return;
         }
-        if self.open.contains_key(&key) {
+        if let Some(alert) = self.open.get_mut(&key) {
+            let doubted = !step.is_past && alert.memory.remove(DOUBTED).is_some();
+            self.keep(step, &key, doubted);
             let text = words::of_record(Rule::Drift, name, &record.data);
             return self.raise(step, origin, Draft::of(Rule::Drift, name, step.now.wall_ms, text));
         }
@@ -324,6 +336,7 @@ impl AlertMachine {
 
     /// The supervisor started, perhaps after an end that it could not put on record.
     fn came_back(&mut self, step: &mut Step, heard: &Heard<'_>) {
+        self.doubt_drifts(step);
         let Some(data) = heard.record.data.get("gap").and_then(Value::as_object) else { return };
         let Some(gap) = Gap::read(data) else { return };
         self.gaps.push_of(step.now.clone(), GAPS.count as usize);

@@ -2,16 +2,28 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::identity::{Family, Key};
 use super::life::{Draft, Step};
 use super::service::{Pending, Planned};
 use super::windows::Loop;
-use super::{AFTER_BUDGET, AlertMachine, DRIFT_FOR, words};
+use super::{AFTER_BUDGET, AlertMachine, DRIFT_AGAIN, DRIFT_FOR, words};
 use crate::machine::words::lasting;
-use crate::model::{Alert, Cause, Rule, UnitName};
+use crate::model::{Alert, Cause, Mono, Rule, UnitName};
 use crate::policy::{HOLD_OVER, Reading, Stamp};
+
+/// Since when an open alert about a drift is to be confirmed, in its memory.
+pub(super) const DOUBTED: &str = "doubted";
+
+pub(super) fn doubted_since(alert: &Alert) -> Option<Stamp> {
+    let since = alert.memory.get(DOUBTED)?;
+    Some(Stamp {
+        boot: since.get("boot")?.as_str()?.into(),
+        mono: Mono(since.get("mono_ns")?.as_u64()?),
+        wall_ms: since.get("wall_ms")?.as_i64()?,
+    })
+}
 
 impl AlertMachine {
     /// What time alone brings about for one service, up to `step.now`.
@@ -28,7 +40,7 @@ impl AlertMachine {
             service.loops.iter().filter_map(|(cause, one)| Some((*cause, is_over(one)?))).collect();
         let mut over = Vec::new();
         for (cause, wait) in loops {
-            service.loops.entry(cause).and_modify(Loop::reset);
+            service.loops.entry(cause).and_modify(|one| one.crossed = None);
             over.push((Key::new(Rule::CrashLoop, name, Some(cause)), wait));
         }
         for (key, alert) in self.open.iter().filter(|(key, _)| key.service.as_ref() == name && name.is_some()) {
@@ -93,6 +105,10 @@ impl AlertMachine {
     }
 
     fn lapse_drift(&mut self, step: &mut Step, name: Option<&UnitName>) {
+        let key = Key::new(Rule::Drift, name, None);
+        if self.open.get(&key).and_then(doubted_since).is_some_and(|from| step.now.since(&from) >= DRIFT_AGAIN) {
+            self.resolve(step, &key, "it was not found again");
+        }
         let Some(service) = self.services.get_mut(&name.cloned()) else { return };
         let is_due = |pending: &mut Pending| step.now.since(&pending.since) >= DRIFT_FOR;
         let Some(Pending { since, origin, data }) = service.drift.take_if(is_due) else { return };
@@ -100,6 +116,22 @@ impl AlertMachine {
             let text = words::of_record(Rule::Drift, name, &data);
             let draft = Draft { last_ms: step.now.wall_ms, ..Draft::of(Rule::Drift, name, since.wall_ms, text) };
             self.fire(step, &origin.seed(), draft);
+        }
+    }
+
+    /// The supervisor was away: whether what differed still does is found out again.
+    pub(super) fn doubt_drifts(&mut self, step: &mut Step) {
+        self.services.values_mut().for_each(|service| service.drift = None);
+        if step.is_past {
+            return;
+        }
+        let now = step.now.clone();
+        let since = json!({ "boot": &*now.boot, "mono_ns": now.mono, "wall_ms": now.wall_ms });
+        for key in self.open.keys().filter(|key| key.family == Family::of(Rule::Drift)).cloned().collect::<Vec<_>>() {
+            if let Some(alert) = self.open.get_mut(&key) {
+                alert.memory.insert(DOUBTED.into(), since.clone());
+            }
+            self.keep(step, &key, true);
         }
     }
 

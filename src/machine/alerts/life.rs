@@ -39,7 +39,14 @@ impl Step {
 
     fn tell(&mut self, kind: NoticeKind, what: &str, alert: &Alert) {
         let key = format!("{}.{what}", alert.id);
-        self.tells.push(Notice { key, kind, at_ms: self.wall_ms, alert: alert.clone() });
+        self.tells.push(Notice { key, kind, at_ms: self.wall_ms, alert: alert.clone(), beyond: None });
+    }
+
+    /// It is worse than it was told to be: those who did not want to hear of less hear of it now.
+    pub(super) fn tell_worse(&mut self, before: Severity, alert: &Alert) {
+        let key = format!("{}.{}", alert.id, alert.severity);
+        let (kind, at_ms) = (NoticeKind::Fired, self.wall_ms);
+        self.tells.push(Notice { key, kind, at_ms, alert: alert.clone(), beyond: Some(before) });
     }
 
     fn row(&mut self, event: EventType, alert: &Alert) {

@@ -37,6 +37,9 @@ const AFTER_BUDGET: Duration = Duration::from_secs(30);
 /// What differs from services.toml for less than this is being seen to.
 const DRIFT_FOR: Duration = Duration::from_secs(5 * 60);
 
+/// A drift that is still there is found again within this time after the supervisor's start, however many jobs there are.
+const DRIFT_AGAIN: Duration = Duration::from_secs(30 * 60);
+
 /// A database that is sick for less than this was only busy.
 const DATABASE_FOR: Duration = Duration::from_secs(60);
 
@@ -130,12 +133,15 @@ struct Sick {
 impl AlertMachine {
     /// As the last life left it.
     pub fn new(declared: Declared, remembered: Remembered) -> Self {
-        let Remembered { open, silences, kinds } = remembered;
+        let Remembered { open, silences, kinds, stopped } = remembered;
         let mut services: BTreeMap<Option<UnitName>, Service> = BTreeMap::new();
         for known in kinds {
             let kept_ms = known.last_ms;
             let kinds = &mut services.entry(Some(known.service.clone())).or_default().kinds;
             kinds.insert(known.fingerprint.clone(), Kind { known, recent: Recent::default(), kept_ms });
+        }
+        for (name, at_ms) in stopped {
+            services.entry(Some(name)).or_default().stopped_ms = Some(at_ms);
         }
         let open = open.into_iter().filter(Alert::is_open);
         Self {
@@ -186,6 +192,9 @@ impl AlertMachine {
                 // Of a run that lives its end tells.
                 let service = self.services.entry(Some(name.clone())).or_default();
                 if service.runs_since(&step.now).is_none() {
+                    if service.loops.values().any(|one| !one.recent.is_empty()) {
+                        step.more.push(AlertChange::Stopped(name.clone(), step.now.wall_ms));
+                    }
                     self.stopped(&mut step, name);
                 }
             }
@@ -255,13 +264,20 @@ impl AlertMachine {
         });
         let drifts =
             self.services.values().filter_map(|service| Some((service.drift.as_ref()?.since.clone(), DRIFT_FOR)));
-        let awake = loops.chain(others).chain(planned).chain(drifts).map(|(from, wait)| when(&from, wait));
+        let doubted = self.open.values().filter_map(|alert| Some((lapse::doubted_since(alert)?, DRIFT_AGAIN)));
+        let awake =
+            loops.chain(others).chain(planned).chain(drifts).chain(doubted).map(|(from, wait)| when(&from, wait));
         reminders.chain(silences).chain(database).chain(awake).min()
     }
 
-    /// The rules that hold a service to be in trouble now, for `status` and the dead man's switch.
-    pub fn open(&self) -> Vec<(Rule, Option<UnitName>)> {
-        self.open.values().map(|alert| (alert.rule, alert.service.clone())).collect()
+    /// Alerts that hold.
+    pub fn open(&self) -> impl Iterator<Item = &Alert> {
+        self.open.values()
+    }
+
+    /// Those in force, and some that were not long ago.
+    pub fn silences(&self) -> impl Iterator<Item = &Silence> {
+        self.silences.values()
     }
 
     /// The past has been told: what it says and what is open are made one.
@@ -272,7 +288,7 @@ impl AlertMachine {
             for (cause, one) in &mut service.loops {
                 // It was over, and the last life saw that.
                 if one.crossed.is_some() && !self.open.contains_key(&ends(name, *cause)) {
-                    one.reset();
+                    one.crossed = None;
                 }
             }
         }
@@ -283,7 +299,8 @@ impl AlertMachine {
                 let window = memory("window").and_then(|w| Rule::parse(w.as_str()?)).unwrap_or(alert.rule);
                 let within = memory("within_ms").and_then(serde_json::Value::as_u64).map(Duration::from_millis);
                 let crossing = Crossing { window, within: within.unwrap_or_default() };
-                service.loops.entry(cause).or_default().crossed.get_or_insert(crossing);
+                // How it stood is on record; who hears of the past again has not seen the quiet times in it.
+                service.loops.entry(cause).or_default().crossed = Some(crossing);
             }
             // Those have been told of.
             match alert.rule {

@@ -33,6 +33,8 @@ pub(super) struct Service {
     /// The run that refused last: the hold that follows is the same refusal.
     pub(super) refused_run: Option<u64>,
     pub(super) drift: Option<Pending>,
+    /// What ended until then in an earlier life of the supervisor counts no more, milliseconds since 1970 UTC.
+    pub(super) stopped_ms: Option<i64>,
 }
 
 /// How a service stands, as far as records tell.

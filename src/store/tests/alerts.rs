@@ -167,7 +167,12 @@ fn each_sink_gets_what_it_takes() {
     let mut told = telling(&spec, T0);
     ledger.change(&[tell("info", Rule::CrashLoop, Severity::Info)], &told).unwrap();
     ledger.change(&[tell("warning", Rule::CrashLoop, Severity::Warning)], &told).unwrap();
-    ledger.change(&[tell("test", Rule::Test, Severity::Info)], &told).unwrap();
+    let mut test = notice(Alert { rule: Rule::Test, severity: Severity::Info, ..alert("test") }, "0", T0);
+    test.kind = crate::model::NoticeKind::Note;
+    ledger.change(&[AlertChange::Tell(Box::new(test))], &told).unwrap();
+    let mut worse = notice(Alert { severity: Severity::Critical, ..alert("worse") }, "0", T0);
+    worse.beyond = Some(Severity::Warning);
+    ledger.change(&[AlertChange::Tell(Box::new(worse))], &told).unwrap();
     let hook = BTreeSet::from(["hook".to_owned()]);
     told.only = Some(&hook);
     ledger.change(&[tell("picked", Rule::Test, Severity::Info)], &told).unwrap();
@@ -320,16 +325,12 @@ fn a_table_of_an_older_version_gets_its_columns_and_that_version_still_writes() 
 }
 
 #[test]
-fn the_last_sign_of_life_and_single_values() {
+fn single_values_are_kept() {
     let scratch = Scratch::new();
     let mut ledger = scratch.ledger();
-    assert_eq!(ledger.last_alive().unwrap(), None);
-    ledger.alive("boot-a", T0).unwrap();
-    ledger.alive("boot-b", T0 + 60_000).unwrap();
     ledger.meta_set("weekly", &"2026-W47").unwrap();
     drop(ledger);
     let ledger = scratch.ledger();
-    assert_eq!(ledger.last_alive().unwrap(), Some(Alive { boot_id: "boot-b".into(), wall_ms: T0 + 60_000 }));
     assert_eq!(ledger.meta_get::<String>("weekly").unwrap().as_deref(), Some("2026-W47"));
     assert_eq!(ledger.meta_get::<u64>("weekly").unwrap(), None, "what cannot be read is not there");
     assert_eq!(ledger.meta_get::<i64>("schema").unwrap(), Some(1));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::traces::happen;
 use super::world::{BASE_MS, World, unit};
-use crate::model::{Alert, EventType, NoticeKind, UnitName};
+use crate::model::{Alert, EventType, NoticeKind, Severity, UnitName};
 
 /// One thing that happens, and how long after the one before, ms.
 fn event() -> impl Strategy<Value = (i64, String)> {
@@ -85,7 +85,7 @@ fn one_open_each(world: &World) {
     let keys: BTreeSet<_> = open.iter().map(|a| super::super::Key::new(a.rule, a.service.as_ref(), a.cause)).collect();
     assert_eq!(keys.len(), open.len(), "{open:?}");
     let mut mine: Vec<(String, Option<UnitName>)> =
-        world.machine.open().into_iter().map(|(rule, name)| (rule.to_string(), name)).collect();
+        world.machine.open().map(|alert| (alert.rule.to_string(), alert.service.clone())).collect();
     let mut theirs: Vec<_> = open.iter().map(|alert| (alert.rule.to_string(), alert.service.clone())).collect();
     mine.sort();
     theirs.sort();
@@ -154,6 +154,8 @@ fn ten_thousand_crashes_in_a_minute_are_one_alert_and_few_rows() {
     assert!(service.loops.values().all(|one| one.recent.len() <= 6));
     assert!(service.kinds.values().all(|kind| kind.recent.len() <= 3));
     world.advance(world.now + 9 * 60_000);
+    let worse: Vec<_> = world.stored.worse.iter().map(|n| (n.kind, n.beyond, n.alert.severity)).collect();
+    assert_eq!(worse, [(NoticeKind::Fired, Some(Severity::Warning), Severity::Critical)]);
     assert_eq!(world.stored.notices.len(), 1);
     world.advance(world.now + 60_000);
     let last = &world.stored.notices[1];

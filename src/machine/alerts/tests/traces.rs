@@ -244,8 +244,7 @@ fn run(lines: &[(usize, &str)], cuts: bool) -> Result<(), String> {
             let found: Vec<String> = world
                 .machine
                 .open()
-                .iter()
-                .map(|(rule, name)| format!("{rule} {}", name.as_ref().map_or("-", UnitName::as_str)))
+                .map(|alert| format!("{} {}", alert.rule, alert.service.as_ref().map_or("-", UnitName::as_str)))
                 .collect();
             let wanted: Vec<String> = open.split(',').map(|w| w.trim().to_owned()).filter(|w| !w.is_empty()).collect();
             if found != wanted {

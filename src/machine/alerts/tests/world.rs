@@ -45,6 +45,9 @@ pub(super) struct Stored {
     pub(super) silences: BTreeMap<u64, Silence>,
     pub(super) kinds: BTreeMap<(UnitName, String), CrashKind>,
     pub(super) notices: Vec<Notice>,
+    /// What is only for sinks that do not take less.
+    pub(super) worse: Vec<Notice>,
+    pub(super) stopped: BTreeMap<UnitName, i64>,
     pub(super) rows: Vec<(EventType, Map<String, Value>)>,
     pub(super) keeps: usize,
 }
@@ -114,6 +117,8 @@ impl World {
                     self.stored.keeps += 1;
                     self.stored.alerts.insert(alert.id.clone(), *alert);
                 }
+                // Sinks that take everything have heard of it.
+                AlertChange::Tell(notice) if notice.beyond.is_some() => self.stored.worse.push(*notice),
                 AlertChange::Tell(notice) => self.stored.notices.push(*notice),
                 AlertChange::Record { event, data, .. } => self.stored.rows.push((event, data)),
                 AlertChange::KeepSilence(silence) => {
@@ -121,6 +126,9 @@ impl World {
                 }
                 AlertChange::DropSilence(id) => {
                     self.stored.silences.remove(&id);
+                }
+                AlertChange::Stopped(name, at_ms) => {
+                    self.stored.stopped.insert(name, at_ms);
                 }
                 AlertChange::KeepKind(kind) => {
                     self.stored.kinds.insert((kind.service.clone(), kind.fingerprint.clone()), kind);
@@ -134,7 +142,8 @@ impl World {
         let open = self.stored.alerts.values().filter(|alert| alert.is_open()).cloned().collect();
         let silences = self.stored.silences.values().cloned().collect();
         let kinds = self.stored.kinds.values().cloned().collect();
-        self.machine = AlertMachine::new(self.declared.clone(), Remembered { open, silences, kinds });
+        let stopped = self.stored.stopped.clone().into_iter().collect();
+        self.machine = AlertMachine::new(self.declared.clone(), Remembered { open, silences, kinds, stopped });
         let from = self.machine.past_from(BASE_MS + self.now);
         for record in self.records.clone().iter().filter(|record| record.wall_ms >= from) {
             self.tell(Heard::Past("r", record));

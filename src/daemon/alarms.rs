@@ -1,0 +1,444 @@
+//! Alerts, in the ledger's thread: what is taken in is shown to the rules, what they say is put on record in the same
+//! transaction, and what is on record is sent, one message at a time for each sink.
+//!
+//! While the database is not well the rules go on on a copy, and their notices are sent from memory ([`Sick`]). Alert ids
+//! and notice keys are made from what fired them: once the ledger takes the same records in, it comes to the same notices,
+//! and what was sent already is not sent again.
+
+mod deadman;
+mod send;
+mod sick;
+mod trials;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::ledger::Call;
+use crate::alert;
+use crate::control::server::Answer;
+use crate::machine::alerts::{AlertMachine, Declared, DeclaredUnit, Heard, Week, WeekOf, weekly_lines};
+use crate::model::paths::Paths;
+use crate::model::wire::{AlertBody, AlertReply, WireError};
+use crate::model::{
+    Alert, AlertChange, AlertSpec, Fleet, HeardAt, Moment, OpenAlert, Readiness, Record, Remembered, Severity, Silence,
+    SinkKind, SinkSpec, UnitName,
+};
+use crate::policy::{periodic, weekly_slot};
+use crate::process::clock;
+use crate::store::{Ledger, StoreError, Telling};
+use deadman::Deadman;
+use send::Served;
+use sick::Sick;
+use trials::Trial;
+
+/// So many records of each service fill the windows again after a restart: no window counts further.
+const REFILL_MOST: usize = 256;
+
+/// The longest wait between two looks at what is due: wall clocks are set.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Between two looks for what has waited for too long.
+const EXPIRE_EVERY_MS: i64 = 60_000;
+
+/// All that is done about alerts.
+pub(super) struct Alarms {
+    boot_id: String,
+    evidence: PathBuf,
+    /// What this machine is called.
+    host: String,
+    declared: Declared,
+    /// `[alerts]`, with the sinks that are served.
+    spec: AlertSpec,
+    machine: AlertMachine,
+    served: BTreeMap<String, Served>,
+    back: Sender<Call>,
+    sick: Option<Sick>,
+    /// What was delivered in this life, sink and key.
+    told: Told,
+    trials: Vec<Trial>,
+    deadman: Deadman,
+    /// Nothing more is sent; who wants to know when nothing is on its way.
+    paused: Option<Vec<Sender<()>>>,
+    next_expiry_ms: i64,
+}
+
+/// The newest deliveries, sink and key, so many that no outage of the database outgrows them.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    known: BTreeSet<(String, String)>,
+    order: VecDeque<(String, String)>,
+}
+
+impl Told {
+    const MOST: usize = 4000;
+
+    fn add(&mut self, sink: &str, key: &str) {
+        let one = (sink.to_owned(), key.to_owned());
+        if self.known.insert(one.clone()) {
+            self.order.push_back(one);
+            if self.order.len() > Self::MOST
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+
+    fn has(&self, sink: &str, key: &str) -> bool {
+        self.known.contains(&(sink.to_owned(), key.to_owned()))
+    }
+}
+
+impl Alarms {
+    pub(super) fn new(paths: &Paths, boot_id: &str, fleet: &Fleet, back: Sender<Call>, beat: Arc<AtomicU64>) -> Self {
+        let declared = declared(fleet);
+        let machine = AlertMachine::new(declared.clone(), Remembered::default());
+        let mut alarms = Self {
+            boot_id: boot_id.to_owned(),
+            evidence: paths.evidence(),
+            host: host(),
+            machine,
+            served: BTreeMap::new(),
+            deadman: Deadman::new(fleet.alerts.deadman.clone(), beat, clock::now().mono),
+            spec: fleet.alerts.clone(),
+            declared,
+            back,
+            sick: None,
+            told: Told::default(),
+            trials: Vec::new(),
+            paused: None,
+            next_expiry_ms: 0,
+        };
+        alarms.serve_sinks(&fleet.alerts.sinks);
+        alarms
+    }
+
+    /// services.toml was read.
+    pub(super) fn declared(&mut self, ledger: Option<&mut Ledger>, fleet: &Fleet) -> Result<(), StoreError> {
+        self.declared = declared(fleet);
+        self.deadman.declared(fleet.alerts.deadman.clone(), clock::now().mono);
+        self.serve_sinks(&fleet.alerts.sinks);
+        let declared = self.declared.clone();
+        let Some(ledger) = ledger else { return self.hear(None, Heard::Declared(Box::new(declared))) };
+        self.hear(Some(&mut *ledger), Heard::Declared(Box::new(declared)))?;
+        self.drop_sinks(ledger)
+    }
+
+    /// Serves these, and no others. The desktop that nobody asked for is left out where there is none.
+    fn serve_sinks(&mut self, sinks: &[SinkSpec]) {
+        let by_default = sinks == AlertSpec::default().sinks;
+        let absent =
+            |sink: &SinkSpec| by_default && sink.kind == SinkKind::Desktop && alert::unreachable_why(sink).is_some();
+        let mut old = std::mem::take(&mut self.served);
+        for sink in sinks.iter().filter(|sink| !absent(sink)) {
+            let served = match old.remove(&sink.name) {
+                Some(served) => served.declared(sink),
+                None => Served::new(sink, None, clock::now()),
+            };
+            self.served.insert(sink.name.clone(), served);
+        }
+        self.spec = self.declared.spec.clone();
+        self.spec.sinks.retain(|sink| !absent(sink));
+    }
+
+    /// The operator wants this service down, and it is.
+    pub(super) fn stopped(&mut self, ledger: Option<&mut Ledger>, name: &UnitName) -> Result<(), StoreError> {
+        self.hear(ledger, Heard::Stopped(name))
+    }
+
+    /// The database is open: what it knows is where we begin.
+    pub(super) fn opened(&mut self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        let at = clock::now();
+        let mut machine = AlertMachine::new(self.declared.clone(), ledger.remembered()?);
+        let from_ms = machine.past_from(at.wall_ms);
+        for (runner, record) in ledger.past(self.declared.units.keys(), REFILL_MOST, from_ms)? {
+            machine.step(HeardAt { boot_id: &record.boot_id, at: record.at() }, Heard::Past(&runner, &record));
+        }
+        self.machine = machine;
+        for state in ledger.sink_states()? {
+            if let Some(served) = self.served.get_mut(&state.sink) {
+                served.remember(state, at);
+            }
+        }
+        if let Some(sick) = self.sick.take() {
+            for database in [Some((sick.since_ms, sick.why.as_str())), None] {
+                self.hear(Some(ledger), Heard::Database(database))?;
+            }
+        }
+        self.drop_sinks(ledger)
+    }
+
+    /// What waits for sinks that are no more is not sent.
+    fn drop_sinks(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        let remain: Vec<&str> = self.served.keys().map(String::as_str).collect();
+        match ledger.drop_sinks(&remain, clock::now().wall_ms)? {
+            0 => {}
+            count => tracing::warn!("{count} notices are not sent any more: their sinks are no longer declared"),
+        }
+        Ok(())
+    }
+
+    /// Takes records into the ledger, and what the rules say of those that are new; gives how many were.
+    pub(super) fn take_in(
+        &mut self,
+        ledger: &mut Ledger,
+        runner: &str,
+        records: &[Record],
+    ) -> Result<usize, StoreError> {
+        let telling = Telling {
+            at: HeardAt { boot_id: &self.boot_id, at: clock::now() },
+            spec: &self.spec,
+            only: None,
+            delivered: &self.told.known,
+        };
+        let mut after = None;
+        let new = ledger.ingest_watched(runner, records, &telling, &mut |fresh| {
+            let mut machine = self.machine.clone();
+            let mut changes = Vec::new();
+            for record in fresh.iter().copied() {
+                let at = HeardAt { boot_id: &record.boot_id, at: record.at() };
+                changes.extend(machine.step(at, Heard::Record(runner, record)));
+            }
+            after = Some(machine);
+            changes
+        })?;
+        // Only what is on record has happened.
+        if let Some(machine) = after {
+            self.machine = machine;
+            self.look_again();
+        }
+        Ok(new)
+    }
+
+    /// Has the rules hear something, and puts what they say on record; without a ledger it is kept in memory.
+    fn hear(&mut self, ledger: Option<&mut Ledger>, heard: Heard<'_>) -> Result<(), StoreError> {
+        self.hear_through(ledger, clock::now(), heard, None).map(drop)
+    }
+
+    /// The same, through these sinks only; gives the keys of what is told.
+    fn hear_through(
+        &mut self,
+        ledger: Option<&mut Ledger>,
+        at: Moment,
+        heard: Heard<'_>,
+        only: Option<&Only>,
+    ) -> Result<Vec<String>, StoreError> {
+        let heard_at = HeardAt { boot_id: &self.boot_id, at };
+        let spec = only.map_or(&self.spec, |only| &only.spec);
+        match (ledger, &mut self.sick) {
+            (Some(ledger), _) => {
+                let mut machine = self.machine.clone();
+                let changes = machine.step(heard_at, heard);
+                let only = only.map(|only| &only.sinks);
+                ledger.change(&changes, &Telling { at: heard_at, spec, only, delivered: &self.told.known })?;
+                self.machine = machine;
+                self.look_again();
+                Ok(keys(&changes))
+            }
+            (None, Some(sick)) => {
+                let told = sick.hear(heard_at, heard, spec, only.map(|only| &only.sinks));
+                self.look_again();
+                Ok(told)
+            }
+            // Nothing is known yet of what the database knows: what is declared is known when it is opened.
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// The database cannot be written: what is unsaved is shown to a copy of the rules.
+    pub(super) fn without_ledger(&mut self, why: &str, unsaved: &BTreeMap<String, Vec<Record>>) {
+        let at = clock::now();
+        let sick = self.sick.get_or_insert_with(|| Sick::new(at.wall_ms, self.machine.clone()));
+        why.clone_into(&mut sick.why);
+        for (runner, records) in unsaved {
+            sick.take_in(runner, records, &self.spec);
+        }
+        let (since_ms, why) = (sick.since_ms, sick.why.clone());
+        sick.hear(HeardAt { boot_id: &self.boot_id, at }, Heard::Database(Some((since_ms, &why))), &self.spec, None);
+        self.look_again();
+        // Nothing here needs the database, so nothing can fail.
+        let _ = self.tick(None);
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self, mut ledger: Option<&mut Ledger>) -> Result<(), StoreError> {
+        let at = clock::now();
+        let due = self.rules().due(HeardAt { boot_id: &self.boot_id, at });
+        if due.is_some_and(|due| due <= at.wall_ms) {
+            self.hear(ledger.as_deref_mut(), Heard::Tick)?;
+        }
+        if let Some(ledger) = ledger.as_deref_mut() {
+            self.report_week(ledger, at)?;
+            if at.wall_ms >= self.next_expiry_ms {
+                self.next_expiry_ms = at.wall_ms + EXPIRE_EVERY_MS;
+                for row in ledger.expire(at.wall_ms)? {
+                    let (sink, title) = (&row.sink, &row.notice.alert.title);
+                    tracing::warn!(sink, "a notice was given up, it could not be delivered in time: {title}");
+                }
+            }
+        }
+        let bad = |alert: &&Alert| alert.severity == Severity::Critical;
+        let ill = self.sick.as_ref().map(|sick| format!("the ledger cannot be written: {}", sick.why));
+        let ill: Vec<String> =
+            ill.into_iter().chain(self.open().filter(bad).map(|alert| alert.title.clone())).collect();
+        self.deadman.tick(at.mono, &ill, &self.back);
+        self.send(ledger, at)?;
+        self.answer_trials(at);
+        Ok(())
+    }
+
+    /// The report of the week, once it is Monday.
+    fn report_week(&mut self, ledger: &mut Ledger, at: Moment) -> Result<(), StoreError> {
+        const SLOT: &str = "weekly_report_ms";
+        /// More ends than this in a week are no habit.
+        const MOST: u64 = 50;
+        if !self.spec.weekly {
+            return Ok(());
+        }
+        let slot = weekly_slot(at.wall_ms, &TimeZone::system());
+        match ledger.meta_get::<i64>(SLOT)? {
+            Some(last) if last >= slot => {}
+            // The first week begins with the first start.
+            None => ledger.meta_set(SLOT, &slot)?,
+            Some(last) => {
+                // After a holiday the report is about the last week, and not about all of them.
+                let from = last.max(slot - WEEK_MS);
+                let ends = ledger.ends(from, slot, MOST)?.into_iter();
+                let units =
+                    ends.map(|ends| (ends.unit, WeekOf { counts: ends.counts, periodic: periodic(&ends.unwanted_ms) }));
+                let open = self.open().map(|alert| alert.title.clone()).collect();
+                let lines = weekly_lines(&Week { units: units.collect(), fired: ledger.fired(from, slot)?, open });
+                if !lines.is_empty() {
+                    let key = format!("week-{slot}");
+                    self.hear(Some(&mut *ledger), Heard::Weekly { key: &key, lines })?;
+                }
+                ledger.meta_set(SLOT, &slot)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The dead man's switch was called.
+    pub(super) fn pinged(&mut self, result: Result<(), String>) {
+        self.deadman.called(result, clock::now().mono);
+    }
+
+    /// How long nothing is to be done here; `None`: until something comes.
+    pub(super) fn due(&self, now: Moment) -> Option<Duration> {
+        let ms = |due: i64| Duration::from_millis(u64::try_from(due - now.wall_ms).unwrap_or(0));
+        let rules = self.rules().due(HeardAt { boot_id: &self.boot_id, at: now }).map(ms);
+        let trials = self.trials.iter().map(|trial| trial.until.since(now.mono)).min();
+        let sends = self.sends_due(now).map(ms);
+        let expiry = ms(self.next_expiry_ms);
+        let all = [rules, trials, sends, self.deadman.due().map(|due| due.since(now.mono)), Some(expiry)];
+        all.into_iter().flatten().min().map(|wait| wait.min(LONGEST_WAIT))
+    }
+
+    /// Alerts that hold, and what is wrong with the ways out.
+    pub(super) fn standing(&self) -> (Vec<OpenAlert>, Vec<String>) {
+        let mut open: Vec<OpenAlert> = self.open().map(OpenAlert::from).collect();
+        open.sort_by_key(|alert| std::cmp::Reverse(alert.since_ms));
+        let sinks = self.served.values().filter_map(Served::trouble);
+        (open, sinks.chain(self.deadman.trouble()).collect())
+    }
+
+    fn rules(&self) -> &AlertMachine {
+        self.sick.as_ref().map_or(&self.machine, |sick| &sick.machine)
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Alert> {
+        self.rules().open()
+    }
+
+    /// Acknowledges, silences, tries.
+    pub(super) fn asked(
+        &mut self,
+        ledger: Option<&mut Ledger>,
+        body: AlertBody,
+        answer: Answer<AlertReply>,
+    ) -> Result<(), StoreError> {
+        let at = clock::now();
+        let mut reply = AlertReply::default();
+        // A test is for trying the ways out, which work without a database.
+        if ledger.is_none() && !matches!(body, AlertBody::Test { .. }) {
+            let message = "this cannot be put on record: the ledger cannot be written".to_owned();
+            let hint = Some("`supervisor status` says why; try again when it is well".to_owned());
+            drop(answer.send(Err(WireError { code: 70, message, hint })));
+            return Ok(());
+        }
+        match body {
+            AlertBody::Ack { id } => {
+                if !self.open().any(|alert| alert.id == id) {
+                    let message = format!("no alert {id} is open");
+                    let hint = Some("`supervisor alerts` lists those that are".to_owned());
+                    drop(answer.send(Err(WireError { code: 2, message, hint })));
+                    return Ok(());
+                }
+                self.hear(ledger, Heard::Acknowledge(&id))?;
+                reply.done.push(format!("{id}: acknowledged; there are no more reminders of it"));
+            }
+            AlertBody::Silence { service, rule, for_s } => {
+                let number = self.rules().silences().map(|silence| silence.id).max().unwrap_or(0) + 1;
+                let until_ms = at.wall_ms + i64::try_from(for_s).unwrap_or(i64::MAX / 2000).saturating_mul(1000);
+                let silence = Silence { id: number, service, rule, from_ms: at.wall_ms, until_ms };
+                self.hear(ledger, Heard::Silence(silence))?;
+                reply.silence = Some(number);
+                reply.done.push(format!("silence {number} is in force"));
+            }
+            AlertBody::Unsilence { id } => {
+                self.hear(ledger, Heard::Unsilence(id))?;
+                reply.done.push(format!("silence {id} is over"));
+            }
+            AlertBody::Test { sink } => return self.try_sinks(ledger, at, sink.as_deref(), answer),
+        }
+        let _ = answer.send(Ok(reply));
+        Ok(())
+    }
+}
+
+/// What a notice goes through, when it does not go through all sinks.
+struct Only {
+    sinks: BTreeSet<String>,
+    spec: AlertSpec,
+}
+
+/// What is told of these changes.
+fn keys(changes: &[AlertChange]) -> Vec<String> {
+    let key = |change: &AlertChange| match change {
+        AlertChange::Tell(notice) => Some(notice.key.clone()),
+        _ => None,
+    };
+    changes.iter().filter_map(key).collect()
+}
+
+fn host() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "this machine".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// What the rules have to know of a fleet.
+fn declared(fleet: &Fleet) -> Declared {
+    let services = fleet.services.iter().filter(|spec| spec.enabled).map(|spec| {
+        let unit = DeclaredUnit {
+            after: spec.after.clone(),
+            start_timeout: spec.start_timeout,
+            min_uptime: spec.min_uptime,
+            has_ready: spec.readiness() != Readiness::Exec,
+        };
+        (spec.name.clone(), unit)
+    });
+    let others = fleet.tasks.iter().map(|task| &task.name).chain(fleet.unusable.iter().map(|unit| &unit.name));
+    let others = others.map(|name: &UnitName| (name.clone(), DeclaredUnit::default()));
+    Declared { spec: fleet.alerts.clone(), units: services.chain(others).collect() }
+}
+
+const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
+
+fn millis(d: Duration) -> i64 {
+    i64::try_from(d.as_millis()).unwrap_or(i64::MAX / 4)
+}

@@ -1,0 +1,75 @@
+//! Alerts while the database cannot be written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::machine::alerts::{AlertMachine, Heard};
+use crate::model::{AlertChange, AlertSpec, HeardAt, Notice, OutboxRow, Record, RowState, SinkSpec};
+
+/// A copy of the rules that goes on without the ledger, and what it has to tell. It ends with the outage: what it heard, the
+/// real one hears then, too.
+pub(super) struct Sick {
+    /// Since when, milliseconds since 1970 UTC.
+    pub(super) since_ms: i64,
+    /// What is wrong now.
+    pub(super) why: String,
+    pub(super) machine: AlertMachine,
+    /// What is to be sent, or was.
+    pub(super) rows: Vec<OutboxRow>,
+    /// The last line of each journal that was shown, by runner and boot.
+    shown: BTreeMap<(String, String), u64>,
+}
+
+impl Sick {
+    pub(super) fn new(since_ms: i64, machine: AlertMachine) -> Self {
+        Self { since_ms, why: String::new(), machine, rows: Vec::new(), shown: BTreeMap::new() }
+    }
+
+    pub(super) fn take_in(&mut self, runner: &str, records: &[Record], spec: &AlertSpec) {
+        for record in records {
+            let shown = self.shown.entry((runner.to_owned(), record.boot_id.clone())).or_default();
+            if record.seq > *shown {
+                *shown = record.seq;
+                let at = HeardAt { boot_id: &record.boot_id, at: record.at() };
+                self.hear(at, Heard::Record(runner, record), spec, None);
+            }
+        }
+    }
+
+    /// Gives the keys of what is told, through `only` or through all sinks that take it.
+    pub(super) fn hear(
+        &mut self,
+        at: HeardAt<'_>,
+        heard: Heard<'_>,
+        spec: &AlertSpec,
+        only: Option<&BTreeSet<String>>,
+    ) -> Vec<String> {
+        let changes = self.machine.step(at, heard);
+        for change in &changes {
+            if let AlertChange::Tell(notice) = change {
+                let takes = |sink: &&SinkSpec| match only {
+                    Some(only) => only.contains(&sink.name),
+                    None => notice.is_for(sink.min_severity),
+                };
+                for sink in spec.sinks.iter().filter(takes) {
+                    self.put(sink, notice, at.at.wall_ms + super::millis(spec.expire_after));
+                }
+            }
+        }
+        super::keys(&changes)
+    }
+
+    fn put(&mut self, sink: &SinkSpec, notice: &Notice, expires_ms: i64) {
+        let id = i64::try_from(self.rows.len()).unwrap_or(i64::MAX);
+        self.rows.push(OutboxRow {
+            id,
+            sink: sink.name.clone(),
+            notice: notice.clone(),
+            state: RowState::Pending,
+            attempts: 0,
+            expires_ms,
+            settled_ms: None,
+            error: None,
+            digest: None,
+        });
+    }
+}

@@ -1,0 +1,40 @@
+//! The ways that alerts go out.
+
+use super::facts::AlertFacts;
+use super::{Finding, Level};
+use crate::model::Breaker;
+
+/// What alerts are called as a subject.
+const ALERTS: &str = "alerts";
+
+pub(super) fn alerts(facts: &AlertFacts) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for sink in &facts.sinks {
+        let (name, test) = (&sink.name, format!("supervisor alerts test {}", sink.name));
+        if let Some(why) = &sink.unusable {
+            let what = format!("nobody is told through {name}: {why}");
+            found.push(Finding::new(Level::Bad, ALERTS, what).remedy(format!("mend that, then: {test}")));
+            continue;
+        }
+        let failing = sink.state.as_ref().filter(|state| state.failures > 0);
+        if let Some(state) = failing {
+            let error = state.error.as_deref().unwrap_or("it failed");
+            let breaker = if state.breaker == Breaker::Closed { "" } else { ", and is tried once in a while only" };
+            let what = format!("{name} has failed {} times in a row{breaker}: {error}", state.failures);
+            found.push(Finding::new(Level::Bad, ALERTS, what).remedy(format!("mend that, then: {test}")));
+        } else if sink.never_used {
+            found.push(Finding::new(Level::Note, ALERTS, format!("{name} was never used")).remedy(test));
+        } else {
+            found.push(Finding::ok(ALERTS, format!("{name} takes messages")));
+        }
+    }
+    if let Some(why) = &facts.only_through_our_own {
+        let remedy = "add a sink that needs none of our services: [[alerts.sink]] in services.toml";
+        found.push(Finding::new(Level::Warn, ALERTS, why.clone()).remedy(remedy));
+    }
+    if facts.given_up > 0 {
+        let what = format!("{} notices of the last week were never delivered", facts.given_up);
+        found.push(Finding::new(Level::Warn, ALERTS, what).remedy("supervisor alerts --all"));
+    }
+    found
+}
