@@ -130,7 +130,9 @@ impl LedgerThread {
 
     /// A service has changed: that it is down, as the operator wants it, no record need tell.
     pub(super) fn saw(&self, before: Option<&RunView>, now: &RunView) {
-        if now.status == Status::Down && before.is_none_or(|before| before.status != Status::Down) {
+        // One that is down because its runner goes is wanted all the same.
+        let is_stopped = |view: &RunView| view.status == Status::Down && !view.intent.up;
+        if is_stopped(now) && !before.is_some_and(is_stopped) {
             self.call(Call::Stopped(now.name.clone()));
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{EventType, Moment, UnitName};
+use super::{EventType, Moment, Mono, UnitName};
 
 /// What an alert is about; each has a name that silences, JSON and people use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -355,9 +355,8 @@ pub enum AlertChange {
     DropSilence(u64),
     /// The kind is now known like this.
     KeepKind(CrashKind),
-    /// The operator stopped it while nothing of it ran: what was counted until then (milliseconds since 1970 UTC) counts no
-    /// more.
-    Stopped(UnitName, i64),
+    /// The operator stopped it while nothing of it ran: what ended until then counts no more.
+    Stopped(UnitName, StoppedAt),
 }
 
 /// What is remembered of alerts between two lives of the daemon.
@@ -369,8 +368,19 @@ pub struct Remembered {
     pub silences: Vec<Silence>,
     /// Known kinds of crashes.
     pub kinds: Vec<CrashKind>,
-    /// Until when what was counted counts no more, milliseconds since 1970 UTC ([`AlertChange::Stopped`]).
-    pub stopped: Vec<(UnitName, i64)>,
+    /// Until when what ended counts no more ([`AlertChange::Stopped`]).
+    pub stopped: Vec<(UnitName, StoppedAt)>,
+}
+
+/// When the operator stopped a service, on the clock that nobody sets and on the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedAt {
+    /// In which boot.
+    pub boot_id: String,
+    /// On its awake clock.
+    pub mono: Mono,
+    /// Milliseconds since 1970 UTC, for other boots.
+    pub wall_ms: i64,
 }
 
 /// When something is heard: the clocks of a boot, so that windows on the awake clock can be told across a sleep.

@@ -20,6 +20,7 @@ pub mod wire;
 
 pub use alert::{
     Alert, AlertChange, AlertState, Cause, CrashKind, HeardAt, Notice, NoticeKind, Remembered, Rule, Severity, Silence,
+    StoppedAt,
 };
 pub use alert_spec::{AlertSpec, CrashWindow, DeadmanSpec, SecretSpec, SinkKind, SinkSpec};
 pub use event::{EventType, Record};

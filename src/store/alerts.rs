@@ -11,7 +11,9 @@ use super::batch::{Batch, Stop, Writing};
 use super::error::StoreError;
 use super::ledger::Ledger;
 use super::query::{self, Reader};
-use crate::model::{Alert, AlertChange, AlertSpec, HeardAt, Notice, Record, Remembered, RowState, Silence, UnitName};
+use crate::model::{
+    Alert, AlertChange, AlertSpec, HeardAt, Notice, Record, Remembered, RowState, Silence, StoppedAt, UnitName,
+};
 
 /// Under whose name rows about alerts stand, where others have their runner. No runner has it: names of services begin
 /// with a letter or a digit.
@@ -60,9 +62,9 @@ pub(super) fn put(writing: &mut Writing<'_>, changes: &[AlertChange], telling: &
             AlertChange::DropSilence(id) => {
                 tx.execute("DELETE FROM supervisor_silences WHERE id = ?1", [signed(*id)])?;
             }
-            AlertChange::Stopped(service, at_ms) => {
+            AlertChange::Stopped(service, at) => {
                 tx.prepare("INSERT OR REPLACE INTO supervisor_meta (key, value) VALUES (?1, ?2)")?
-                    .execute(params![format!("{STOPPED}{service}"), at_ms])?;
+                    .execute(params![format!("{STOPPED}{service}"), json(at)?])?;
             }
             AlertChange::KeepKind(kind) => {
                 tx.prepare(
@@ -150,12 +152,13 @@ fn tell(tx: &Connection, notice: &Notice, telling: &Telling<'_>) -> rusqlite::Re
     Ok(())
 }
 
-fn stopped(conn: &Connection) -> rusqlite::Result<Vec<(UnitName, i64)>> {
+fn stopped(conn: &Connection) -> rusqlite::Result<Vec<(UnitName, StoppedAt)>> {
     let mut statement = conn.prepare("SELECT substr(key, ?2), value FROM supervisor_meta WHERE key GLOB ?1 || '*'")?;
     let from = i64::try_from(STOPPED.len() + 1).unwrap_or(1);
     let rows = statement.query_map(params![STOPPED, from], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
-    let named = |row: rusqlite::Result<(String, i64)>| {
-        row.map(|(name, at_ms)| UnitName::new(&name).ok().map(|name| (name, at_ms))).transpose()
+    // What a newer version wrote in another way is nothing to us.
+    let named = |row: rusqlite::Result<(String, String)>| {
+        row.map(|(name, at)| UnitName::new(&name).ok().zip(serde_json::from_str(&at).ok())).transpose()
     };
     rows.filter_map(named).collect()
 }

@@ -11,6 +11,8 @@ fn what_a_runner_does_before_anybody_listens_to_it_is_in_the_ledger_all_the_same
     let env = Env::new("[service.a]\ncommand = [\"/bin/sleep\", \"1000\"]\n");
     env.start_daemon();
     env.wait_status("a", "up");
+    // The database is there.
+    super::tools::sync(&env);
     signal(env.runner_pid().unwrap(), Signal::SIGKILL);
     // Nothing else happens after the adoption that could bring it along.
     let adopted = "SELECT json_extract(metadata, '$.run_id') FROM events WHERE event_type = 'runner_adopted'";

@@ -49,6 +49,7 @@ impl Daemon {
         let token = w.clock.token();
         let pid = w.kernel.spawn(INIT, None, None, token, Manners { ends_within: None, exits: true });
         w.say("manager", || format!("starts the daemon as pid {pid}"));
+        w.told.begin(&w.clock);
         Self {
             pid,
             monitors: w.plan.services.iter().map(|s| (MonitorMachine::new(s.health.clone()), 0)).collect(),
@@ -145,6 +146,7 @@ impl Daemon {
     /// A runner's push.
     pub fn saw(&mut self, w: &mut World, service: usize, view: RunView) {
         self.monitors[service].1 = 0;
+        w.told.saw(&w.clock, &view);
         self.step(w, service, Seen::View(Box::new(view)));
     }
 
@@ -167,6 +169,8 @@ impl Daemon {
     }
 
     pub fn tick(&mut self, w: &mut World) {
+        w.told.tick(&w.clock);
+        w.judge_told();
         let now = w.clock.moment().mono;
         for service in 0..self.monitors.len() {
             let (monitor, asked) = &self.monitors[service];

@@ -10,9 +10,9 @@
 //!
 //! Who is who: `plan` (seed -> services and timed faults), `story` (plays a plan; the service manager is in it) with `faults` and `judge`, `world`
 //! (everything outside of our programs) with `kernel`, `disk` and `clock`, `runner` and `hands` (what src/runner does around
-//! the machines, in the same order), `daemon` (intake and probes), `oracle` (what has to hold).
+//! the machines, in the same order), `daemon` (intake and probes), `told` (alerts), `oracle` (what has to hold).
 //!
-//! To add a part (verdicts on hangs, memory, the calendar, alerts):
+//! To add a part (verdicts on hangs, memory, the calendar):
 //! - what can go wrong: a variant of `plan::Fault`, its share in `Plan::fault`, what it does in `faults.rs`;
 //! - what the outside does by itself: a variant of `world::Event`, handled in `Story::on_event`;
 //! - the new decision code: called where the product calls it, in `hands`, `runner` or `daemon`; each effect that others can
@@ -34,6 +34,7 @@ mod rng;
 mod runner;
 mod shrink;
 mod story;
+mod told;
 mod world;
 
 use std::process::ExitCode;

@@ -71,7 +71,8 @@ impl Story {
             let at = |due: Option<Mono>| due.map(|due| self.w.clock.at(due));
             let runners = self.runners.iter().flatten().filter_map(|r| at(r.due()));
             let daemon = self.daemon.as_ref().and_then(|d| at(d.due()));
-            let next = runners.chain(daemon).chain(self.w.next_event_at()).min();
+            let alerts = self.daemon.as_ref().and_then(|_| self.w.told.due(&self.w.clock));
+            let next = runners.chain(daemon).chain(alerts).chain(self.w.next_event_at()).min();
             let next = if self.somebody_waits() { Some(now) } else { next };
             let Some(next) = next.filter(|next| *next <= end) else { break };
             busy = if next > now { 0 } else { busy + 1 };
@@ -171,6 +172,7 @@ impl Story {
     pub fn daemon_dies(&mut self) {
         let Some(daemon) = self.daemon.take() else { return };
         self.w.say("kernel", || "the daemon is gone".into());
+        self.w.told.end();
         self.w.kernel.exit(daemon.pid, Exit::Signal { signal: Signal::KILL, core: false });
         self.w.disarm(Some(Actor::Daemon));
         let back = self.w.back_ms * 1_000_000;
@@ -186,6 +188,7 @@ impl Story {
             }
         }
         self.daemon = None;
+        self.w.told.end();
         self.w.oracle.power_loss();
         self.w.kernel.power_loss();
         self.w.disarm(None);

@@ -12,6 +12,7 @@ use crate::kernel::{Consequence, INIT, Kernel, Manners};
 use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::told::Told;
 
 /// The program that was doing something is gone, between two of its effects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,7 @@ pub struct World {
     pub steps: u64,
     /// Starts of runners whose records were synced.
     pub safe_starts: u64,
+    pub told: Told,
     queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
     queued: u64,
     armed: Vec<Armed>,
@@ -112,6 +114,7 @@ impl World {
             back_ms: 0,
             steps: 0,
             safe_starts: 0,
+            told: Told::new(&plan.services),
             queue: BinaryHeap::new(),
             queued: 0,
             armed: Vec::new(),
@@ -303,10 +306,22 @@ impl World {
         }
     }
 
+    /// Whether somebody was told who should not be, or not who should.
+    pub fn judge_told(&mut self) {
+        if let Some(wrong) = self.told.wrong.take() {
+            self.oracle.fail("an alert if and only if a window is crossed", wrong);
+        }
+    }
+
     /// A row is in the ledger.
     pub fn row(&mut self, record: &Record) {
         if let Some(service) = record.service.as_ref().and_then(|name| self.index(name)) {
             self.oracle.row(service, record);
+        }
+        // Rows of the real database are read at the end, all at once.
+        if !self.plan.real {
+            self.told.row(&self.clock, record);
+            self.judge_told();
         }
     }
 }

@@ -158,7 +158,7 @@ impl AlertMachine {
         let now = step.now.clone();
         let spec = self.declared.spec.clone();
         let service = self.services.entry(Some(name.clone())).or_default();
-        if step.is_past && service.stopped_ms.is_some_and(|stopped| now.wall_ms <= stopped) {
+        if service.was_stopped_since(&now) {
             return;
         }
         let one = service.loops.entry(cause).or_default();

@@ -27,7 +27,8 @@ use self::life::{Draft, Step, after};
 use self::service::{Kind, Planned, Service};
 use self::windows::Crossing;
 use crate::model::{
-    Alert, AlertChange, AlertSpec, CrashWindow, HeardAt, NoticeKind, Record, Remembered, Rule, Silence, UnitName,
+    Alert, AlertChange, AlertSpec, CrashWindow, HeardAt, NoticeKind, Record, Remembered, Rule, Silence, StoppedAt,
+    UnitName,
 };
 use crate::policy::{Reading, Recent, Stamp};
 
@@ -140,8 +141,9 @@ impl AlertMachine {
             let kinds = &mut services.entry(Some(known.service.clone())).or_default().kinds;
             kinds.insert(known.fingerprint.clone(), Kind { known, recent: Recent::default(), kept_ms });
         }
-        for (name, at_ms) in stopped {
-            services.entry(Some(name)).or_default().stopped_ms = Some(at_ms);
+        for (name, StoppedAt { boot_id, mono, wall_ms }) in stopped {
+            let stopped = Stamp { boot: boot_id.into(), mono, wall_ms };
+            services.entry(Some(name)).or_default().stopped_at = Some(stopped);
         }
         let open = open.into_iter().filter(Alert::is_open);
         Self {
@@ -192,9 +194,10 @@ impl AlertMachine {
                 // Of a run that lives its end tells.
                 let service = self.services.entry(Some(name.clone())).or_default();
                 if service.runs_since(&step.now).is_none() {
-                    if service.loops.values().any(|one| !one.recent.is_empty()) {
-                        step.more.push(AlertChange::Stopped(name.clone(), step.now.wall_ms));
-                    }
+                    let Stamp { boot, mono, wall_ms } = step.now.clone();
+                    let at = StoppedAt { boot_id: boot.to_string(), mono, wall_ms };
+                    step.more.push(AlertChange::Stopped(name.clone(), at));
+                    service.stopped_at = Some(step.now.clone());
                     self.stopped(&mut step, name);
                 }
             }

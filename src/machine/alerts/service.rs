@@ -33,8 +33,8 @@ pub(super) struct Service {
     /// The run that refused last: the hold that follows is the same refusal.
     pub(super) refused_run: Option<u64>,
     pub(super) drift: Option<Pending>,
-    /// What ended until then in an earlier life of the supervisor counts no more, milliseconds since 1970 UTC.
-    pub(super) stopped_ms: Option<i64>,
+    /// What ended until then counts no more, also when it is taken in later.
+    pub(super) stopped_at: Option<Stamp>,
 }
 
 /// How a service stands, as far as records tell.
@@ -80,6 +80,14 @@ pub(super) struct Kind {
 }
 
 impl Service {
+    /// Whether the operator has stopped it since this.
+    pub(super) fn was_stopped_since(&self, then: &Stamp) -> bool {
+        self.stopped_at.as_ref().is_some_and(|stopped| match stopped.boot == then.boot {
+            true => then.mono <= stopped.mono,
+            false => then.wall_ms <= stopped.wall_ms,
+        })
+    }
+
     /// Since when the run lives that lives in this boot.
     pub(super) fn runs_since(&self, now: &Stamp) -> Option<&Stamp> {
         match &self.standing {

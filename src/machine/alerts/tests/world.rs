@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::machine::alerts::{AlertMachine, Declared, DeclaredUnit, Heard};
 use crate::model::{
-    Alert, AlertChange, CrashKind, EventType, HeardAt, Moment, Mono, Notice, Record, Remembered, Silence, UnitName,
+    Alert, AlertChange, CrashKind, EventType, HeardAt, Moment, Mono, Notice, Record, Remembered, Silence, StoppedAt,
+    UnitName,
 };
 
 /// 2026-11-22 10:00:00 UTC.
@@ -47,7 +48,7 @@ pub(super) struct Stored {
     pub(super) notices: Vec<Notice>,
     /// What is only for sinks that do not take less.
     pub(super) worse: Vec<Notice>,
-    pub(super) stopped: BTreeMap<UnitName, i64>,
+    pub(super) stopped: BTreeMap<UnitName, StoppedAt>,
     pub(super) rows: Vec<(EventType, Map<String, Value>)>,
     pub(super) keeps: usize,
 }
@@ -127,8 +128,8 @@ impl World {
                 AlertChange::DropSilence(id) => {
                     self.stored.silences.remove(&id);
                 }
-                AlertChange::Stopped(name, at_ms) => {
-                    self.stored.stopped.insert(name, at_ms);
+                AlertChange::Stopped(name, at) => {
+                    self.stored.stopped.insert(name, at);
                 }
                 AlertChange::KeepKind(kind) => {
                     self.stored.kinds.insert((kind.service.clone(), kind.fingerprint.clone()), kind);
