@@ -149,7 +149,7 @@ pub(super) fn reload(args: &Reload, context: &Context<'_>, output: &mut Output<'
 }
 
 pub(super) fn changes(reply: &ReloadReply) -> String {
-    if reply.changes.is_empty() {
+    if reply.changes.is_empty() && reply.globals.is_empty() {
         return "nothing has changed\n".to_owned();
     }
     let mut text = String::new();
@@ -166,6 +166,10 @@ pub(super) fn changes(reply: &ReloadReply) -> String {
         };
         let keys = if change.keys.is_empty() { String::new() } else { format!(" ({})", change.keys.join(", ")) };
         text.push_str(&format!("{}: {what}{keys}\n", change.name));
+    }
+    let done = if reply.applied { "taken over" } else { "would be taken over" };
+    for key in &reply.globals {
+        text.push_str(&format!("{key}: {done}\n"));
     }
     if !reply.applied {
         text.push_str("nothing was done: this was a dry run\n");

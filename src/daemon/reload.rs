@@ -50,23 +50,24 @@ impl Daemon {
                 return tell(answer, Err(e));
             }
         };
-        let changes = config::diff(&self.fleet, &fleet);
+        let (changes, globals) = (config::diff(&self.fleet, &fleet), config::changed_globals(&self.fleet, &fleet));
         if body.dry_run {
-            return tell(answer, Ok(ReloadReply { applied: false, changes }));
+            return tell(answer, Ok(ReloadReply { applied: false, changes, globals }));
         }
         if changes.is_empty() {
             self.fleet = fleet;
             self.faults.clear();
             self.ledger.declared(&self.fleet);
             self.jobs.declared_anew(clock::now().mono);
-            return tell(answer, Ok(ReloadReply { applied: true, changes }));
+            return tell(answer, Ok(ReloadReply { applied: true, changes, globals }));
         }
         self.reloading = Some(Vec::new());
         let old = std::mem::replace(&mut self.fleet, fleet);
         if let Some(embedded) = &mut self.embedded {
             embedded.outdated = embedded.is_attaching();
         }
-        let reloading = Box::new(Reloading { old, reply: ReloadReply { applied: true, changes }, answer });
+        let reply = ReloadReply { applied: true, changes, globals };
+        let reloading = Box::new(Reloading { old, reply, answer });
         let mut asks = Vec::new();
         for (id, linked) in &self.runners {
             let names: Vec<UnitName> = if id == EMBEDDED_RUNNER {

@@ -288,6 +288,9 @@ pub struct ReloadReply {
     pub applied: bool,
     /// One line per service that changes: what, and what happens to it.
     pub changes: Vec<ReloadChange>,
+    /// What changed beside services and tasks: `alerts.storm`, `alerts.sink.slack`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub globals: Vec<String>,
 }
 
 /// What a reload means for one service.

@@ -89,8 +89,9 @@ fn reload_tells_what_changes() {
         change("d", ReloadAction::Live, &["throttle"]),
     ];
     let run = |line: &str, applied, changes: Vec<ReloadChange>| {
+        let globals = changes.iter().take(1).map(|_| "alerts.storm".to_owned()).collect();
         let facts = Facts::new(&[]);
-        let reply = serde_json::to_string(&ReloadReply { applied, changes }).unwrap();
+        let reply = serde_json::to_string(&ReloadReply { applied, changes, globals }).unwrap();
         let heard = facts.daemon(&[("POST /v1/reload ", 200, reply)]);
         let ran = facts.run(line);
         assert_eq!(ran.code, Ok(0));
@@ -99,7 +100,7 @@ fn reload_tells_what_changes() {
     };
     assert_eq!(
         run("reload", true, changes.clone()),
-        "a: added\nb: stopped and removed\nc: restarted (command, env)\nd: taken over without a restart (throttle)\n"
+        "a: added\nb: stopped and removed\nc: restarted (command, env)\nd: taken over without a restart (throttle)\nalerts.storm: taken over\n"
     );
     let dry = run("reload --dry-run", false, changes);
     assert!(dry.contains("c: would be restarted (command, env)\n") && dry.ends_with("this was a dry run\n"), "{dry}");
