@@ -1,15 +1,23 @@
 //! `alerts preview`: what a sink would be sent, for an alert that is made up. Nothing is sent, and no secret is read.
 
+use std::time::Duration;
+
+use serde_json::json;
+
 use super::args::Preview;
 use super::say::known_sink;
 use crate::alert;
 use crate::cli::{Context, Output, Stop};
 use crate::config;
+use crate::machine::alerts::{AlertMachine, Declared, DeclaredUnit, Heard};
 use crate::model::{
-    Alert, AlertSpec, AlertState, Cause, Message, Notice, NoticeKind, Rule, Severity, SinkSpec, UnitName,
+    AlertChange, AlertSpec, EventType, HeardAt, Message, Moment, Mono, Notice, NoticeKind, Record, Remembered, Rule,
+    SinkSpec, UnitName,
 };
 
-const MINUTE_MS: i64 = 60_000;
+const SECOND_MS: i64 = 1000;
+const MINUTE_MS: i64 = 60 * SECOND_MS;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// In the place of the machine's name.
 const HOST: &str = "this-machine";
@@ -25,7 +33,9 @@ pub(super) fn run(args: &Preview, context: &Context<'_>, output: &mut Output<'_>
         known_sink(sink, spec.sinks.iter().map(|sink| sink.name.as_str()))?;
     }
     let service = place.fleet().and_then(|fleet| fleet.services.first()).map(|service| service.name.clone());
-    let message = Message::One(Box::new(sample(rule, service, context.now_ms)));
+    // Each rule has its story; that it is told is tested.
+    let Some(notice) = sample(rule, service, context.now_ms) else { return Ok(0) };
+    let message = Message::One(Box::new(notice));
     let wanted: Vec<&SinkSpec> =
         spec.sinks.iter().filter(|sink| args.sink.as_ref().is_none_or(|name| sink.name == *name)).collect();
     if context.json {
@@ -43,68 +53,96 @@ pub(super) fn run(args: &Preview, context: &Context<'_>, output: &mut Output<'_>
     Ok(0)
 }
 
-/// An alert of this rule that nobody has.
-fn sample(rule: Rule, service: Option<UnitName>, now_ms: i64) -> Notice {
-    let service = service.filter(|_| !matches!(rule, Rule::Database | Rule::UncleanEnd | Rule::Weekly | Rule::Test));
-    let name = service.as_ref().map_or("gateway", UnitName::as_str);
-    let (severity, title) = title(rule, name);
-    let crashes = matches!(rule, Rule::CrashLoop | Rule::Storm | Rule::SlowLoop);
-    let lines = |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
-    let tail = [
-        "Error: listen EADDRINUSE: address already in use 127.0.0.1:18789 <&>",
-        "    at *Server*.setupListenHandle 🦞",
-    ];
-    let alert = Alert {
-        id: "000000000000".into(),
-        rule,
-        service: service.clone(),
-        cause: crashes.then_some(Cause::Crash),
-        severity,
-        state: AlertState::Open,
-        since_ms: now_ms - 4 * MINUTE_MS,
-        fired_ms: now_ms,
-        last_ms: now_ms,
-        count: if crashes { 3 } else { 1 },
-        title,
-        facts: lines(&["this is a preview: nothing of the kind has happened"]),
-        tail: if crashes { lines(&tail) } else { Vec::new() },
-        doing: if crashes { "It is started again in 40 s.".into() } else { String::new() },
-        advice: if service.is_some() { vec![format!("supervisor logs {name} --stderr")] } else { Vec::new() },
-        fingerprint: crashes.then(|| "00000000".into()),
-        told: true,
-        quiet: None,
-        reminders: 0,
-        remind_ms: None,
-        acknowledged_ms: None,
-        resolved_ms: None,
-        outcome: String::new(),
-        memory: serde_json::Map::new(),
+/// What the rules would tell of a story that is made up for this one: their own words, of nothing that has happened.
+fn sample(rule: Rule, service: Option<UnitName>, now_ms: i64) -> Option<Notice> {
+    let name = service.unwrap_or(UnitName::new("gateway").ok()?);
+    let unit = DeclaredUnit { start_timeout: 4 * MINUTE, has_ready: true, ..DeclaredUnit::default() };
+    let declared = Declared { spec: AlertSpec::default(), units: [(name.clone(), unit)].into() };
+    let mut machine = AlertMachine::new(declared, Remembered::default());
+    let mut told: Vec<AlertChange> = Vec::new();
+    let start = now_ms - 10 * MINUTE_MS;
+    let at = |ms: i64| {
+        let ns = u64::try_from(ms - start).unwrap_or(0) * 1_000_000;
+        HeardAt { boot_id: "preview", at: Moment { mono: Mono(ns), boot_ns: ns, wall_ms: ms } }
     };
-    let kind = if matches!(rule, Rule::Weekly | Rule::Test) { NoticeKind::Note } else { NoticeKind::Fired };
-    Notice { key: "000000000000.0".into(), kind, at_ms: now_ms, alert, beyond: None }
+    for (seq, (after, event, data)) in (1..).zip(story(rule, start)) {
+        let at = at(start + after * SECOND_MS);
+        let serde_json::Value::Object(data) = data else { continue };
+        let about = !matches!(event, EventType::SupervisorStart);
+        let record = Record {
+            v: Record::VERSION,
+            boot_id: at.boot_id.into(),
+            seq,
+            wall_ms: at.at.wall_ms,
+            boot_ns: at.at.boot_ns,
+            mono: Some(at.at.mono),
+            event,
+            service: about.then(|| name.clone()),
+            data,
+        };
+        told.extend(machine.step(at, Heard::Record("preview", &record)));
+    }
+    told.extend(match rule {
+        Rule::Test => machine.step(at(now_ms), Heard::Test("preview")),
+        Rule::Weekly => {
+            let lines = vec![format!("{name} crashed 7 times, about once a day")];
+            machine.step(at(now_ms), Heard::Weekly { key: "preview", lines })
+        }
+        Rule::Database => machine.step(at(now_ms), Heard::Database(Some((start, "the disk is full")))),
+        _ => machine.step(at(now_ms), Heard::Tick),
+    });
+    let notices = told.into_iter().filter_map(|change| match change {
+        AlertChange::Tell(notice) if notice.kind != NoticeKind::Resolved => Some(*notice),
+        _ => None,
+    });
+    notices.filter(|notice| notice.alert.rule == rule).last()
 }
 
-fn title(rule: Rule, name: &str) -> (Severity, String) {
-    use Severity::{Critical, Info, Warning};
-    let (severity, rest) = match rule {
-        Rule::CrashLoop => (Warning, "crashed 3 times in 5 minutes: exit code 1"),
-        Rule::Storm => (Critical, "crashed 5 times in 10 minutes: exit code 1"),
-        Rule::SlowLoop => (Warning, "crashed 4 times in 1 hour: exit code 1"),
-        Rule::Hung => (Critical, "does not answer for 35 s"),
-        Rule::Held => (Critical, "is held: exit code 78"),
-        Rule::StartTimeout => (Warning, "did not come up in 5 minutes, 3 times"),
-        Rule::MemoryGrowth => (Warning, "grows by 14 MB an hour"),
-        Rule::MemoryLimit => (Warning, "was above its memory limit of 3 GiB"),
-        Rule::ProbeMisconfigured => (Warning, "has a probe that asks the wrong question: 404"),
-        Rule::TaskFailed => (Warning, "failed in step 1: exit code 2"),
-        Rule::TaskMissed => (Warning, "did not run at 07:55"),
-        Rule::TaskLate => (Warning, "ran 25 minutes late"),
-        Rule::Drift => (Warning, "is not loaded as it is declared"),
-        Rule::RestartFailed => (Critical, "was restarted and did not come up in its time"),
-        Rule::Database => return (Critical, "the ledger cannot be written: disk full".into()),
-        Rule::UncleanEnd => return (Warning, "the supervisor was gone for 3 hours".into()),
-        Rule::Weekly => return (Info, "the week in one look".into()),
-        Rule::Test => return (Info, "a test, nothing has happened".into()),
+/// What has to happen for it: seconds, and what goes on record.
+fn story(rule: Rule, start_ms: i64) -> Vec<(i64, EventType, serde_json::Value)> {
+    const TAIL: &str =
+        "Error: listen EADDRINUSE: address already in use 127.0.0.1:18789 <&>\n    at *Server*.listen 🦞";
+    let end = |class: &str| json!({ "class": class, "run_id": 7, "exit_code": 1, "uptime_ms": 40_000, "restart_attempt": 2, "stderr_tail": TAIL });
+    let ends = |class: &str, seconds: &[i64]| {
+        seconds.iter().map(|at| (*at, EventType::ServiceCrash, end(class))).collect::<Vec<_>>()
     };
-    (severity, format!("{name} {rest}"))
+    let one = |event, data| vec![(60, event, data)];
+    match rule {
+        Rule::CrashLoop => ends("crash", &[0, 90, 180]),
+        // Three within five minutes would be a loop first.
+        Rule::Storm => ends("crash", &[0, 0, 0, 0, 0]),
+        Rule::SlowLoop => ends("crash", &[0, 1, 302, 303]),
+        Rule::StartTimeout => ends("start_timeout", &[0, 90, 180]),
+        Rule::Hung => one(EventType::ServiceHung, json!({ "run_id": 7, "reason": "no answer for 35 s" })),
+        Rule::Held => one(
+            EventType::ServiceHeld,
+            json!({ "run_id": 7, "reason": "exit code 78 (EX_CONFIG)", "remedy": "mend its configuration, and it is started at once" }),
+        ),
+        Rule::MemoryGrowth => one(EventType::MemoryGrowth, json!({ "run_id": 7, "bytes_per_hour": 14_000_000 })),
+        Rule::MemoryLimit => one(EventType::MemoryLimit, json!({ "run_id": 7, "bytes": 3_300_000_000_i64 })),
+        Rule::ProbeMisconfigured => one(EventType::ProbeMisconfigured, json!({ "run_id": 7, "reason": "status 404" })),
+        Rule::TaskFailed => one(EventType::TaskFinished, json!({ "run_id": null, "result": "failed", "exit_code": 2 })),
+        Rule::TaskLate => one(EventType::TaskFinished, json!({ "run_id": null, "result": "late" })),
+        Rule::TaskMissed => one(EventType::TaskMissed, json!({ "run_id": null, "result": "missed-off" })),
+        Rule::Drift => one(
+            EventType::DriftFound,
+            json!({ "run_id": null, "label": "ai.openclaw.gateway", "repair": "by_hand", "what": "its file was changed by hand" }),
+        ),
+        Rule::UncleanEnd => {
+            let (gap_ms, rebooted) = (180 * MINUTE_MS, false);
+            let gap = json!({ "last_alive_ms": start_ms - gap_ms, "boot_ms": start_ms - 600 * MINUTE_MS, "up_ms": start_ms,
+                "gap_ms": gap_ms, "rebooted": rebooted, "why": "the supervisor was killed or has crashed" });
+            one(EventType::SupervisorStart, json!({ "run_id": null, "gap": gap }))
+        }
+        Rule::RestartFailed => vec![
+            (0, EventType::ServiceRestart, json!({ "run_id": 7, "by": "operator" })),
+            (
+                1,
+                EventType::ServiceExit,
+                json!({ "class": "requested", "cause": "operator", "run_id": 7, "exit_code": 0 }),
+            ),
+            (1, EventType::ServiceStart, json!({ "run_id": 8, "pid": 4711, "restart_attempt": 0 })),
+        ],
+        Rule::Database | Rule::Weekly | Rule::Test => Vec::new(),
+    }
 }

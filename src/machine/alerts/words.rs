@@ -144,10 +144,19 @@ pub(super) fn of_restart(name: &UnitName, budget: Duration) -> Text {
 
 /// Of a supervisor that had been gone.
 pub(super) fn of_gap(data: &Map<String, Value>, gap: &Gap) -> Text {
-    let mut facts = Vec::new();
+    // In UTC: whoever reads it may be elsewhere.
+    let utc = |ms: i64| {
+        let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+        at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+    };
+    let (alive, up) = (utc(gap.last_alive_ms), utc(gap.up_ms));
+    let mut facts = vec![format!("It was last seen alive at {alive}, and was up again at {up}.")];
     if let Some(boot_ms) = gap.rebooted_ms {
-        facts
-            .push(format!("The machine was started again {} before the supervisor was.", lasting(gap.up_ms - boot_ms)));
+        facts.push(format!(
+            "The machine was started again at {}, {} before the supervisor was.",
+            utc(boot_ms),
+            lasting(gap.up_ms - boot_ms)
+        ));
     }
     facts.extend(quoted(data, "why").map(|why| format!("Why: {why}")));
     Text {
@@ -175,7 +184,9 @@ impl Gap {
     pub(super) fn read(data: &Map<String, Value>) -> Option<Self> {
         let number = |key: &str| data.get(key).and_then(Value::as_i64);
         let (last_alive_ms, up_ms) = (number("last_alive_ms")?, number("up_ms")?);
-        Some(Self { last_alive_ms, up_ms, rebooted_ms: number("boot_ms").filter(|boot_ms| *boot_ms > last_alive_ms) })
+        let rebooted = data.get("rebooted").and_then(Value::as_bool);
+        let meanwhile = |boot_ms: &i64| rebooted.unwrap_or(*boot_ms > last_alive_ms);
+        Some(Self { last_alive_ms, up_ms, rebooted_ms: number("boot_ms").filter(meanwhile) })
     }
 
     /// A restart of the supervisor alone, soon after: nothing that a person has to see to.
@@ -248,10 +259,9 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
         }
         Rule::Database => advice.push("supervisor doctor".into()),
         Rule::TaskFailed | Rule::TaskMissed | Rule::TaskLate => {
-            advice.extend(
-                name.into_iter()
-                    .flat_map(|name| [format!("supervisor logs {name} --stderr"), "supervisor tasks".into()]),
-            );
+            advice.extend(name.into_iter().flat_map(|name| {
+                [format!("supervisor logs {name} --stderr"), format!("supervisor events --service {name}")]
+            }));
         }
         _ => advice.extend(name.into_iter().flat_map(commands)),
     }
