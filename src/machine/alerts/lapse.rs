@@ -143,7 +143,12 @@ impl AlertMachine {
         let drift = Family::of(Rule::Drift);
         let keys: Vec<Key> =
             self.open.keys().filter(|key| gone(key.service.as_ref()) && key.family != drift).cloned().collect();
-        self.services.retain(|name, service| !gone(name.as_ref()) || service.drift.is_some());
+        // An open alert about one that is kept has to be able to lapse.
+        let differs = |name: &Option<UnitName>| {
+            let key = Key::new(Rule::Drift, name.as_ref(), None);
+            self.open.contains_key(&key)
+        };
+        self.services.retain(|name, service| !gone(name.as_ref()) || service.drift.is_some() || differs(name));
         for key in keys {
             self.resolve(step, &key, "it is declared no more");
         }
