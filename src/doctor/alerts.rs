@@ -22,6 +22,9 @@ pub(super) fn alerts(facts: &AlertFacts) -> Vec<Finding> {
             let breaker = if state.breaker == Breaker::Closed { "" } else { ", and is tried once in a while only" };
             let what = format!("{name} has failed {} times in a row{breaker}: {error}", state.failures);
             found.push(Finding::new(Level::Bad, ALERTS, what).remedy(format!("mend that, then: {test}")));
+        } else if let Some(error) = sink.state.as_ref().and_then(|state| state.error.as_deref()) {
+            let what = format!("{name} did not take the last message: {error}");
+            found.push(Finding::new(Level::Bad, ALERTS, what).remedy(format!("mend that, then: {test}")));
         } else if sink.never_used {
             found.push(Finding::new(Level::Note, ALERTS, format!("{name} was never used")).remedy(test));
         } else {
