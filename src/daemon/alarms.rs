@@ -8,7 +8,10 @@
 mod deadman;
 mod send;
 mod sick;
+#[cfg(test)]
+mod tests;
 mod trials;
+mod week;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -17,19 +20,16 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
 use super::ledger::Call;
 use crate::alert;
 use crate::control::server::Answer;
-use crate::machine::alerts::{AlertMachine, Declared, DeclaredUnit, Heard, Week, WeekOf, weekly_lines};
+use crate::machine::alerts::{AlertMachine, Declared, DeclaredUnit, Heard};
 use crate::model::paths::Paths;
 use crate::model::wire::{AlertBody, AlertReply, WireError};
 use crate::model::{
     Alert, AlertChange, AlertSpec, Fleet, HeardAt, Moment, OpenAlert, Readiness, Record, Remembered, Severity, Silence,
     SinkKind, SinkSpec, UnitName,
 };
-use crate::policy::{periodic, weekly_slot};
 use crate::process::clock;
 use crate::store::{Ledger, StoreError, Telling};
 use deadman::Deadman;
@@ -66,6 +66,8 @@ pub(super) struct Alarms {
     /// Nothing more is sent; who wants to know when nothing is on its way.
     paused: Option<Vec<Sender<()>>>,
     next_expiry_ms: i64,
+    /// How many messages were sent on their way in this life.
+    flights: u64,
 }
 
 /// The newest deliveries, sink and key, so many that no outage of the database outgrows them.
@@ -114,6 +116,7 @@ impl Alarms {
             trials: Vec::new(),
             paused: None,
             next_expiry_ms: 0,
+            flights: 0,
         };
         alarms.serve_sinks(&fleet.alerts.sinks);
         alarms
@@ -166,10 +169,9 @@ impl Alarms {
                 served.remember(state, at);
             }
         }
-        if let Some(sick) = self.sick.take() {
-            for database in [Some((sick.since_ms, sick.why.as_str())), None] {
-                self.hear(Some(ledger), Heard::Database(database))?;
-            }
+        if self.sick.is_none() {
+            // A life that ended between the two words on an outage has left its alert open.
+            self.hear(Some(&mut *ledger), Heard::Database(None))?;
         }
         self.drop_sinks(ledger)
     }
@@ -191,8 +193,11 @@ impl Alarms {
         runner: &str,
         records: &[Record],
     ) -> Result<usize, StoreError> {
+        let now = clock::now();
+        // Of what the copy has told already, the reminders that it gave are not due once more.
+        let heard_by_copy = self.sick.as_ref().map(|sick| sick.since_ms);
         let telling = Telling {
-            at: HeardAt { boot_id: &self.boot_id, at: clock::now() },
+            at: HeardAt { boot_id: &self.boot_id, at: now },
             spec: &self.spec,
             only: None,
             delivered: &self.told.known,
@@ -202,7 +207,8 @@ impl Alarms {
             let mut machine = self.machine.clone();
             let mut changes = Vec::new();
             for record in fresh.iter().copied() {
-                let at = HeardAt { boot_id: &record.boot_id, at: record.at() };
+                let wall_ms = heard_by_copy.map_or(now.wall_ms, |since_ms| record.wall_ms.max(since_ms));
+                let at = HeardAt { boot_id: &self.boot_id, at: Moment { wall_ms, ..now } };
                 changes.extend(machine.step(at, Heard::Record(runner, record)));
             }
             after = Some(machine);
@@ -212,6 +218,10 @@ impl Alarms {
         if let Some(machine) = after {
             self.machine = machine;
             self.look_again();
+        }
+        // Should the outage go on, the copy has heard of this, too.
+        if let Some(sick) = &mut self.sick {
+            sick.take_in(&self.boot_id, now, runner, records, &self.spec);
         }
         Ok(new)
     }
@@ -257,7 +267,7 @@ impl Alarms {
         let sick = self.sick.get_or_insert_with(|| Sick::new(at.wall_ms, self.machine.clone()));
         why.clone_into(&mut sick.why);
         for (runner, records) in unsaved {
-            sick.take_in(runner, records, &self.spec);
+            sick.take_in(&self.boot_id, at, runner, records, &self.spec);
         }
         let (since_ms, why) = (sick.since_ms, sick.why.clone());
         sick.hear(HeardAt { boot_id: &self.boot_id, at }, Heard::Database(Some((since_ms, &why))), &self.spec, None);
@@ -269,14 +279,21 @@ impl Alarms {
     /// Does what is due.
     pub(super) fn tick(&mut self, mut ledger: Option<&mut Ledger>) -> Result<(), StoreError> {
         let at = clock::now();
+        if let Some(ledger) = ledger.as_deref_mut() {
+            self.recover(ledger)?;
+        }
         let due = self.rules().due(HeardAt { boot_id: &self.boot_id, at });
         if due.is_some_and(|due| due <= at.wall_ms) {
             self.hear(ledger.as_deref_mut(), Heard::Tick)?;
         }
+        let expires = at.wall_ms >= self.next_expiry_ms;
+        if expires {
+            // With a database or without: what stays due would be looked at without a pause.
+            self.next_expiry_ms = at.wall_ms + EXPIRE_EVERY_MS;
+        }
         if let Some(ledger) = ledger.as_deref_mut() {
             self.report_week(ledger, at)?;
-            if at.wall_ms >= self.next_expiry_ms {
-                self.next_expiry_ms = at.wall_ms + EXPIRE_EVERY_MS;
+            if expires {
                 for row in ledger.expire(at.wall_ms)? {
                     let (sink, title) = (&row.sink, &row.notice.alert.title);
                     tracing::warn!(sink, "a notice was given up, it could not be delivered in time: {title}");
@@ -290,37 +307,6 @@ impl Alarms {
         self.deadman.tick(at.mono, &ill, &self.back);
         self.send(ledger, at)?;
         self.answer_trials(at);
-        Ok(())
-    }
-
-    /// The report of the week, once it is Monday.
-    fn report_week(&mut self, ledger: &mut Ledger, at: Moment) -> Result<(), StoreError> {
-        const SLOT: &str = "weekly_report_ms";
-        /// More ends than this in a week are no habit.
-        const MOST: u64 = 50;
-        if !self.spec.weekly {
-            return Ok(());
-        }
-        let slot = weekly_slot(at.wall_ms, &TimeZone::system());
-        match ledger.meta_get::<i64>(SLOT)? {
-            Some(last) if last >= slot => {}
-            // The first week begins with the first start.
-            None => ledger.meta_set(SLOT, &slot)?,
-            Some(last) => {
-                // After a holiday the report is about the last week, and not about all of them.
-                let from = last.max(slot - WEEK_MS);
-                let ends = ledger.ends(from, slot, MOST)?.into_iter();
-                let units =
-                    ends.map(|ends| (ends.unit, WeekOf { counts: ends.counts, periodic: periodic(&ends.unwanted_ms) }));
-                let open = self.open().map(|alert| alert.title.clone()).collect();
-                let lines = weekly_lines(&Week { units: units.collect(), fired: ledger.fired(from, slot)?, open });
-                if !lines.is_empty() {
-                    let key = format!("week-{slot}");
-                    self.hear(Some(&mut *ledger), Heard::Weekly { key: &key, lines })?;
-                }
-                ledger.meta_set(SLOT, &slot)?;
-            }
-        }
         Ok(())
     }
 
@@ -385,7 +371,8 @@ impl Alarms {
             }
             AlertBody::Silence { service, rule, for_s } => {
                 let number = self.rules().silences().map(|silence| silence.id).max().unwrap_or(0) + 1;
-                let until_ms = at.wall_ms + i64::try_from(for_s).unwrap_or(i64::MAX / 2000).saturating_mul(1000);
+                let for_ms = i64::try_from(for_s).unwrap_or(i64::MAX).saturating_mul(1000);
+                let until_ms = at.wall_ms.saturating_add(for_ms);
                 let silence = Silence { id: number, service, rule, from_ms: at.wall_ms, until_ms };
                 self.hear(ledger, Heard::Silence(silence))?;
                 reply.silence = Some(number);
@@ -436,8 +423,6 @@ fn declared(fleet: &Fleet) -> Declared {
     let others = others.map(|name: &UnitName| (name.clone(), DeclaredUnit::default()));
     Declared { spec: fleet.alerts.clone(), units: services.chain(others).collect() }
 }
-
-const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
 
 fn millis(d: Duration) -> i64 {
     i64::try_from(d.as_millis()).unwrap_or(i64::MAX / 4)

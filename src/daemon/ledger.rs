@@ -68,8 +68,8 @@ pub(super) enum Call {
     Stopped(UnitName),
     /// Somebody acknowledges, silences or tries.
     Alert(AlertBody, Answer<AlertReply>),
-    /// A message was sent, or was not.
-    Sent(String, Delivery),
+    /// A message was sent, or was not: through which sink, and which of our flights.
+    Sent(String, u64, Delivery),
     /// The dead man's switch was called.
     Pinged(Result<(), String>),
     /// Send nothing more; answered when nothing is on its way.
@@ -224,8 +224,8 @@ impl Keeper {
                     Call::Alert(body, answer) => {
                         self.with_alarms(|alarms, ledger| alarms.asked(ledger, body, answer));
                     }
-                    Call::Sent(sink, delivery) => {
-                        self.with_alarms(|alarms, ledger| alarms.sent(ledger, &sink, &delivery));
+                    Call::Sent(sink, flight, delivery) => {
+                        self.with_alarms(|alarms, ledger| alarms.sent(ledger, &sink, flight, &delivery));
                     }
                     Call::Pinged(result) => self.alarms.pinged(result),
                     Call::Pause(done) => self.alarms.pause(Some(done)),

@@ -19,8 +19,10 @@ const IN_VIEW: usize = Courier::LOOK;
 pub(super) struct Served {
     pub(super) spec: SinkSpec,
     courier: Courier,
-    /// What is on its way.
-    flight: Option<Message>,
+    /// What is on its way, and which of our flights that is.
+    flight: Option<(u64, Message)>,
+    /// It was declared anew meanwhile, and begins anew when that has ended.
+    anew: bool,
     /// Whether there may be something to send.
     pub(super) waits: bool,
     /// How much waits, as far as it was looked at.
@@ -30,18 +32,36 @@ pub(super) struct Served {
 impl Served {
     pub(super) fn new(spec: &SinkSpec, state: Option<SinkState>, at: Moment) -> Self {
         let state = state.unwrap_or_else(|| SinkState { sink: spec.name.clone(), ..SinkState::default() });
-        Self { spec: spec.clone(), courier: Courier::new(state, at), flight: None, waits: true, waiting: 0 }
+        Self {
+            spec: spec.clone(),
+            courier: Courier::new(state, at),
+            flight: None,
+            anew: false,
+            waits: true,
+            waiting: 0,
+        }
     }
 
     /// It is declared anew; what was mended is tried at once.
     pub(super) fn declared(mut self, spec: &SinkSpec) -> Self {
         if self.spec != *spec {
-            let state = SinkState { sink: spec.name.clone(), ..SinkState::default() };
-            self.courier = Courier::new(state, clock::now());
             self.spec = spec.clone();
+            self.anew = true;
+            self.begin_anew(clock::now());
         }
         self.waits = true;
         self
+    }
+
+    /// Forgets how it was doing, if it is another one now and what was on its way has ended. What may have arrived goes again
+    /// as the message it was.
+    fn begin_anew(&mut self, at: Moment) {
+        if self.anew && self.flight.is_none() {
+            let in_doubt = self.courier.state().in_doubt;
+            let state = SinkState { sink: self.spec.name.clone(), in_doubt, ..SinkState::default() };
+            self.courier = Courier::new(state, at);
+            self.anew = false;
+        }
     }
 
     /// What the database knows of it, unless we have tried it ourselves.
@@ -69,7 +89,7 @@ impl Served {
     /// What is wrong with it, in a line.
     pub(super) fn trouble(&self) -> Option<String> {
         let state = self.courier.state();
-        let error = state.error.as_ref().filter(|_| state.failures > 0)?;
+        let error = state.error.as_ref()?;
         let waiting = match self.waiting {
             0 => String::new(),
             1 => ", 1 notice waits".to_owned(),
@@ -113,13 +133,17 @@ impl Alarms {
                 served.waits = false;
                 continue;
             }
-            let Some(message) = served.courier.begin(at, clock::fraction(), &pending) else { continue };
+            // What cannot be put on record is not sent, and has not begun.
+            let mut courier = served.courier.clone();
+            let Some(message) = courier.begin(at, clock::fraction(), &pending) else { continue };
             if let Some(ledger) = &mut ledger {
-                ledger.begin_sending(served.courier.state())?;
+                ledger.begin_sending(courier.state())?;
             }
-            served.flight = Some(message.clone());
+            served.courier = courier;
+            self.flights += 1;
+            served.flight = Some((self.flights, message.clone()));
             let way = Way { sink: served.spec.clone(), evidence: self.evidence.clone(), host: self.host.clone() };
-            start(way, message, self.back.clone());
+            start(way, self.flights, message, self.back.clone());
         }
         Ok(())
     }
@@ -144,12 +168,16 @@ impl Alarms {
         &mut self,
         ledger: Option<&mut Ledger>,
         sink: &str,
+        flight: u64,
         delivery: &Delivery,
     ) -> Result<(), StoreError> {
         let at = clock::now();
         let Some(served) = self.served.get_mut(sink) else { return Ok(()) };
-        let Some(message) = served.flight.take() else { return Ok(()) };
+        // A sink of this name that is declared no more, or was not for a while.
+        let Some((_, message)) = served.flight.take_if(|(number, _)| *number == flight) else { return Ok(()) };
         let settled = served.courier.ended(at, clock::fraction(), delivery);
+        let breaker = settled.breaker.map(|(from, to)| breaker_changed(sink, from, to, served.courier.state()));
+        served.begin_anew(at);
         served.waits = true;
         match (&settled.error, settled.rows) {
             (Some(error), _) => tracing::warn!(sink, "an alert could not be delivered: {error}"),
@@ -170,9 +198,7 @@ impl Alarms {
             }
         }
         self.note_trial(sink, &message, settled.rows, settled.error.as_deref());
-        let Some(served) = self.served.get_mut(sink) else { return Ok(()) };
-        let breaker = settled.breaker.map(|(from, to)| breaker_changed(sink, from, to, served.courier.state()));
-        if let Some(ledger) = ledger {
+        if let (Some(ledger), Some(served)) = (ledger, self.served.get(sink)) {
             let state = served.courier.state();
             ledger.settle(&message, settled.rows, settled.error.as_deref(), state, at.wall_ms)?;
             if let Some(change) = breaker {
@@ -219,15 +245,16 @@ struct Way {
     host: String,
 }
 
-fn start(way: Way, message: Message, back: Sender<Call>) {
+fn start(way: Way, flight: u64, message: Message, back: Sender<Call>) {
     let (name, tell) = (way.sink.name.clone(), back.clone());
     let sending = move || {
         let around = alert::Around { evidence: &way.evidence, host: &way.host };
         let delivery = alert::deliver(&way.sink, &message, &around);
-        let _ = back.send(Call::Sent(way.sink.name.clone(), delivery));
+        let _ = back.send(Call::Sent(way.sink.name.clone(), flight, delivery));
     };
     if let Err(e) = std::thread::Builder::new().name(format!("sink {name}")).spawn(sending) {
-        let _ = tell.send(Call::Sent(name, Delivery::Failed(format!("no thread could be started for it: {e}"))));
+        let _ =
+            tell.send(Call::Sent(name, flight, Delivery::Failed(format!("no thread could be started for it: {e}"))));
     }
 }
 

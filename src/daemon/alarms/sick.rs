@@ -2,8 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Alarms;
 use crate::machine::alerts::{AlertMachine, Heard};
-use crate::model::{AlertChange, AlertSpec, HeardAt, Notice, OutboxRow, Record, RowState, SinkSpec};
+use crate::model::{AlertChange, AlertSpec, HeardAt, Moment, Notice, OutboxRow, Record, RowState, SinkSpec};
+use crate::store::{Ledger, StoreError};
+
+/// Rows in memory have numbers from here on: a courier takes none of them for a row of the database that is in doubt.
+const FIRST_ID: i64 = i64::MAX / 2;
 
 /// A copy of the rules that goes on without the ledger, and what it has to tell. It ends with the outage: what it heard, the
 /// real one hears then, too.
@@ -24,13 +29,12 @@ impl Sick {
         Self { since_ms, why: String::new(), machine, rows: Vec::new(), shown: BTreeMap::new() }
     }
 
-    pub(super) fn take_in(&mut self, runner: &str, records: &[Record], spec: &AlertSpec) {
+    pub(super) fn take_in(&mut self, boot_id: &str, now: Moment, runner: &str, records: &[Record], spec: &AlertSpec) {
         for record in records {
             let shown = self.shown.entry((runner.to_owned(), record.boot_id.clone())).or_default();
             if record.seq > *shown {
                 *shown = record.seq;
-                let at = HeardAt { boot_id: &record.boot_id, at: record.at() };
-                self.hear(at, Heard::Record(runner, record), spec, None);
+                self.hear(HeardAt { boot_id, at: now }, Heard::Record(runner, record), spec, None);
             }
         }
     }
@@ -59,7 +63,7 @@ impl Sick {
     }
 
     fn put(&mut self, sink: &SinkSpec, notice: &Notice, expires_ms: i64) {
-        let id = i64::try_from(self.rows.len()).unwrap_or(i64::MAX);
+        let id = i64::try_from(self.rows.len()).map_or(i64::MAX, |count| FIRST_ID + count);
         self.rows.push(OutboxRow {
             id,
             sink: sink.name.clone(),
@@ -71,5 +75,19 @@ impl Sick {
             error: None,
             digest: None,
         });
+    }
+}
+
+impl Alarms {
+    /// The outage is over once all that waited is in the database: one that opens, and then takes nothing in, is as sick as
+    /// before, and since then.
+    pub(super) fn recover(&mut self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        let Some(sick) = &self.sick else { return Ok(()) };
+        let (since_ms, why) = (sick.since_ms, sick.why.clone());
+        for database in [Some((since_ms, why.as_str())), None] {
+            self.hear(Some(&mut *ledger), Heard::Database(database))?;
+        }
+        self.sick = None;
+        Ok(())
     }
 }
