@@ -53,6 +53,8 @@ pub(super) struct Alarms {
     /// What this machine is called.
     host: String,
     declared: Declared,
+    /// services.toml has faults: what it does not name may be named in what could not be read.
+    has_faults: bool,
     /// `[alerts]`, with the sinks that are served.
     spec: AlertSpec,
     machine: AlertMachine,
@@ -98,7 +100,14 @@ impl Told {
 }
 
 impl Alarms {
-    pub(super) fn new(paths: &Paths, boot_id: &str, fleet: &Fleet, back: Sender<Call>, beat: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(
+        paths: &Paths,
+        boot_id: &str,
+        fleet: &Fleet,
+        has_faults: bool,
+        back: Sender<Call>,
+        beat: Arc<AtomicU64>,
+    ) -> Self {
         let declared = declared(fleet);
         let machine = AlertMachine::new(declared.clone(), Remembered::default());
         let mut alarms = Self {
@@ -110,6 +119,7 @@ impl Alarms {
             deadman: Deadman::new(fleet.alerts.deadman.clone(), beat, clock::now().mono),
             spec: fleet.alerts.clone(),
             declared,
+            has_faults,
             back,
             sick: None,
             told: Told::default(),
@@ -125,6 +135,8 @@ impl Alarms {
     /// services.toml was read.
     pub(super) fn declared(&mut self, ledger: Option<&mut Ledger>, fleet: &Fleet) -> Result<(), StoreError> {
         self.declared = declared(fleet);
+        // With faults it would not have been taken.
+        self.has_faults = false;
         self.deadman.declared(fleet.alerts.deadman.clone(), clock::now().mono);
         self.serve_sinks(&fleet.alerts.sinks);
         let declared = self.declared.clone();
@@ -178,7 +190,11 @@ impl Alarms {
 
     /// What waits for sinks that are no more is not sent.
     fn drop_sinks(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
-        let remain: Vec<&str> = self.served.keys().map(String::as_str).collect();
+        if self.has_faults {
+            return Ok(());
+        }
+        // A desktop that is absent today is still declared.
+        let remain: Vec<&str> = self.declared.spec.sinks.iter().map(|sink| sink.name.as_str()).collect();
         match ledger.drop_sinks(&remain, clock::now().wall_ms)? {
             0 => {}
             count => tracing::warn!("{count} notices are not sent any more: their sinks are no longer declared"),

@@ -94,7 +94,7 @@ pub(super) struct LedgerThread {
 }
 
 impl LedgerThread {
-    pub(super) fn start(paths: &Paths, boot_id: &str, fleet: &Fleet) -> std::io::Result<Self> {
+    pub(super) fn start(paths: &Paths, boot_id: &str, fleet: &Fleet, has_faults: bool) -> std::io::Result<Self> {
         let (calls, inbox) = channel();
         let beat = Arc::new(AtomicU64::new(clock::now().mono.0));
         let known = Arc::new(Mutex::new(Known::default()));
@@ -103,7 +103,7 @@ impl LedgerThread {
             paths: paths.clone(),
             known: known.clone(),
             ledger: None,
-            alarms: Alarms::new(paths, boot_id, fleet, calls.clone(), Arc::clone(&beat)),
+            alarms: Alarms::new(paths, boot_id, fleet, has_faults, calls.clone(), Arc::clone(&beat)),
             readers: BTreeMap::new(),
             unsaved: BTreeMap::new(),
             // The first look cleans up: an installation that records little would never come to the count.

@@ -191,7 +191,7 @@ impl Daemon {
         let (alive, gap) = alive::Alive::begin(&paths, &boot_id, now);
         // Nobody was away while this process became another program.
         let gap = gap.filter(|_| note.is_none());
-        let ledger = LedgerThread::start(&paths, &boot_id, &fleet)
+        let ledger = LedgerThread::start(&paths, &boot_id, &fleet, !faults.is_empty())
             .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the ledger's thread: {e}")))?;
         let installed = Record::read(&paths)?;
         let manager = manager_of(&fleet, installed.as_ref());

@@ -35,7 +35,7 @@ impl World {
         };
         let (back, calls) = channel();
         let beat = Arc::new(AtomicU64::new(clock::now().mono.0));
-        let alarms = Alarms::new(&paths, "boot", &fleet, back, beat);
+        let alarms = Alarms::new(&paths, "boot", &fleet, false, back, beat);
         Self { alarms, calls, paths, fleet, seq: 0, _folder: folder }
     }
 
@@ -136,7 +136,7 @@ fn the_end_of_an_outage_is_told_by_the_next_life_if_this_one_could_not() {
     // Killed between the two words.
     let (back, calls) = channel();
     let beat = Arc::new(AtomicU64::new(clock::now().mono.0));
-    world.alarms = Alarms::new(&world.paths, "boot", &world.fleet, back, beat);
+    world.alarms = Alarms::new(&world.paths, "boot", &world.fleet, false, back, beat);
     world.calls = calls;
     drop(ledger);
     drop(world.ledger());
@@ -181,4 +181,21 @@ fn the_outcome_of_a_message_is_no_other_message_s() {
     world.alarms.sent(Some(&mut ledger), "log", second, &DONE).unwrap();
     assert_eq!(world.rows(RowState::Delivered).len(), 1);
     assert_eq!(world.rows(RowState::Pending).len(), 0);
+}
+
+#[test]
+fn what_waits_for_a_sink_is_dropped_by_a_file_without_faults_only() {
+    let mut world = World::new();
+    let mut ledger = world.ledger();
+    world.alarms.hear(Some(&mut ledger), Heard::Test("a")).unwrap();
+    drop(ledger);
+    world.fleet.alerts.sinks.clear();
+    let (back, calls) = channel();
+    let beat = Arc::new(AtomicU64::new(clock::now().mono.0));
+    world.alarms = Alarms::new(&world.paths, "boot", &world.fleet, true, back, beat);
+    world.calls = calls;
+    let mut ledger = world.ledger();
+    assert_eq!(world.rows(RowState::Pending).len(), 1);
+    world.alarms.declared(Some(&mut ledger), &world.fleet).unwrap();
+    assert_eq!(world.rows(RowState::Dropped).len(), 1);
 }
