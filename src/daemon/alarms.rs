@@ -317,9 +317,8 @@ impl Alarms {
             }
         }
         let bad = |alert: &&Alert| alert.severity == Severity::Critical;
-        let ill = self.sick.as_ref().map(|sick| format!("the ledger cannot be written: {}", sick.why));
-        let ill: Vec<String> =
-            ill.into_iter().chain(self.open().filter(bad).map(|alert| alert.title.clone())).collect();
+        // That the database is sick is one of them, once it is more than busy.
+        let ill: Vec<String> = self.open().filter(bad).map(|alert| alert.title.clone()).collect();
         self.deadman.tick(at.mono, &ill, &self.back);
         self.send(ledger, at)?;
         self.answer_trials(at);
