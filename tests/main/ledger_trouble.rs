@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::support::{Env, wait_for};
+use super::support::{Env, signal, wait_for};
 use super::tools::*;
 
 fn one() -> Env {
@@ -177,13 +177,17 @@ fn garbage_from_the_start_until_it_is_moved_away() {
 fn overwritten_with_garbage_under_us() {
     let env = one();
     wait_row(&env, "a", |row| row.is("service_start"));
-    // As another program would that takes it for a file of its own: the same inode, other bytes.
+    // As another program would that takes it for a file of its own: the same inode, other bytes. All at once: a daemon that
+    // sees one file of the three overwritten closes it, and mends that from the two others.
+    let daemon = env.daemon_pid().unwrap();
+    signal(daemon, Signal::SIGSTOP);
     for file in database_files(&env).iter().filter(|file| file.exists()) {
         let length = std::fs::metadata(file).unwrap().len().max(4096);
         let garbage = "garbage ".repeat(usize::try_from(length).unwrap() / 8);
         let mut open = std::fs::File::options().write(true).open(file).unwrap();
         std::io::Write::write_all(&mut open, garbage.as_bytes()).unwrap();
     }
+    signal(daemon, Signal::SIGCONT);
     crash(&env);
     crash(&env);
     wait_trouble(&env, &["malformed", "not a database", "disk I/O", "corrupt"]);
