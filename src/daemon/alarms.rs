@@ -306,6 +306,11 @@ impl Alarms {
         if expires {
             // With a database or without: what stays due would be looked at without a pause.
             self.next_expiry_ms = at.wall_ms + EXPIRE_EVERY_MS;
+            // Somebody may have logged in at the screen meanwhile.
+            if self.spec.sinks.len() < self.declared.spec.sinks.len() {
+                let sinks = self.declared.spec.sinks.clone();
+                self.serve_sinks(&sinks);
+            }
         }
         if let Some(ledger) = ledger.as_deref_mut() {
             self.report_week(ledger, at)?;

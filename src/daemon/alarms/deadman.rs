@@ -60,7 +60,6 @@ impl Deadman {
             // Whether all is well is said right after.
             self.due = Some(now);
         }
-        self.started = true;
         self.calling = true;
         let body = ill.join("\n");
         let (tell, failed) = (back.clone(), back.clone());
@@ -75,6 +74,7 @@ impl Deadman {
     /// A call has ended.
     pub(super) fn called(&mut self, result: Result<(), String>, now: Mono) {
         self.calling = false;
+        self.started |= result.is_ok();
         if let Err(why) = &result
             && let Some(due) = self.due
         {

@@ -44,11 +44,13 @@ impl Served {
 
     /// It is declared anew; what was mended is tried at once.
     pub(super) fn declared(mut self, spec: &SinkSpec) -> Self {
-        if self.spec != *spec {
-            self.spec = spec.clone();
+        let addressee = |spec: &SinkSpec| (spec.kind, spec.url.clone(), spec.command.clone(), spec.secret.clone());
+        // Who has asked to be left alone has asked for it whatever else is written of them.
+        if addressee(&self.spec) != addressee(spec) {
             self.anew = true;
             self.begin_anew(clock::now());
         }
+        self.spec = spec.clone();
         self.waits = true;
         self
     }
