@@ -200,9 +200,9 @@ fn why_not(error: &ureq::Error, limit: Duration) -> String {
         Error::HostNotFound => "its address is not found: the name is wrong, or there is no network".to_owned(),
         Error::Timeout(Timeout::Resolve) => "its address was not found in time: there may be no network".to_owned(),
         Error::Timeout(Timeout::Connect) => "no connection came about in time".to_owned(),
-        Error::Timeout(_) => format!("no answer within {} s", limit.as_secs_f64()),
+        Error::Timeout(_) => no_answer_within(limit),
         Error::Io(error) => io_words(error),
-        Error::Rustls(error) => format!("no safe connection came about: {error}"),
+        Error::Rustls(error) => tls_words(error),
         Error::Tls(why) => format!("no safe connection came about: {why}"),
         Error::Protocol(_) | Error::LargeResponseHeader(..) => "what answers there does not speak HTTP".to_owned(),
         Error::ConnectionFailed => "no connection came about".to_owned(),
@@ -212,6 +212,11 @@ fn why_not(error: &ureq::Error, limit: Duration) -> String {
         Error::Http(_) | Error::BadUri(_) => "its address or one of the headers cannot be sent".to_owned(),
         _ => "the request did not come to its end".to_owned(),
     }
+}
+
+/// That nothing was answered. What is left of a limit is a little less than what was written.
+pub(super) fn no_answer_within(limit: Duration) -> String {
+    format!("no answer within {} s", (limit.as_secs_f64() * 10.0).round() / 10.0)
 }
 
 /// The system's words for what ended a connection.
@@ -224,7 +229,17 @@ pub(super) fn io_words(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => "the connection ended before an answer".to_owned(),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => "no network leads there".to_owned(),
-        _ => error.to_string(),
+        _ => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(error) => tls_words(error),
+            None => error.to_string(),
+        },
+    }
+}
+
+fn tls_words(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidMessage(_) => "what answers there does not speak TLS: is the port right?".to_owned(),
+        error => format!("no safe connection came about: {error}"),
     }
 }
 

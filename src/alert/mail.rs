@@ -170,9 +170,7 @@ pub(super) fn send(post: Post, password: Option<String>, message: &Message, host
     };
     match told.recv_timeout(limit) {
         Ok(Ok(())) => Delivery::Done { plain: false },
-        Ok(Err(Stopped::OutOfTime)) | Err(RecvTimeoutError::Timeout) => {
-            unclear(&format!("no answer within {} s", limit.as_secs_f64()))
-        }
+        Ok(Err(Stopped::OutOfTime)) | Err(RecvTimeoutError::Timeout) => unclear(&http::no_answer_within(limit)),
         Ok(Err(Stopped::Here(why))) => Delivery::Failed(shut(&format!("{shown}: {why}"), &secrets)),
         Ok(Err(Stopped::There { step, error })) => match error.status().map(|code| (code.to_string(), words(&error))) {
             Some((code, said)) => {
