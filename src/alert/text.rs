@@ -96,7 +96,7 @@ pub(super) fn body(notice: &Notice) -> String {
         text.push_str(&format!("Since {}\n", at(alert.since_ms)));
     }
     if !alert.doing.is_empty() {
-        text.push_str(&format!("\nThe supervisor: {}\n", alert.doing));
+        text.push_str(&format!("\nMeanwhile: {}\n", alert.doing));
     }
     if !alert.advice.is_empty() {
         text.push_str("\nWhat you can do:\n");
@@ -139,14 +139,9 @@ mod tests {
     fn a_notice_says_all_and_its_key() {
         let notice = notice(NoticeKind::Fired);
         let text = full(&Message::One(Box::new(notice.clone())), "mac");
-        for part in [
-            "gateway crashed",
-            "exit 1",
-            "3 times since 20",
-            "The supervisor: starts it",
-            "- look at",
-            "    Error: listen",
-        ] {
+        for part in
+            ["gateway crashed", "exit 1", "3 times since 20", "Meanwhile: starts it", "- look at", "    Error: listen"]
+        {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(text.ends_with("critical on mac, alert 0123456789ab (crash-loop), 0123456789ab.0\n"), "{text}");

@@ -211,7 +211,7 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
         Rule::Held => (
             because(format!("{who} is held")),
             format!(
-                "The supervisor keeps it down, as starting it again would not help; it is tried every {}, and at once when a file in watch_config changes.",
+                "The supervisor keeps it down, as starting it again would not help; it is tried every {}, and at once when a file in its watch_config changes or you start it.",
                 span(HOLD_RETRY)
             ),
         ),
@@ -263,6 +263,9 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
                 [format!("supervisor logs {name} --stderr"), format!("supervisor events --service {name}")]
             }));
         }
+        Rule::Held => advice.extend(
+            name.into_iter().flat_map(|name| commands(name).into_iter().chain([format!("supervisor start {name}")])),
+        ),
         _ => advice.extend(name.into_iter().flat_map(commands)),
     }
     Text { title, facts, tail: tail(data), doing, advice }
