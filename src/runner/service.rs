@@ -15,6 +15,7 @@ use crate::logs::{Block, Position, Sink, fifo};
 use crate::machine::{ProcessRef, Saved, ServiceMachine};
 use crate::model::paths::{Paths, Stream};
 use crate::model::{Intent, Moment, Mono, RunView, ServiceSpec, UnitName};
+use crate::policy::redact;
 use crate::process::handover::{Parcel, Received};
 use crate::process::lock::Lock;
 use crate::process::record::{self, RecordFile};
@@ -316,10 +317,11 @@ impl Service {
     }
 
     /// The last two lines on stderr, as far as they fit into a sentence. Two, because the gateway's very last one is about the
-    /// audit of its configuration file, and the one before says why it does not start.
+    /// audit of its configuration file, and the one before says why it does not start. They end up in `status` and in logs,
+    /// so what looks like a secret is not in them.
     pub(super) fn last_words(&self) -> String {
         let tail = self.tail(1024);
-        let shown = |line: &str| line.chars().filter(|c| !c.is_control()).take(160).collect::<String>();
+        let shown = |line: &str| redact(line).chars().take(160).collect::<String>();
         let lines: Vec<&str> = tail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let last: Vec<String> = lines.iter().rev().take(2).rev().map(|line| shown(line)).collect();
         last.join(" | ")
