@@ -204,6 +204,11 @@ impl Place<'_> {
         self.loaded().ok()?.fleet.as_ref()
     }
 
+    /// What is declared, if there is nothing wrong with the file.
+    pub(super) fn flawless(&self) -> Option<&Fleet> {
+        self.loaded().ok().filter(|loaded| loaded.faults.is_empty())?.fleet.as_ref()
+    }
+
     /// Why nothing is known of what is declared; `None` when it is known.
     pub(super) fn fault(&self) -> Option<Error> {
         match self.loaded() {
