@@ -20,7 +20,7 @@ pub(super) fn alerts(facts: &AlertFacts) -> Vec<Finding> {
         if let Some(state) = failing {
             let error = state.error.as_deref().unwrap_or("it failed");
             let breaker = if state.breaker == Breaker::Closed { "" } else { ", and is tried once in a while only" };
-            let what = format!("{name} has failed {} times in a row{breaker}: {error}", state.failures);
+            let what = format!("{name} has failed {}{breaker}: {error}", in_a_row(state.failures));
             found.push(Finding::new(Level::Bad, ALERTS, what).remedy(format!("mend that, then: {test}")));
         } else if let Some(error) = sink.state.as_ref().and_then(|state| state.error.as_deref()) {
             let what = format!("{name} did not take the last message: {error}");
@@ -35,9 +35,14 @@ pub(super) fn alerts(facts: &AlertFacts) -> Vec<Finding> {
         let remedy = "add a sink that needs none of our services: [[alerts.sink]] in services.toml";
         found.push(Finding::new(Level::Warn, ALERTS, why.clone()).remedy(remedy));
     }
-    if facts.given_up > 0 {
-        let what = format!("{} notices of the last week were never delivered", facts.given_up);
-        found.push(Finding::new(Level::Warn, ALERTS, what).remedy("supervisor alerts --all"));
+    for (name, many) in &facts.given_up {
+        let notices = if *many == 1 { "1 notice".to_owned() } else { format!("{many} notices") };
+        let what = format!("{notices} of the last week did not arrive through {name}: refused, or tried for too long");
+        found.push(Finding::new(Level::Warn, ALERTS, what).remedy("supervisor alerts"));
     }
     found
+}
+
+fn in_a_row(failures: u32) -> String {
+    if failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") }
 }

@@ -183,8 +183,8 @@ pub struct AlertFacts {
     pub sinks: Vec<SinkFacts>,
     /// If all of them need services that we supervise: which, in words.
     pub only_through_our_own: Option<String>,
-    /// Notices of the last seven days that were refused or too old.
-    pub given_up: u64,
+    /// How many notices of the last seven days were refused or too old, by sink.
+    pub given_up: Vec<(String, u64)>,
 }
 
 /// One of them.

@@ -17,7 +17,9 @@ use crate::manager::drivers;
 use crate::manager::job::{self, Job, Role, Site};
 use crate::manager::owners::{self, Around};
 use crate::model::paths::Paths;
-use crate::model::{DEFAULT_PATH, Fleet, ManagerKind, Moment, Program, SinkSpec, StepAction};
+use crate::model::{
+    DEFAULT_PATH, Fleet, ManagerKind, Moment, Program, SecretSpec, SinkKind, SinkSpec, SinkState, StepAction,
+};
 use crate::process::{command, describe, handover, lock, ports, spawn};
 use crate::runner::environment;
 use crate::store::{Reader, StoreErrorKind};
@@ -137,13 +139,15 @@ fn alerts(asked: &Asked<'_>) -> AlertFacts {
     let ledger = Reader::open(&asked.paths.database()).ok();
     // A database that cannot be read is told as such.
     let states = ledger.as_ref().and_then(|ledger| ledger.sink_states().ok()).unwrap_or_default();
-    let given_up = ledger.and_then(|ledger| ledger.given_up_since(asked.now.wall_ms - WEEK_MS).ok()).unwrap_or(0);
+    let given_up =
+        ledger.and_then(|ledger| ledger.given_up_since(asked.now.wall_ms - WEEK_MS).ok()).unwrap_or_default();
     let sink = |spec: &SinkSpec| {
         let state = states.iter().find(|state| state.sink == spec.name).cloned();
         SinkFacts {
             name: spec.name.clone(),
-            unusable: alert::unreachable_why(spec),
-            never_used: state.as_ref().is_none_or(|state| state.delivered_ms.is_none()),
+            unusable: alert::unreachable_why(spec).filter(|_| !(of_the_environment(spec) && works(state.as_ref()))),
+            never_used: state.as_ref().is_none_or(|state| state.delivered_ms.is_none())
+                && given_up.iter().all(|(name, _)| *name != spec.name),
             state,
         }
     };
@@ -152,6 +156,17 @@ fn alerts(asked: &Asked<'_>) -> AlertFacts {
         only_through_our_own: alert_path(asked.fleet).warning(),
         given_up,
     }
+}
+
+/// Whether what it needs is in the daemon's environment, which may be another than this one.
+fn of_the_environment(spec: &SinkSpec) -> bool {
+    let looked_up = spec.command.first().is_some_and(|program| !program.contains('/'));
+    looked_up || spec.kind == SinkKind::Desktop || matches!(spec.secret, Some(SecretSpec::Env(_)))
+}
+
+/// Whether the last that the daemon sent through it arrived.
+fn works(state: Option<&SinkState>) -> bool {
+    state.is_some_and(|state| state.failures == 0 && state.delivered_ms.is_some())
 }
 
 /// Linux: what `loginctl enable-linger` leaves. On a machine without systemd it is no question.

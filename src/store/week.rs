@@ -82,13 +82,18 @@ impl Ledger {
 }
 
 impl query::Reader {
-    /// How many notices came to nothing since then: refused, or pending for too long.
+    /// How many notices came to nothing since then, by sink: refused, or pending for too long.
     ///
     /// # Errors
     /// See [`super::StoreErrorKind`].
-    pub fn given_up_since(&self, since_ms: i64) -> Result<u64, StoreError> {
-        let sql = "SELECT count(*) FROM supervisor_outbox WHERE state IN ('refused', 'expired') AND settled_ms >= ?1";
-        self.ask("supervisor_outbox", |conn| conn.query_row(sql, [since_ms], |row| row.get::<_, i64>(0)))
-            .map(i64::unsigned_abs)
+    pub fn given_up_since(&self, since_ms: i64) -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = "SELECT sink, count(*) FROM supervisor_outbox WHERE state IN ('refused', 'expired') AND settled_ms >= ?1 \
+                   GROUP BY sink ORDER BY sink";
+        self.ask("supervisor_outbox", |conn| {
+            let mut statement = conn.prepare(sql)?;
+            let rows =
+                statement.query_map([since_ms], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+            rows.collect()
+        })
     }
 }
