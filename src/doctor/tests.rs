@@ -413,3 +413,35 @@ fn the_ledger_is_looked_at_as_a_whole() {
     let broken = Reader::open(&path).and_then(|reader| reader.check(std::time::Duration::from_secs(20)));
     assert!(broken.is_err() || broken.is_ok_and(|check| !check.troubles.is_empty()));
 }
+
+#[test]
+fn each_sink_is_told_as_it_fares() {
+    use crate::model::SinkState;
+    let sink = |name: &str, unusable: Option<&str>, never_used, failures| SinkFacts {
+        name: name.into(),
+        unusable: unusable.map(Into::into),
+        never_used,
+        state: (!never_used).then(|| SinkState { failures, error: Some("refused".into()), ..SinkState::default() }),
+    };
+    let alerts = AlertFacts {
+        sinks: vec![
+            sink("once", None, false, 1),
+            sink("often", None, false, 5),
+            sink("broken", Some("its secret is not there"), true, 0),
+            sink("unused", None, true, 0),
+        ],
+        only_through_our_own: None,
+        given_up: vec![("often".into(), 1), ("old".into(), 12)],
+    };
+    let found: Vec<_> =
+        super::alerts::alerts(&alerts).into_iter().map(|finding| (finding.level, finding.what)).collect();
+    let expected = [
+        (Level::Bad, "once has failed once: refused"),
+        (Level::Bad, "often has failed 5 times in a row: refused"),
+        (Level::Bad, "nobody is told through broken: its secret is not there"),
+        (Level::Note, "unused was never used"),
+        (Level::Warn, "1 notice of the last week did not arrive through often: refused, or tried for too long"),
+        (Level::Warn, "12 notices of the last week did not arrive through old: refused, or tried for too long"),
+    ];
+    assert_eq!(found, expected.map(|(level, what)| (level, what.to_owned())));
+}
