@@ -320,11 +320,7 @@ impl Service {
     /// audit of its configuration file, and the one before says why it does not start. They end up in `status` and in logs,
     /// so what looks like a secret is not in them.
     pub(super) fn last_words(&self) -> String {
-        let tail = self.tail(1024);
-        let shown = |line: &str| redact(line).chars().take(160).collect::<String>();
-        let lines: Vec<&str> = tail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let last: Vec<String> = lines.iter().rev().take(2).rev().map(|line| shown(line)).collect();
-        last.join(" | ")
+        last_two(&self.tail(1024))
     }
 
     pub(super) fn set_log_spec(&mut self) {
@@ -389,6 +385,13 @@ impl Service {
     }
 }
 
+fn last_two(tail: &str) -> String {
+    let shown = |line: &str| redact(line).chars().take(160).collect::<String>();
+    let lines: Vec<&str> = tail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last: Vec<String> = lines.iter().rev().take(2).rev().map(|line| shown(line)).collect();
+    last.join(" | ")
+}
+
 fn write_json(path: &std::path::Path, value: &impl serde::Serialize, fsync: bool) -> io::Result<()> {
     let bytes = serde_json::to_vec(value).map_err(io::Error::other)?;
     files::write_atomic(path, &bytes, fsync)
@@ -414,4 +417,16 @@ pub(super) fn read_adoption(paths: &Paths, name: &UnitName) -> Option<Adoption> 
 /// The specification that the predecessor's run was started from.
 pub(super) fn read_spec(paths: &Paths, name: &UnitName) -> Option<ServiceSpec> {
     read_json(&paths.spec(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_two;
+
+    #[test]
+    fn last_words_are_two_lines_without_what_looks_like_a_secret() {
+        let said = "first\nOPENAI_API_KEY=sk-proj-0123456789abcdefghij\n\n  \x1b[31mError: no such file\x1b[0m\n";
+        assert_eq!(last_two(said), "OPENAI_API_KEY=[redacted] | Error: no such file");
+        assert_eq!(last_two(""), "");
+    }
 }
