@@ -379,6 +379,16 @@ mod tests {
     }
 
     #[test]
+    fn what_stood_in_the_way_is_in_words() {
+        // What a library hands back is what is left of the limit.
+        let left = Duration::from_micros(2_999_919);
+        assert_eq!(why_not(&ureq::Error::Timeout(ureq::Timeout::RecvResponse), left), "no answer within 3 s");
+        let plain = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        let error = ureq::Error::Io(io::Error::new(io::ErrorKind::InvalidData, plain));
+        assert_eq!(why_not(&error, LONG), "what answers there does not speak TLS: is the port right?");
+    }
+
+    #[test]
     fn an_address_shows_its_host_only() {
         let address =
             Address::parse("https://me:pw1234@h.example:8443/services/T0123/abcdefghijkl?token=x1y2z3").unwrap();
