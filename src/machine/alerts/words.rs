@@ -160,8 +160,9 @@ pub(super) fn of_gap(data: &Map<String, Value>, gap: &Gap) -> Text {
     }
     facts.extend(quoted(data, "why").map(|why| format!("Why: {why}")));
     Text {
+        // When it was last seen alive is known to the minute.
         title: format!(
-            "The supervisor was gone for {} and had not said goodbye",
+            "The supervisor was gone for up to {} and had not said goodbye",
             lasting(gap.up_ms - gap.last_alive_ms)
         ),
         facts,
