@@ -8,6 +8,7 @@
 mod deadman;
 mod send;
 mod sick;
+mod sinks;
 #[cfg(test)]
 mod tests;
 mod trials;
@@ -21,14 +22,13 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::ledger::Call;
-use crate::alert;
 use crate::control::server::Answer;
 use crate::machine::alerts::{AlertMachine, Declared, DeclaredUnit, Heard};
 use crate::model::paths::Paths;
 use crate::model::wire::{AlertBody, AlertReply, WireError};
 use crate::model::{
     Alert, AlertChange, AlertSpec, Fleet, HeardAt, Moment, OpenAlert, Readiness, Record, Remembered, Severity, Silence,
-    SinkKind, SinkSpec, UnitName,
+    UnitName,
 };
 use crate::process::clock;
 use crate::store::{Ledger, StoreError, Telling};
@@ -142,24 +142,7 @@ impl Alarms {
         let declared = self.declared.clone();
         let Some(ledger) = ledger else { return self.hear(None, Heard::Declared(Box::new(declared))) };
         self.hear(Some(&mut *ledger), Heard::Declared(Box::new(declared)))?;
-        self.drop_sinks(ledger)
-    }
-
-    /// Serves these, and no others. The desktop that nobody asked for is left out where there is none.
-    fn serve_sinks(&mut self, sinks: &[SinkSpec]) {
-        let by_default = sinks == AlertSpec::default().sinks;
-        let absent =
-            |sink: &SinkSpec| by_default && sink.kind == SinkKind::Desktop && alert::unreachable_why(sink).is_some();
-        let mut old = std::mem::take(&mut self.served);
-        for sink in sinks.iter().filter(|sink| !absent(sink)) {
-            let served = match old.remove(&sink.name) {
-                Some(served) => served.declared(sink),
-                None => Served::new(sink, None, clock::now()),
-            };
-            self.served.insert(sink.name.clone(), served);
-        }
-        self.spec = self.declared.spec.clone();
-        self.spec.sinks.retain(|sink| !absent(sink));
+        self.follow_sinks(ledger)
     }
 
     /// The operator wants this service down, and it is.
@@ -185,21 +168,7 @@ impl Alarms {
             // A life that ended between the two words on an outage has left its alert open.
             self.hear(Some(&mut *ledger), Heard::Database(None))?;
         }
-        self.drop_sinks(ledger)
-    }
-
-    /// What waits for sinks that are no more is not sent.
-    fn drop_sinks(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
-        if self.has_faults {
-            return Ok(());
-        }
-        // A desktop that is absent today is still declared.
-        let remain: Vec<&str> = self.declared.spec.sinks.iter().map(|sink| sink.name.as_str()).collect();
-        match ledger.drop_sinks(&remain, clock::now().wall_ms)? {
-            0 => {}
-            count => tracing::warn!("{count} notices are not sent any more: their sinks are no longer declared"),
-        }
-        Ok(())
+        self.follow_sinks(ledger)
     }
 
     /// Takes records into the ledger, and what the rules say of those that are new; gives how many were.

@@ -164,6 +164,30 @@ fn stopped(conn: &Connection) -> rusqlite::Result<Vec<(UnitName, StoppedAt)>> {
 }
 
 impl Ledger {
+    /// Has sinks that take these notices, and have never had one about their alerts, told of them; how many messages that is.
+    ///
+    /// # Errors
+    /// See [`super::StoreErrorKind`]; nothing of it is in the database then.
+    pub fn acquaint(&mut self, open: &[Notice], telling: &Telling<'_>) -> Result<usize, StoreError> {
+        self.write(|tx| {
+            let mut known = tx.prepare("SELECT 1 FROM supervisor_outbox WHERE sink = ?1 AND alert = ?2")?;
+            let mut count = 0;
+            for notice in open {
+                let mut strangers = BTreeSet::new();
+                for sink in telling.spec.sinks.iter().filter(|sink| notice.is_for(sink.min_severity)) {
+                    if !known.exists(params![sink.name, notice.alert.id])? {
+                        strangers.insert(sink.name.clone());
+                    }
+                }
+                if !strangers.is_empty() {
+                    tell(tx, notice, &Telling { only: Some(&strangers), ..*telling })?;
+                    count += strangers.len();
+                }
+            }
+            Ok(count)
+        })
+    }
+
     /// What the rules have to know of earlier lives.
     ///
     /// # Errors

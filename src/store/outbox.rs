@@ -77,8 +77,7 @@ impl Ledger {
         })
     }
 
-    /// Gives up what was pending for too long, and tells what that is. What was never tried is kept: a wall clock may have been put
-    /// right by days since it was written.
+    /// Gives up what was pending for too long, and tells what that is.
     ///
     /// # Errors
     /// See [`super::StoreErrorKind`].
@@ -86,7 +85,7 @@ impl Ledger {
         self.write(|tx| {
             let sql = format!(
                 "UPDATE supervisor_outbox SET state = 'expired', settled_ms = ?1 \
-                 WHERE state = 'pending' AND expires_ms <= ?1 AND attempts > 0 RETURNING {COLUMNS}"
+                 WHERE state = 'pending' AND expires_ms <= ?1 RETURNING {COLUMNS}"
             );
             let mut expired = rows(tx, &sql, &[&now_ms])?;
             expired.sort_by_key(|row| row.id);

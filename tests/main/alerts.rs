@@ -358,3 +358,28 @@ fn a_supervisor_that_was_killed_says_so_and_one_that_was_stopped_does_not() {
     let gaps = env.rows("SELECT count(*) FROM supervisor_events WHERE event_type = 'supervisor_start' AND json_extract(metadata, '$.gap') IS NOT NULL");
     assert_eq!(gaps[0][0], json!(1));
 }
+
+#[test]
+fn a_sink_that_takes_the_place_of_another_hears_of_what_is_open() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let deaf = format!("http://127.0.0.1:{}/hook", closed.local_addr().unwrap().port());
+    drop(closed);
+    let held = service("a", "echo dead >&2; exit 78", "");
+    let env =
+        Env::new(&(held.clone() + &format!("[[alerts.sink]]\ntype = \"webhook\"\nname = \"old\"\nurl = \"{deaf}\"\n")));
+    env.start_daemon();
+    wait_for("an open alert", || (!env.status()["alerts"].as_array()?.is_empty()).then_some(()));
+    let receiver = Receiver::start(|_, _| OK);
+    env.configure(&(held + &webhook(&receiver)));
+    let reloaded = env.cli(&["reload"]);
+    assert!(String::from_utf8_lossy(&reloaded.stdout).contains("alerts.sink.webhook"), "{reloaded:?}");
+    let told = receiver.wait_notice("fired", "held");
+    // Once.
+    assert!(env.cli(&["reload"]).status.success());
+    env.kill_daemon();
+    env.start_daemon();
+    assert!(env.cli(&["stop", "a"]).status.success());
+    assert_eq!(receiver.wait_kind("resolved")["alert"]["id"], told["alert"]["id"]);
+    let kinds: Vec<String> = receiver.sent().iter().flat_map(Sent::notices).map(|(_, kind)| kind).collect();
+    assert_eq!(kinds, ["fired", "resolved"]);
+}

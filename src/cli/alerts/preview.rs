@@ -91,11 +91,11 @@ fn sample(rule: Rule, service: Option<UnitName>, now_ms: i64) -> Option<Notice> 
         Rule::Database => machine.step(at(now_ms), Heard::Database(Some((start, "the disk is full")))),
         _ => machine.step(at(now_ms), Heard::Tick),
     });
-    let notices = told.into_iter().filter_map(|change| match change {
+    let mut notices = told.into_iter().filter_map(|change| match change {
         AlertChange::Tell(notice) if notice.kind != NoticeKind::Resolved => Some(*notice),
         _ => None,
     });
-    notices.filter(|notice| notice.alert.rule == rule).last()
+    notices.rfind(|notice| notice.alert.rule == rule)
 }
 
 /// What has to happen for it: seconds, and what goes on record.

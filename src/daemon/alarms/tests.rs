@@ -3,7 +3,7 @@ use std::sync::mpsc::{Receiver, channel};
 use serde_json::json;
 
 use super::*;
-use crate::model::{Delivery, EventType, ManagerKind, Mono, RowState, Unusable};
+use crate::model::{Delivery, EventType, ManagerKind, Mono, RowState, SinkKind, SinkSpec, Unusable};
 use crate::store::{OutboxFilter, Reader};
 
 const DONE: Delivery = Delivery::Done { plain: false };
