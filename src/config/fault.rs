@@ -73,13 +73,14 @@ impl Fault {
 /// All `faults` as rustc shows errors: message, place, the line with a caret, help. Ends with a newline; empty when there
 /// is no fault.
 pub fn render(faults: &[Fault], source: &Source, color: bool) -> String {
+    let text = masked(&source.text);
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii);
     let path = source.path.display().to_string();
     let mut shown = String::new();
     for fault in faults {
         let place = AnnotationKind::Primary.span(fault.span.clone()).label(normalize_untrusted_str(&fault.label));
-        let snippet = Snippet::source(source.text.as_str()).path(path.as_str()).annotation(place);
+        let snippet = Snippet::source(text.as_str()).path(path.as_str()).annotation(place);
         let mut group =
             Level::ERROR.primary_title(normalize_untrusted_str(&fault.message)).id(fault.code).element(snippet);
         if let Some(help) = &fault.help {
@@ -92,6 +93,27 @@ pub fn render(faults: &[Fault], source: &Source, color: bool) -> String {
         shown.pop();
     }
     shown
+}
+
+/// The text with a star for each byte of a password that stands in an address: what is printed ends up in logs.
+fn masked(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        masked.push_str(before);
+        let authority = after.find(|c: char| "/?#\"' \t\r\n".contains(c)).map_or(after, |end| &after[..end]);
+        let secret = authority.rfind('@').and_then(|at| Some((authority[..at].find(':')? + 1, at)));
+        rest = match secret {
+            Some((from, to)) => {
+                masked.push_str(&after[..from]);
+                masked.extend(std::iter::repeat_n('*', to - from));
+                &after[to..]
+            }
+            None => after,
+        };
+    }
+    masked + rest
 }
 
 /// Where the lines of a text begin, to turn an offset into line and column.
@@ -125,6 +147,7 @@ impl<'a> Lines<'a> {
 
 #[cfg(test)]
 mod tests {
+    // masked
     use super::*;
 
     #[test]

@@ -286,6 +286,11 @@ fn check_url(
         Some(SinkKind::Ntfy) if address.path.trim_matches('/').is_empty() => {
             Err(wrong("it names no topic".into(), "no topic").help(e_g))
         }
+        Some(SinkKind::Email) if address.user.is_some() && !has_secret => {
+            let what = "it names a user, and there is no secret_file, secret_env or secret_keychain with the password";
+            let help = "write e.g. secret_file = \"~/.openclaw/mail-password\", or take the user out of the address";
+            Err(wrong(what.into(), "no password").help(help))
+        }
         Some(SinkKind::Email) => mail(&address, has_secret).map_err(|(what, label)| wrong(what, label).help(e_g)),
         _ => Ok(()),
     }
@@ -296,12 +301,6 @@ fn mail(address: &Address<'_>, has_secret: bool) -> Result<(), (String, &'static
     match address.user {
         Some(user) if user.contains('@') => {
             return Err(("an `@` in the name of its user is written %40".into(), "two of `@`"));
-        }
-        Some(_) if !has_secret => {
-            return Err((
-                "it names a user, and there is no secret_file, secret_env or secret_keychain with the password".into(),
-                "no password",
-            ));
         }
         None if has_secret => return Err(("there is a password, and no user that it is of".into(), "no user")),
         _ => {}

@@ -197,6 +197,9 @@ fn with_a_database_that_cannot_be_written_alerts_go_out_all_the_same_and_not_twi
     let told = receiver.wait_notice("fired", "crash-loop");
     let open = env.status()["alerts"].clone();
     assert_eq!(open[0]["id"], told["alert"]["id"], "{open:#}");
+    let listed = env.cli(&["alerts"]);
+    let notes = String::from_utf8_lossy(&listed.stderr).into_owned();
+    assert!(notes.contains("not on record as the ledger cannot be written: a crashed"), "{notes}");
     other.execute_batch("ROLLBACK").unwrap();
     let row = wait_for("the notice in the outbox", || {
         env.rows("SELECT key, state FROM supervisor_outbox").into_iter().find(|row| row[1] == "delivered")

@@ -8,8 +8,10 @@ use super::args::Alerts;
 use crate::cli::context::{AlertsSeen, AlertsWanted};
 use crate::cli::table::{Grid, harmless};
 use crate::cli::{Context, Output, Stop, since, style};
+use crate::control::client::Daemon;
 use crate::machine::words;
-use crate::model::{Alert, AlertState, Breaker, OutboxRow, RowState, Silence, SinkState};
+use crate::model::paths::Paths;
+use crate::model::{Alert, AlertState, Breaker, OpenAlert, OutboxRow, RowState, Silence, SinkState};
 
 /// So many past ones are shown when nobody says how many.
 const FEW: usize = 10;
@@ -25,13 +27,18 @@ pub(super) fn run(args: &Alerts, context: &Context<'_>, output: &mut Output<'_>)
     let mut seen = seen.unwrap_or_default();
     seen.alerts.sort_by_key(|alert| (!alert.is_open(), std::cmp::Reverse(alert.fired_ms)));
     let place = context.place();
+    let untold = unrecorded(&place.paths, &seen.alerts);
     let declared = place.fleet().map(|fleet| fleet.alerts.sinks.iter().map(|sink| sink.name.clone()).collect());
     let sinks = sinks(&seen, declared.unwrap_or_default());
     if context.json {
         writeln!(output.out, "{}", object(&seen, &sinks))?;
         return Ok(0);
     }
-    if seen.alerts.is_empty() && is_there {
+    for alert in &untold {
+        let title = harmless(&alert.title);
+        writeln!(output.notes, "note: open, and not on record as the ledger cannot be written: {title}")?;
+    }
+    if seen.alerts.is_empty() && is_there && untold.is_empty() {
         writeln!(output.notes, "note: no alerts are on record{}", if since_ms.is_some() { " since then" } else { "" })?;
     } else if !seen.alerts.is_empty() {
         output.out.write_all(table(&seen.alerts, context).as_bytes())?;
@@ -45,6 +52,15 @@ pub(super) fn run(args: &Alerts, context: &Context<'_>, output: &mut Output<'_>)
         writeln!(output.out, "{}", harmless(&line))?;
     }
     Ok(0)
+}
+
+/// What only the daemon knows of, while its ledger cannot be written. Who has no daemon to ask has nothing of it.
+fn unrecorded(paths: &Paths, recorded: &[Alert]) -> Vec<OpenAlert> {
+    let daemon = Daemon::connect_if_running(paths).ok().flatten();
+    let report = daemon.and_then(|daemon| daemon.status().ok()).filter(|report| !report.ledger.ok);
+    let mut open = report.map(|report| report.alerts).unwrap_or_default();
+    open.retain(|alert| recorded.iter().all(|known| known.id != alert.id));
+    open
 }
 
 fn table(alerts: &[Alert], context: &Context<'_>) -> String {
