@@ -24,11 +24,12 @@ use std::time::Duration;
 use super::ledger::Call;
 use crate::control::server::Answer;
 use crate::machine::alerts::{AlertMachine, Declared, DeclaredUnit, Heard};
+use crate::machine::words;
 use crate::model::paths::Paths;
 use crate::model::wire::{AlertBody, AlertReply, WireError};
 use crate::model::{
-    Alert, AlertChange, AlertSpec, Fleet, HeardAt, Moment, OpenAlert, Readiness, Record, Remembered, Severity, Silence,
-    UnitName,
+    Alert, AlertChange, AlertSpec, AlertState, Fleet, HeardAt, Moment, OpenAlert, Readiness, Record, Remembered,
+    Severity, Silence, UnitName,
 };
 use crate::process::clock;
 use crate::store::{Ledger, StoreError, Telling};
@@ -290,7 +291,10 @@ impl Alarms {
                 }
             }
         }
-        let bad = |alert: &&Alert| alert.severity == Severity::Critical;
+        // Who has been silenced, or knows, is not to be told this way round.
+        let bad = |alert: &&Alert| {
+            alert.severity == Severity::Critical && alert.state == AlertState::Open && alert.quiet.is_none()
+        };
         // That the database is sick is one of them, once it is more than busy.
         let ill: Vec<String> = self.open().filter(bad).map(|alert| alert.title.clone()).collect();
         self.deadman.tick(at.mono, &ill, &self.back);
@@ -365,7 +369,8 @@ impl Alarms {
                 let silence = Silence { id: number, service, rule, from_ms: at.wall_ms, until_ms };
                 self.hear(ledger, Heard::Silence(silence))?;
                 reply.silence = Some(number);
-                reply.done.push(format!("silence {number} is in force"));
+                let until = words::local_seconds(until_ms, &jiff::tz::TimeZone::system());
+                reply.done.push(format!("silence {number} is in force until {until}"));
             }
             AlertBody::Unsilence { id } => {
                 self.hear(ledger, Heard::Unsilence(id))?;
