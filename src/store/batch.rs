@@ -14,8 +14,26 @@ use crate::model::{EventType, Record, UnitName};
 /// What is kept of a tail that already stands in an earlier row: who looks at this row alone still sees the complaint.
 const TAIL_KEPT: usize = 256;
 
-/// The last tail of each service that stands in a row as a whole: its hash, and the run.
-pub(super) type Tails = BTreeMap<UnitName, ([u8; 32], u64)>;
+/// So many tails of one service are kept whole in an hour; of more there is the end, so that a storm does not fill the disk
+/// with what it says.
+const WHOLE_AN_HOUR: u32 = 60;
+
+/// That end, bytes.
+const TAIL_IN_A_STORM: usize = 1024;
+
+/// What each service's last crash had to say.
+pub(super) type Tails = BTreeMap<UnitName, LastTail>;
+
+/// The stderr tail of a service's last crash.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastTail {
+    hash: [u8; 32],
+    /// The run whose row has it whole.
+    run_id: u64,
+    /// In which hour since 1970 that was, and how many were kept whole in it.
+    hour: i64,
+    whole: u32,
+}
 
 /// What a transaction found out, to be kept once it is committed.
 #[derive(Debug, Default)]
@@ -154,7 +172,8 @@ impl<'tx> Batch<'tx> {
     }
 
     /// What is written of the record's data. A service that dies of the same thing ten thousand times has the same to say
-    /// each time: it stands in the first row, and the others name that run.
+    /// each time: it stands in the first row, and the others name that run. One that has something else to say each time is
+    /// heard out so many times an hour.
     fn kept<'a>(&self, record: &'a Record, learned: &mut Learned) -> Cow<'a, Map<String, Value>> {
         let whole = Cow::Borrowed(&record.data);
         let tail = record.data.get("stderr_tail").and_then(Value::as_str).filter(|tail| tail.len() > TAIL_KEPT);
@@ -165,19 +184,24 @@ impl<'tx> Batch<'tx> {
             return whole;
         };
         let hash: [u8; 32] = Sha256::digest(tail).into();
-        match learned.tails.get(service).or_else(|| self.tails.get(service)) {
-            Some((same, first)) if *same == hash => {
-                let mut data = record.data.clone();
-                let from = tail.ceil_char_boundary(tail.len() - TAIL_KEPT);
-                data.insert("stderr_tail".into(), tail[from..].into());
-                data.insert(query::SAME_TAIL.into(), (*first).into());
-                Cow::Owned(data)
-            }
-            _ => {
-                learned.tails.insert(service.clone(), (hash, run_id));
-                whole
-            }
+        let hour = record.wall_ms.div_euclid(3_600_000);
+        let last = learned.tails.get(service).or_else(|| self.tails.get(service)).copied();
+        let ends_with = |kept: usize| tail[tail.ceil_char_boundary(tail.len().saturating_sub(kept))..].into();
+        if let Some(same) = last.filter(|last| last.hash == hash) {
+            let mut data = record.data.clone();
+            data.insert("stderr_tail".into(), ends_with(TAIL_KEPT));
+            data.insert(query::SAME_TAIL.into(), same.run_id.into());
+            return Cow::Owned(data);
         }
+        let whole_before = last.filter(|last| last.hour == hour).map_or(0, |last| last.whole);
+        if whole_before >= WHOLE_AN_HOUR && tail.len() > TAIL_IN_A_STORM {
+            let mut data = record.data.clone();
+            data.insert("stderr_tail".into(), ends_with(TAIL_IN_A_STORM));
+            data.insert("stderr_tail_cut".into(), true.into());
+            return Cow::Owned(data);
+        }
+        learned.tails.insert(service.clone(), LastTail { hash, run_id, hour, whole: whole_before + 1 });
+        whole
     }
 
     fn count(&mut self, record: &Record) -> rusqlite::Result<()> {

@@ -416,6 +416,24 @@ fn ten_thousand_crashes_of_one_thing_do_not_fill_the_disk() {
 }
 
 #[test]
+fn a_storm_that_says_something_else_each_time_does_not_fill_the_disk_either() {
+    let scratch = Scratch::new();
+    let mut ledger = scratch.ledger();
+    let tail = |run: u64| format!("{run} {}{run}", "Error: cannot find module './é'\n".repeat(250));
+    for first in (1..=10_000u64).step_by(2000) {
+        let lines: Vec<Record> = (first..first + 2000).map(|run| complains(run, &tail(run))).collect();
+        assert_eq!(ledger.ingest("gateway", &lines).unwrap(), 2000);
+    }
+    let used = number(&ledger.conn, "PRAGMA page_count") * number(&ledger.conn, "PRAGMA page_size");
+    assert!(used < 48 << 20, "{used} bytes");
+    let rows = scratch.reader().events(&Filter { limit: Some(1), ..Filter::default() }).unwrap();
+    let last = &rows[0].metadata;
+    let kept = last["stderr_tail"].as_str().unwrap();
+    assert!(tail(10_000).ends_with(kept) && (1000..=1024).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(last["stderr_tail_cut"], true);
+}
+
+#[test]
 fn another_complaint_stands_as_a_whole() {
     let scratch = Scratch::new();
     let mut ledger = scratch.ledger();
