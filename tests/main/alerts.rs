@@ -386,3 +386,20 @@ fn a_sink_that_takes_the_place_of_another_hears_of_what_is_open() {
     let kinds: Vec<String> = receiver.sent().iter().flat_map(Sent::notices).map(|(_, kind)| kind).collect();
     assert_eq!(kinds, ["fired", "resolved"]);
 }
+
+#[test]
+fn a_crash_that_came_with_a_changed_program_says_so() {
+    let receiver = Receiver::start(|_, _| OK);
+    let env = Env::new("");
+    let program = env.script("program", "exec sleep 1000");
+    let table = format!("[service.a]\ncommand = [\"{}\"]\nthrottle = \"0s\"\n", program.display());
+    env.configure(&(table + &webhook(&receiver)));
+    env.start_daemon();
+    let pid = main_pid(&env, "a");
+    put(&program, "#!/bin/sh\necho 'Error: no such module' >&2\nexit 1\n", 0o755);
+    end(pid, Signal::SIGKILL);
+    let told = receiver.wait_notice("fired", "crash-loop");
+    let facts = told["alert"]["facts"].to_string();
+    assert!(facts.contains("no such module") && facts.contains(program.to_str().unwrap()), "{facts}");
+    assert!(facts.contains("changed"), "{facts}");
+}
