@@ -3,6 +3,7 @@
 mod alerts;
 mod faults;
 mod foreign;
+mod growth;
 mod outbox;
 mod reading;
 mod retention;
