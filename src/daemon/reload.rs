@@ -70,15 +70,17 @@ impl Daemon {
         let reloading = Box::new(Reloading { old, reply, answer });
         let mut asks = Vec::new();
         for (id, linked) in &self.runners {
+            let is_enabled = |name: &UnitName| self.fleet.service(name).is_some_and(|s| s.enabled);
             let names: Vec<UnitName> = if id == EMBEDDED_RUNNER {
                 self.runner_names()
+            } else if linked.info.pid == 0 {
+                // It has just come, and has not said yet what it has: told to have nothing it would end its service.
+                match UnitName::new(id).ok().filter(is_enabled) {
+                    Some(name) => vec![name],
+                    None => continue,
+                }
             } else {
-                linked
-                    .views
-                    .keys()
-                    .filter(|name| self.fleet.service(name).is_some_and(|s| s.enabled))
-                    .cloned()
-                    .collect()
+                linked.views.keys().filter(|name| is_enabled(name)).cloned().collect()
             };
             asks.push((self.paths.runner_socket(id), names));
         }
