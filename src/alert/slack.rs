@@ -81,7 +81,8 @@ fn one(notice: &Notice, host: &str) -> Vec<Value> {
 fn digest_lines(message: &Message) -> String {
     let notices = message.notices();
     let most = (LINES / notices.len().max(1)).clamp(30, 200);
-    let lines: Vec<String> = notices.iter().map(|notice| format!("\u{2022} {}", text::line(notice, most))).collect();
+    let lines: Vec<String> =
+        notices.iter().map(|notice| format!("\u{2022} {}", cut(&text::line(notice, most), most))).collect();
     lines.join("\n")
 }
 
@@ -115,6 +116,8 @@ fn length(c: char) -> usize {
     match c {
         '&' => 5,
         '<' | '>' => 4,
+        // As JSON writes them.
+        c if c.is_control() => 6,
         c => c.len_utf16(),
     }
 }
