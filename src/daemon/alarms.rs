@@ -282,13 +282,11 @@ impl Alarms {
                 self.serve_sinks(&sinks);
             }
         }
-        if let Some(ledger) = ledger.as_deref_mut() {
+        if let Some(ledger) = ledger.as_deref_mut().filter(|_| expires) {
             self.report_week(ledger, at)?;
-            if expires {
-                for row in ledger.expire(at.wall_ms)? {
-                    let (sink, title) = (&row.sink, &row.notice.alert.title);
-                    tracing::warn!(sink, "a notice was given up, it could not be delivered in time: {title}");
-                }
+            for row in ledger.expire(at.wall_ms)? {
+                let (sink, title) = (&row.sink, &row.notice.alert.title);
+                tracing::warn!(sink, "a notice was given up, it could not be delivered in time: {title}");
             }
         }
         // Who has been silenced, or knows, is not to be told this way round.

@@ -1,12 +1,12 @@
 //! `[alerts]` of services.toml: when somebody is told, and where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Severity;
+use super::{Notice, Severity};
 
 /// Alert rules and sinks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,20 @@ impl Default for AlertSpec {
             deadman: None,
             sinks: vec![SinkSpec::new(SinkKind::Desktop), SinkSpec::new(SinkKind::Log)],
         }
+    }
+}
+
+impl AlertSpec {
+    /// The sinks that are told: all of `only`, whatever they take, where that is given; else those that the notice is for.
+    pub fn sinks_for<'a>(
+        &'a self,
+        notice: &'a Notice,
+        only: Option<&'a BTreeSet<String>>,
+    ) -> impl Iterator<Item = &'a SinkSpec> {
+        self.sinks.iter().filter(move |sink| match only {
+            Some(only) => only.contains(&sink.name),
+            None => notice.is_for(sink.min_severity),
+        })
     }
 }
 

@@ -130,11 +130,7 @@ fn tell(tx: &Connection, notice: &Notice, telling: &Telling<'_>) -> rusqlite::Re
         "INSERT INTO supervisor_outbox (sink, key, alert, state, created_ms, expires_ms, attempts, settled_ms, body) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (sink, key) DO NOTHING",
     )?;
-    for sink in &telling.spec.sinks {
-        let takes = notice.is_for(sink.min_severity);
-        if !telling.only.map_or(takes, |only| only.contains(&sink.name)) {
-            continue;
-        }
+    for sink in telling.spec.sinks_for(notice, telling.only) {
         let delivered = telling.delivered.contains(&(sink.name.clone(), notice.key.clone()));
         let state = if delivered { RowState::Delivered } else { RowState::Pending };
         insert.execute(params![
@@ -174,7 +170,7 @@ impl Ledger {
             let mut count = 0;
             for notice in open {
                 let mut strangers = BTreeSet::new();
-                for sink in telling.spec.sinks.iter().filter(|sink| notice.is_for(sink.min_severity)) {
+                for sink in telling.spec.sinks_for(notice, None) {
                     if !known.exists(params![sink.name, notice.alert.id])? {
                         strangers.insert(sink.name.clone());
                     }

@@ -30,8 +30,8 @@ pub(super) struct Served {
 }
 
 impl Served {
-    pub(super) fn new(spec: &SinkSpec, state: Option<SinkState>, at: Moment) -> Self {
-        let state = state.unwrap_or_else(|| SinkState { sink: spec.name.clone(), ..SinkState::default() });
+    pub(super) fn new(spec: &SinkSpec, at: Moment) -> Self {
+        let state = SinkState { sink: spec.name.clone(), ..SinkState::default() };
         Self {
             spec: spec.clone(),
             courier: Courier::new(state, at),

@@ -50,11 +50,7 @@ impl Sick {
         let changes = self.machine.step(at, heard);
         for change in &changes {
             if let AlertChange::Tell(notice) = change {
-                let takes = |sink: &&SinkSpec| match only {
-                    Some(only) => only.contains(&sink.name),
-                    None => notice.is_for(sink.min_severity),
-                };
-                for sink in spec.sinks.iter().filter(takes) {
+                for sink in spec.sinks_for(notice, only) {
                     self.put(sink, notice, at.at.wall_ms + super::millis(spec.expire_after));
                 }
             }

@@ -17,7 +17,7 @@ impl Alarms {
         for sink in sinks.iter().filter(|sink| !absent(sink)) {
             let served = match old.remove(&sink.name) {
                 Some(served) => served.declared(sink),
-                None => Served::new(sink, None, clock::now()),
+                None => Served::new(sink, clock::now()),
             };
             self.served.insert(sink.name.clone(), served);
         }

@@ -33,10 +33,8 @@ impl Alarms {
                     ends.map(|ends| (ends.unit, WeekOf { counts: ends.counts, periodic: periodic(&ends.unwanted_ms) }));
                 let open = self.open().map(|alert| alert.title.clone()).collect();
                 let lines = weekly_lines(&Week { units: units.collect(), fired: ledger.fired(from, slot)?, open });
-                if !lines.is_empty() {
-                    let key = format!("week-{slot}");
-                    self.hear(Some(&mut *ledger), Heard::Weekly { key: &key, lines })?;
-                }
+                let key = format!("week-{slot}");
+                self.hear(Some(&mut *ledger), Heard::Weekly { key: &key, lines })?;
                 ledger.meta_set(SLOT, &slot)?;
             }
         }

@@ -29,7 +29,7 @@ impl AlertMachine {
         self.lapse(step, record.service.as_ref());
         let heard = Heard { origin: Origin::new(runner, record), record };
         let data = &record.data;
-        let run_id = data.get("run_id").and_then(Value::as_u64);
+        let run_id = run_id(data);
         let name = record.service.as_ref();
         match (record.event, name) {
             (EventType::ServiceStart, Some(name)) => {
@@ -105,7 +105,7 @@ impl AlertMachine {
         let data = &heard.record.data;
         let now = step.now.clone();
         let class = words::end_of(data, now.wall_ms).map_or(ExitClass::Lost, |end| end.class);
-        let run_id = data.get("run_id").and_then(Value::as_u64);
+        let run_id = run_id(data);
         let min_uptime = self.declared.units.get(name).map_or(Duration::ZERO, |unit| unit.min_uptime);
         let uptime = data.get("uptime_ms").and_then(Value::as_u64).map(Duration::from_millis);
         let service = self.service(name);
