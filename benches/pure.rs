@@ -18,10 +18,10 @@ use supervisor::config::{self, Source, Surroundings};
 use supervisor::journal;
 use supervisor::logs::{Block, Sink, fifo};
 use supervisor::machine::words::{self, Reader, Recorded};
-use supervisor::machine::{Act, Fate, Input, MonitorMachine, Phase, ProbeOutcome, ProcessRef, Seen, ServiceMachine};
+use supervisor::machine::{Act, Fate, Input, MonitorMachine, Phase, ProcessRef, Seen, ServiceMachine};
 use supervisor::model::{
-    CrashWindow, DaemonInfo, EventType, Exit, ExitClass, Fleet, Fraction, Intent, LedgerInfo, LogSpec, Moment, Mono,
-    Record, RestartCounts, ServiceSpec, StatusReport,
+    Answer, CrashWindow, DaemonInfo, EventType, Exit, ExitClass, Fleet, Fraction, Intent, LedgerInfo, LogSpec, Moment,
+    Mono, Probed, Record, RestartCounts, ServiceSpec, StatusReport,
 };
 use supervisor::policy::{Backoff, Recent};
 use supervisor::store::Ledger;
@@ -143,7 +143,11 @@ fn monitor_machine_probe(bencher: Bencher) {
         now += 3600;
         let acts = monitor.step(at(now), middle(), Seen::Tick);
         assert!(matches!(acts[..], [Act::Probe { .. }]), "{acts:?}");
-        monitor.step(at(now), middle(), Seen::Probed { run_id, outcome: ProbeOutcome::Pass(2.0) })
+        monitor.step(
+            at(now),
+            middle(),
+            Seen::Probed { run_id, probed: Probed::new(Answer::Good, Duration::from_millis(2)) },
+        )
     });
 }
 

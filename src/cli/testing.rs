@@ -283,6 +283,8 @@ pub(super) fn view(service: &str, status: Status) -> RunView {
         intent: Intent::default(),
         adopted: false,
         log_dropped: 0,
+        beat: None,
+        program: None,
     }
 }
 

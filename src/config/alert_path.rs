@@ -180,6 +180,8 @@ mod tests {
             timeout: std::time::Duration::from_secs(1),
             failures: 1,
             startup: Some(probe("http://[::1]:8124/")),
+            parts: None,
+            diagnostic_signal: None,
         };
         let running = |name: &str, line: &str| {
             let program = Program::Command(argv(line));

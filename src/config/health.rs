@@ -52,7 +52,7 @@ pub(super) fn read(ctx: &mut Ctx<'_>, service: &Fields<'_>, service_notify: bool
     let startup = f
         .inner(ctx, "startup", STARTUP_KEYS, "{ http = \"http://127.0.0.1:18789/startupz\" }")
         .and_then(|startup| self::probe(ctx, &startup));
-    Some(HealthSpec { probe: probe?, interval, timeout, failures, startup })
+    Some(HealthSpec { probe: probe?, interval, timeout, failures, startup, parts: None, diagnostic_signal: None })
 }
 
 /// The one probe of a table.

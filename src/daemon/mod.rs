@@ -33,10 +33,9 @@ use crate::error::{Error, ErrorKind};
 use crate::install::Record;
 use crate::install::record::manager_of;
 use crate::journal;
-use crate::machine::ProbeOutcome;
 use crate::model::paths::{DAEMON_JOURNAL, Paths};
 use crate::model::wire::{OrderBody, OrderReply, ReloadBody, ReloadReply, UpgradeReply, Upgraded, WireError};
-use crate::model::{EventType, Fleet, ManagerKind, Moment, ProgramId, RunView, RunnerInfo, UnitName};
+use crate::model::{EventType, Fleet, ManagerKind, Moment, Probed, ProgramId, RunView, RunnerInfo, UnitName};
 use crate::process::handover::{Received, own_program};
 use crate::process::lock::{Lock, NotLocked};
 use crate::process::{clock, command, files, identity, notify, socket, tune, wait};
@@ -73,7 +72,7 @@ enum Event {
     Probed {
         name: UnitName,
         run_id: u64,
-        outcome: ProbeOutcome,
+        probed: Probed,
     },
     Ordered(OrderBody, Result<OrderReply, WireError>),
     RunnersReloaded(Box<reload::Reloading>, Vec<WireError>),
@@ -317,8 +316,8 @@ impl Daemon {
             }
             Event::RunnerExited(how) => self.on_runner_exited(&how),
             Event::Attached(result) => self.on_attached(result),
-            Event::Probed { name, run_id, outcome } => {
-                if let Some(run_id) = self.monitors.probed(&name, run_id, outcome) {
+            Event::Probed { name, run_id, probed } => {
+                if let Some(run_id) = self.monitors.probed(&name, run_id, probed) {
                     self.tell_ready(&name, run_id);
                 }
             }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 use super::Event;
-use crate::machine::{Act, MonitorMachine, ProbeOutcome, Seen};
-use crate::model::{Fleet, HealthInfo, HealthSpec, Mono, RunView, UnitName};
+use crate::machine::{Act, MonitorMachine, Seen};
+use crate::model::{Fleet, HealthInfo, HealthSpec, Mono, Probed, RunView, UnitName};
 use crate::probe;
 use crate::process::clock;
 
@@ -40,8 +40,8 @@ impl Monitors {
     }
 
     /// The run that is to be told ready, if this made it so.
-    pub(super) fn probed(&mut self, name: &UnitName, run_id: u64, outcome: ProbeOutcome) -> Option<u64> {
-        self.step(name, Seen::Probed { run_id, outcome }).into_iter().find_map(|act| match act {
+    pub(super) fn probed(&mut self, name: &UnitName, run_id: u64, probed: Probed) -> Option<u64> {
+        self.step(name, Seen::Probed { run_id, probed }).into_iter().find_map(|act| match act {
             Act::TellReady { run_id } => Some(run_id),
             Act::Probe { .. } => None,
         })
@@ -62,8 +62,8 @@ impl Monitors {
                 if let Act::Probe { run_id, probe, timeout } = act {
                     let (name, events) = (name.clone(), events.clone());
                     tokio::spawn(async move {
-                        let outcome = probe::ask(&probe, timeout).await;
-                        let _ = events.send(Event::Probed { name, run_id, outcome }).await;
+                        let probed = probe::ask(&probe, timeout).await.probed;
+                        let _ = events.send(Event::Probed { name, run_id, probed }).await;
                     });
                 }
             }

@@ -9,7 +9,7 @@ use crate::install::Record;
 use crate::machine::words::{self, Reader, Recorded};
 use crate::model::wire::WireError;
 use crate::model::{
-    DaemonInfo, HealthInfo, LedgerInfo, RunView, ServiceInfo, ServiceSpec, Status, StatusReport, UnitName,
+    DaemonInfo, HealthInfo, LedgerInfo, RunView, ServiceInfo, ServiceSpec, Status, StatusReport, UnitName, Verdict,
 };
 use crate::process::{clock, lock};
 
@@ -96,7 +96,7 @@ impl Daemon {
         let linked = self.runners.get(self.runner_of(name)?)?;
         let mut view = linked.views.get(name)?.clone();
         let health = self.monitors.info(name);
-        if let Some(health) = health.as_ref().filter(|h| h.verdict == "degraded" && view.status == Status::Up) {
+        if let Some(health) = health.as_ref().filter(|h| h.verdict == Verdict::Degraded && view.status == Status::Up) {
             view.status = Status::Degraded;
             view.since_ms = health.failing_since_ms.unwrap_or(view.since_ms);
         }

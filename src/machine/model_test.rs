@@ -48,8 +48,15 @@ impl Kind {
         }
         let probe = ProbeSpec { kind: ProbeKind::Tcp("127.0.0.1:1".into()), expect_status: 200, expect_json: None };
         let second = Duration::from_secs(1);
-        spec.health =
-            self.probed.then_some(HealthSpec { probe, interval: second, timeout: second, failures: 3, startup: None });
+        spec.health = self.probed.then_some(HealthSpec {
+            probe,
+            interval: second,
+            timeout: second,
+            failures: 3,
+            startup: None,
+            parts: None,
+            diagnostic_signal: None,
+        });
         spec
     }
 }

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Fraction, HealthInfo, HealthSpec, Moment, Mono, ProbeSpec, RunView, Status};
+use crate::model::{
+    Answer, Fraction, HealthInfo, HealthSpec, Moment, Mono, ProbeSpec, Probed, RunView, Status, Verdict,
+};
 
 /// While a start is under way it is probed at least this often: nobody wants to wait a whole interval to see it up.
 const START_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,15 +27,6 @@ pub struct MonitorMachine {
     failure: Option<String>,
 }
 
-/// How one probe ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ProbeOutcome {
-    /// A good answer, and how long it took, milliseconds.
-    Pass(f64),
-    /// None, or another one; in words.
-    Fail(String),
-}
-
 /// What the monitor is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
@@ -46,7 +39,7 @@ pub enum Seen {
         /// The run it was started for.
         run_id: u64,
         /// How.
-        outcome: ProbeOutcome,
+        probed: Probed,
     },
     /// The moment of [`MonitorMachine::due`] has come.
     Tick,
@@ -72,9 +65,8 @@ pub enum Act {
 }
 
 impl MonitorMachine {
-    /// A monitor that has seen nothing. A probe of a kind that this version does not ask is as good as none.
+    /// A monitor that has seen nothing.
     pub fn new(spec: Option<HealthSpec>) -> Self {
-        let spec = spec.filter(|s| s.probe.kind.is_asked());
         Self {
             spec,
             run_id: None,
@@ -103,15 +95,15 @@ impl MonitorMachine {
                 {
                     self.in_flight = true;
                     self.next = Some(at.mono.plus(self.interval(&spec)));
-                    let probe = if self.ready { None } else { spec.startup.clone().filter(|p| p.kind.is_asked()) };
+                    let probe = if self.ready { None } else { spec.startup.clone() };
                     acts.push(Act::Probe { run_id, probe: probe.unwrap_or(spec.probe), timeout: spec.timeout });
                 }
             }
-            Seen::Probed { run_id, outcome } => {
+            Seen::Probed { run_id, probed } => {
                 self.in_flight = false;
                 // An answer of an earlier run says nothing about this one.
                 if self.run_id == Some(run_id) {
-                    self.on_outcome(run_id, outcome, at, &mut acts);
+                    self.on_outcome(run_id, probed, at, &mut acts);
                 }
             }
         }
@@ -133,11 +125,11 @@ impl MonitorMachine {
         self.ready = view.ready;
     }
 
-    fn on_outcome(&mut self, run_id: u64, outcome: ProbeOutcome, at: Moment, acts: &mut Vec<Act>) {
+    fn on_outcome(&mut self, run_id: u64, probed: Probed, at: Moment, acts: &mut Vec<Act>) {
         self.checked_ms = Some(at.wall_ms);
-        match outcome {
-            ProbeOutcome::Pass(latency) => {
-                self.latency_ms = Some(latency);
+        match probed.answer {
+            Answer::Good | Answer::Beat(_) => {
+                self.latency_ms = Some(probed.took.as_secs_f64() * 1000.0);
                 self.failures = 0;
                 self.failing_since_ms = None;
                 self.failure = None;
@@ -145,7 +137,12 @@ impl MonitorMachine {
                     acts.push(Act::TellReady { run_id });
                 }
             }
-            ProbeOutcome::Fail(why) => {
+            Answer::Unwell(why)
+            | Answer::Slow(why)
+            | Answer::Misasked(why)
+            | Answer::Silent(why)
+            | Answer::Failed(why)
+            | Answer::NotAsked(why) => {
                 self.failures = self.failures.saturating_add(1);
                 // Dated from the first failure of the row, whatever comes after.
                 self.failing_since_ms.get_or_insert(at.wall_ms);
@@ -172,102 +169,19 @@ impl MonitorMachine {
         let spec = self.spec.as_ref()?;
         self.run_id?;
         let verdict = match (self.ready, self.checked_ms) {
-            (false, _) => "starting",
-            (true, None) => "unknown",
-            (true, Some(_)) if self.failures >= spec.failures => "degraded",
-            (true, Some(_)) if self.failures > 0 && self.latency_ms.is_none() => "unknown",
-            (true, Some(_)) => "healthy",
+            (false, _) => Verdict::Starting,
+            (true, None) => Verdict::Unknown,
+            (true, Some(_)) if self.failures >= spec.failures => Verdict::Degraded,
+            (true, Some(_)) if self.failures > 0 && self.latency_ms.is_none() => Verdict::Unknown,
+            (true, Some(_)) => Verdict::Healthy,
         };
         Some(HealthInfo {
-            verdict: verdict.into(),
+            verdict,
             latency_ms: self.latency_ms,
             checked_ms: self.checked_ms,
             failing_since_ms: self.failing_since_ms,
             failure: self.failure.clone(),
+            ..HealthInfo::default()
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{ProbeKind, ServiceSpec};
-
-    fn spec() -> HealthSpec {
-        let ask = |url: &str| ProbeSpec { kind: ProbeKind::Http(url.into()), expect_status: 200, expect_json: None };
-        HealthSpec {
-            probe: ask("health"),
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(5),
-            failures: 3,
-            startup: Some(ask("startup")),
-        }
-    }
-
-    fn view(run_id: u64, status: Status) -> Seen {
-        let machine = crate::machine::ServiceMachine::new(ServiceSpec::for_tests("s"), Default::default());
-        let mut view = machine.view(Moment::default(), 0);
-        (view.run_id, view.status, view.ready) = (run_id, status, status == Status::Up);
-        view.pid = Some(7);
-        Seen::View(Box::new(view))
-    }
-
-    fn at(seconds: u64) -> Moment {
-        Moment { mono: Mono(seconds * 1_000_000_000), boot_ns: 0, wall_ms: 1 }
-    }
-
-    fn asked(acts: &[Act]) -> Option<&str> {
-        match acts {
-            [Act::Probe { probe: ProbeSpec { kind: ProbeKind::Http(url), .. }, .. }] => Some(url),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn a_start_is_asked_for_its_startup_and_told_ready_once() {
-        let mut monitor = MonitorMachine::new(Some(spec()));
-        let rng = Fraction::new(0.5);
-        assert_eq!(monitor.info(), None);
-        monitor.step(at(0), rng, view(1, Status::Starting));
-        assert_eq!(asked(&monitor.step(at(0), rng, Seen::Tick)), Some("startup"));
-        assert_eq!(monitor.step(at(1), rng, Seen::Tick), [], "one in flight");
-        monitor.step(at(1), rng, Seen::Probed { run_id: 1, outcome: ProbeOutcome::Fail("refused".into()) });
-        assert_eq!(monitor.info().unwrap().verdict, "starting");
-        assert_eq!(monitor.due(), Some(at(1).mono), "a start is probed each second");
-        assert_eq!(asked(&monitor.step(at(1), rng, Seen::Tick)), Some("startup"));
-        let acts = monitor.step(at(2), rng, Seen::Probed { run_id: 1, outcome: ProbeOutcome::Pass(2.0) });
-        assert_eq!(acts, [Act::TellReady { run_id: 1 }]);
-        monitor.step(at(2), rng, view(1, Status::Up));
-        assert_eq!(monitor.info().unwrap().verdict, "healthy");
-        assert_eq!(asked(&monitor.step(at(2), rng, Seen::Tick)), Some("health"));
-    }
-
-    #[test]
-    fn degraded_after_so_many_failures_and_healthy_again_with_one_success() {
-        let mut monitor = MonitorMachine::new(Some(spec()));
-        let rng = Fraction::new(0.0);
-        monitor.step(at(0), rng, view(1, Status::Up));
-        assert_eq!(monitor.info().unwrap().verdict, "unknown", "nothing was asked yet");
-        let mut probed = |outcome: ProbeOutcome| {
-            monitor.step(at(3), rng, Seen::Probed { run_id: 1, outcome });
-            monitor.info().unwrap().verdict
-        };
-        assert_eq!(probed(ProbeOutcome::Pass(1.0)), "healthy");
-        let fail = || ProbeOutcome::Fail("timed out".into());
-        assert_eq!([probed(fail()), probed(fail()), probed(fail())], ["healthy", "healthy", "degraded"]);
-        assert_eq!(probed(ProbeOutcome::Pass(1.0)), "healthy");
-    }
-
-    #[test]
-    fn a_late_answer_of_an_old_run_is_dropped() {
-        let mut monitor = MonitorMachine::new(Some(spec()));
-        let rng = Fraction::new(0.0);
-        monitor.step(at(0), rng, view(1, Status::Starting));
-        monitor.step(at(0), rng, Seen::Tick);
-        monitor.step(at(1), rng, view(2, Status::Starting));
-        assert_eq!(monitor.due(), None, "the old probe is still in flight");
-        let acts = monitor.step(at(1), rng, Seen::Probed { run_id: 1, outcome: ProbeOutcome::Pass(1.0) });
-        assert_eq!(acts, []);
-        assert_eq!(asked(&monitor.step(at(1), rng, Seen::Tick)), Some("startup"));
     }
 }

@@ -120,6 +120,8 @@ impl ServiceMachine {
             intent: self.intent.clone(),
             adopted: run.is_some_and(|r| r.adopted),
             log_dropped,
+            beat: None,
+            program: None,
         }
     }
 

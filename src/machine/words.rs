@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use crate::model::{
     ExitClass, HealthInfo, LastExit, ManagerKind, RestartCounts, RunView, Schedule, ServiceInfo, ServiceSpec, Status,
-    TaskSpec, UnitKind, UnitName, Unusable,
+    TaskSpec, UnitKind, UnitName, Unusable, Verdict,
 };
 
 /// When and where the words are read.
@@ -335,7 +335,7 @@ fn bare(
 fn well_word(view: &RunView, health: Option<&HealthInfo>) -> &'static str {
     match (view.status, health) {
         (Status::Running, _) => "running",
-        (_, Some(health)) if health.verdict == "healthy" => "healthy",
+        (_, Some(health)) if health.verdict == Verdict::Healthy => "healthy",
         _ => "up",
     }
 }
@@ -420,16 +420,18 @@ mod tests {
             intent: Intent::default(),
             adopted: false,
             log_dropped: 0,
+            beat: None,
+            program: None,
         }
     }
 
-    fn health(verdict: &str, failure: Option<&str>) -> HealthInfo {
+    fn health(verdict: Verdict, failure: Option<&str>) -> HealthInfo {
         HealthInfo {
-            verdict: verdict.into(),
+            verdict,
             latency_ms: Some(2.0),
             checked_ms: Some(NOW),
-            failing_since_ms: None,
             failure: failure.map(Into::into),
+            ..HealthInfo::default()
         }
     }
 
@@ -482,11 +484,15 @@ mod tests {
         let stopped = Intent { up: false, by: "operator".into(), since_ms: NOW };
         let table = [
             (view(Status::Up), None, "up for 12m"),
-            (view(Status::Up), Some(health("healthy", None)), "healthy for 12m"),
-            (view(Status::Up), Some(health("unknown", None)), "up for 12m"),
+            (view(Status::Up), Some(health(Verdict::Healthy, None)), "healthy for 12m"),
+            (view(Status::Up), Some(health(Verdict::Unknown, None)), "up for 12m"),
             (view(Status::Starting), None, "starting for 12m"),
-            (view(Status::Degraded), Some(health("degraded", Some("503"))), "degraded for 12m: 503"),
-            (view(Status::Hung), Some(health("degraded", Some("no answer in 5s"))), "hung for 12m: no answer in 5s"),
+            (view(Status::Degraded), Some(health(Verdict::Degraded, Some("503"))), "degraded for 12m: 503"),
+            (
+                view(Status::Hung),
+                Some(health(Verdict::Degraded, Some("no answer in 5s"))),
+                "hung for 12m: no answer in 5s",
+            ),
             (reason(Status::Stopping, "operator"), None, "stopping for 12m: operator"),
             (waiting.clone(), None, "waiting: crashed (SIGKILL), next start in 12s; 4 automatic starts so far"),
             (
@@ -542,7 +548,7 @@ mod tests {
         );
         let up = RunView { pid: Some(7), adopted: true, log_dropped: 9, last_exit: Some(crash()), ..view(Status::Up) };
         assert_eq!(
-            long(&up, Some(&health("healthy", None))),
+            long(&up, Some(&health(Verdict::Healthy, None))),
             "gateway is up and healthy since 2026-11-22 09:51 (12m). Its run was taken over from a runner that had \
              died. The run before crashed (SIGKILL) 5s ago. 9 bytes of its output could not be written to its log."
         );

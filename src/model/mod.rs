@@ -6,6 +6,7 @@ mod alert;
 mod alert_spec;
 mod event;
 mod exit;
+mod health;
 mod name;
 mod outbox;
 pub mod paths;
@@ -25,11 +26,15 @@ pub use alert::{
 pub use alert_spec::{AlertSpec, CrashWindow, DeadmanSpec, SecretSpec, SinkKind, SinkSpec};
 pub use event::{EventType, Record};
 pub use exit::{Exit, ExitClass, Signal, StopCause};
+pub use health::{
+    Answer, Facts, Hang, HealthInfo, HostLoad, Latencies, Learned, Part, PartInfo, Probed, ProcessState, StartInfo,
+    Verdict, Vitals,
+};
 pub use name::{BadName, UnitName};
 pub use outbox::{Breaker, Delivery, Message, OutboxRow, RowState, SinkState};
 pub use phase::{Intent, Status};
 pub use snapshot::{
-    DaemonInfo, HealthInfo, LastExit, LedgerInfo, MemoryInfo, OpenAlert, ProgramId, RestartCounts, RunView, RunnerInfo,
+    DaemonInfo, LastExit, LedgerInfo, MemoryInfo, OpenAlert, ProgramId, RestartCounts, RunView, RunnerInfo,
     ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,
 };
 pub use spec::{

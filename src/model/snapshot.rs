@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Alert, Exit, ExitClass, Intent, Rule, Severity, Status, UnitName};
+use super::{Alert, Exit, ExitClass, HealthInfo, Intent, Mono, Rule, Severity, Status, UnitName};
 
 /// What a runner knows of one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,12 @@ pub struct RunView {
     pub adopted: bool,
     /// Log bytes dropped because they could not be written (disk full, folder gone).
     pub log_dropped: u64,
+    /// When WATCHDOG=1 last came over the NOTIFY_SOCKET, in the current run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beat: Option<Mono>,
+    /// Which state of which program the current run was started from: another text when the file was replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
 }
 
 /// A runner and what it knows.
@@ -257,23 +263,6 @@ impl RestartCounts {
             ExitClass::Lost => &mut self.lost,
         }
     }
-}
-
-/// What probes say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct HealthInfo {
-    /// `starting`, `healthy`, `degraded` or `unknown`.
-    pub verdict: String,
-    /// Of the last good probe.
-    pub latency_ms: Option<f64>,
-    /// When the last probe ended.
-    pub checked_ms: Option<i64>,
-    /// When the first of the failures in a row was seen, until a probe is good.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failing_since_ms: Option<i64>,
-    /// What the last failed probe said, until one is good.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failure: Option<String>,
 }
 
 /// What samples say.

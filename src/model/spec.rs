@@ -210,6 +210,19 @@ pub struct HealthSpec {
     pub failures: u32,
     /// Separate "came up" probe.
     pub startup: Option<ProbeSpec>,
+    /// Separate probe of named parts, asked after each good answer; whatever it says, nothing is restarted for it.
+    #[serde(default)]
+    pub parts: Option<ProbeSpec>,
+    /// Sent to a hung service before the logs are copied, for a program that then writes down what it is doing.
+    #[serde(default)]
+    pub diagnostic_signal: Option<Signal>,
+}
+
+impl HealthSpec {
+    /// The pause that is tolerated, H: a service that gives no sign of life for longer is hung.
+    pub fn tolerated(&self) -> Duration {
+        self.interval.saturating_mul(self.failures.saturating_sub(1)).saturating_add(self.timeout)
+    }
 }
 
 /// One probe with what it expects.
@@ -233,6 +246,15 @@ pub enum ProbeKind {
     Tcp(String),
     /// A connection to a Unix socket.
     Unix(PathBuf),
+    /// GET of a path over a Unix socket.
+    HttpUnix {
+        /// The socket.
+        socket: PathBuf,
+        /// The path and query, `/healthz`.
+        path: String,
+    },
+    /// The `ping` of an MCP server over HTTP, at a loopback URL.
+    Mcp(String),
     /// The gateway's WebSocket greeting at a loopback URL.
     Ws(String),
     /// argv that exits 0.
@@ -300,21 +322,12 @@ pub enum Readiness {
     Exec,
 }
 
-impl ProbeKind {
-    /// Whether this version can ask it. The other kinds are carried and do not gate a start.
-    pub fn is_asked(&self) -> bool {
-        match self {
-            Self::Http(_) | Self::Tcp(_) | Self::Unix(_) => true,
-            Self::Ws(_) | Self::Exec(_) | Self::HeartbeatFile(_) | Self::Notify => false,
-        }
-    }
-}
-
 impl ServiceSpec {
     /// What makes a run of it ready.
     pub fn readiness(&self) -> Readiness {
-        let asked =
-            self.health.as_ref().is_some_and(|health| health.startup.as_ref().unwrap_or(&health.probe).kind.is_asked());
+        let probe = self.health.as_ref().map(|health| &health.startup.as_ref().unwrap_or(&health.probe).kind);
+        // One that is watched for WATCHDOG=1 is ready when it says so.
+        let asked = probe.is_some_and(|kind| *kind != ProbeKind::Notify);
         match (asked, self.notify) {
             (true, _) => Readiness::Probe,
             (false, true) => Readiness::Notify,

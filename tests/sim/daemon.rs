@@ -3,10 +3,11 @@
 //! committing and acknowledging.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use supervisor::journal;
-use supervisor::machine::{Act, MonitorMachine, ProbeOutcome, Seen};
-use supervisor::model::{Fraction, Mono, Record, RunView};
+use supervisor::machine::{Act, MonitorMachine, Seen};
+use supervisor::model::{Answer, Fraction, Mono, Probed, Record, RunView};
 use supervisor::store::Ledger;
 
 use crate::clock::SECOND;
@@ -159,9 +160,10 @@ impl Daemon {
         let answers = w.main(service).and_then(|pid| w.kernel.get(pid)).is_some_and(|p| {
             p.mark == Some((service, run_id)) && w.clock.moment().boot_ns > p.start * crate::clock::TICK + SECOND / 2
         });
-        let outcome = if answers { ProbeOutcome::Pass(1.0) } else { ProbeOutcome::Fail("it does not answer".into()) };
+        let answer = if answers { Answer::Good } else { Answer::Failed("it does not answer".into()) };
+        let probed = Probed::new(answer, Duration::from_millis(1));
         self.monitors[service].1 += u32::from(answers);
-        self.step(w, service, Seen::Probed { run_id, outcome })
+        self.step(w, service, Seen::Probed { run_id, probed })
     }
 
     pub fn due(&self) -> Option<Mono> {

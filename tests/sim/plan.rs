@@ -231,7 +231,15 @@ fn exit(rng: &mut Rng) -> Exit {
 fn spec(name: &str, rng: &mut Rng) -> ServiceSpec {
     let seconds = Duration::from_secs;
     let probe = ProbeSpec { kind: ProbeKind::Tcp("127.0.0.1:1".into()), expect_status: 200, expect_json: None };
-    let health = HealthSpec { probe, interval: seconds(10), timeout: seconds(5), failures: 4, startup: None };
+    let health = HealthSpec {
+        probe,
+        interval: seconds(10),
+        timeout: seconds(5),
+        failures: 4,
+        startup: None,
+        parts: None,
+        diagnostic_signal: None,
+    };
     ServiceSpec {
         name: UnitName::new(name).expect("a name"),
         program: Program::Command(vec!["/bin/true".into()]),

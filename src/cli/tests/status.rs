@@ -7,7 +7,7 @@ use crate::cli::context::Tallies;
 use crate::cli::testing::{Facts, NOW, name, no_config, up, view};
 use crate::error::{Error, ErrorKind};
 use crate::model::{
-    ExitClass, HealthInfo, LastExit, LedgerInfo, MemoryInfo, RestartCounts, ServiceInfo, Status, Unusable,
+    ExitClass, HealthInfo, LastExit, LedgerInfo, MemoryInfo, RestartCounts, ServiceInfo, Status, Unusable, Verdict,
 };
 
 #[test]
@@ -51,11 +51,10 @@ fn status_of_names_has_details() {
         Some(LastExit { class: ExitClass::Crash, code: None, signal: Some("SIGKILL".into()), at_ms: NOW - 10_920_000 });
     report.services[0].restart_attempt = Some(2);
     report.services[0].health = Some(HealthInfo {
-        verdict: "healthy".into(),
+        verdict: Verdict::Healthy,
         latency_ms: Some(2.1),
         checked_ms: Some(NOW),
-        failing_since_ms: None,
-        failure: None,
+        ..HealthInfo::default()
     });
     report.services[0].memory = Some(MemoryInfo {
         bytes: 612_368_384,
