@@ -5,11 +5,15 @@
 
 pub mod breaker;
 pub mod delivery;
+pub mod gap;
 mod oom;
 mod periodic;
 mod redact;
+pub mod relapse;
 mod restart;
+pub mod startup;
 mod stop;
+pub mod verdict;
 mod week;
 mod window;
 
