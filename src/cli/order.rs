@@ -113,6 +113,7 @@ fn tell(info: &RunnerInfo, body: &OrderBody, paths: &Paths) -> Option<Told> {
         names: body.names.iter().filter(|name| names.contains(name)).cloned().collect(),
         by: OPERATOR.into(),
         cause: None,
+        run_id: None,
         wait: body.wait,
     };
     let line = Runner::connect(&paths.runner_socket(&info.id)).and_then(|mut runner| {

@@ -530,7 +530,14 @@ mod tests {
         let server = Server::new("runners/a.sock", |heard| heard.ends_with('\n'), "");
         let mut runner = Runner::connect(&server.paths().runner_socket("a")).unwrap();
         let names = (0..2000).map(|i| UnitName::new(&format!("{i:064}")).unwrap()).collect();
-        let order = RunnerRequest::Order { verb: Verb::Stop, names, by: "operator".into(), cause: None, wait: true };
+        let order = RunnerRequest::Order {
+            verb: Verb::Stop,
+            names,
+            by: "operator".into(),
+            cause: None,
+            run_id: None,
+            wait: true,
+        };
         assert_eq!(runner.send(&order).unwrap_err().kind, ErrorKind::Refused);
         runner.send(&RunnerRequest::Shutdown).unwrap();
         assert_eq!(server.heard(), "{\"op\":\"shutdown\"}\n");

@@ -119,8 +119,14 @@ async fn carry_out(paths: &Paths, body: &OrderBody, parts: Parts) -> Result<Orde
     for (id, names) in parts.asks {
         let path = paths.runner_socket(&id);
         let whom = names.clone();
-        let request =
-            RunnerRequest::Order { verb: body.verb, names, by: "operator".into(), cause: None, wait: body.wait };
+        let request = RunnerRequest::Order {
+            verb: body.verb,
+            names,
+            by: "operator".into(),
+            cause: None,
+            run_id: None,
+            wait: body.wait,
+        };
         // A runner that dies before it answers has stored the intent; only a restart might be done twice.
         let again = body.verb != Verb::Restart;
         tasks.spawn(async move {

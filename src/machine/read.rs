@@ -139,14 +139,22 @@ impl ServiceMachine {
         }
     }
 
-    /// What somebody who asks for `verb` now will wait for.
-    pub fn ticket(&self, verb: Verb) -> Ticket {
+    /// Whether the run that an order is about, if it is about one, lives no more: then it is not for what came after it.
+    pub fn is_over(&self, run_id: Option<u64>) -> bool {
+        run_id.is_some_and(|wanted| self.run().is_none_or(|run| run.id != wanted))
+    }
+
+    /// What somebody who asks for `verb` now, of this run or of the service, will wait for.
+    pub fn ticket(&self, verb: Verb, run_id: Option<u64>) -> Ticket {
         // A restart that is joined is the one under way: it has not had its run yet either.
-        Ticket { verb, run_id: self.run_id }
+        Ticket { verb, run_id: self.run_id, over: run_id.filter(|_| self.is_over(run_id)) }
     }
 
     /// Whether what a ticket stands for holds.
     pub fn ticket_state(&self, ticket: Ticket) -> TicketState {
+        if let Some(run) = ticket.over {
+            return TicketState::Done(format!("run {run} is over"));
+        }
         let reason = || super::explain::reason(self).0;
         match (ticket.verb, &self.phase) {
             (Verb::Stop, Phase::Down | Phase::Idle | Phase::Done | Phase::Failed) => TicketState::Done("down".into()),

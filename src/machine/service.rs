@@ -88,7 +88,11 @@ impl ServiceMachine {
             }
             Input::Missed { run_id, start_recorded } => self.miss(run_id, start_recorded, &mut step),
             Input::LockedOut { owner } => self.enter(Phase::LockedOut { owner }, &mut step),
-            Input::Order { verb, by, cause } => self.order(verb, by, cause, &mut step),
+            Input::Order { verb, by, cause, run_id } => {
+                if !self.is_over(run_id) {
+                    self.order(verb, by, cause, &mut step);
+                }
+            }
             Input::Deps { ready, patience } => {
                 self.deps = (ready, patience);
                 if let Phase::Blocked { automatic, .. } = self.phase {

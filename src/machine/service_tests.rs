@@ -61,7 +61,7 @@ impl Story {
     }
 
     fn order(&mut self, verb: Verb) -> Vec<Effect> {
-        self.give(Input::Order { verb, by: "operator".into(), cause: None })
+        self.give(Input::Order { verb, by: "operator".into(), cause: None, run_id: None })
     }
 
     /// How long it waits now for its next start.
@@ -110,9 +110,35 @@ fn restart_attempt_counts_automatic_starts_and_begins_anew_with_an_operator_or_a
     assert_eq!(story.starts.last(), Some(&1));
     // A verdict of the daemon is automatic too.
     story.now += seconds(20);
-    story.give(Input::Order { verb: Verb::Restart, by: "daemon".into(), cause: Some(StopCause::Hung) });
+    story.give(Input::Order { verb: Verb::Restart, by: "daemon".into(), cause: Some(StopCause::Hung), run_id: None });
     story.exit_after(seconds(1), Exit::Code(0));
     assert_eq!(story.starts.last(), Some(&2));
+}
+
+#[test]
+fn what_is_ordered_of_one_run_is_not_done_to_another() {
+    let mut story = Story::usual();
+    let of_run = |verb, run_id| {
+        let cause = (verb == Verb::Restart).then_some(StopCause::Hung);
+        Input::Order { verb, by: "daemon".into(), cause, run_id: Some(run_id) }
+    };
+    story.exit_after(seconds(20), CRASH);
+    // Run 2 lives, and what is said of run 1 comes too late; of run 3 nothing can be known.
+    for (verb, run_id) in [(Verb::Restart, 1), (Verb::Stop, 1), (Verb::Start, 1), (Verb::Restart, 3)] {
+        let (before, ticket) = (story.machine.clone(), story.machine.ticket(verb, Some(run_id)));
+        assert_eq!(story.give(of_run(verb, run_id)), [], "{verb:?} of run {run_id}");
+        assert_eq!(story.machine, before, "{verb:?} of run {run_id}");
+        assert_eq!(story.machine.ticket_state(ticket), TicketState::Done(format!("run {run_id} is over")));
+    }
+    assert_eq!(signals(&story.give(of_run(Verb::Restart, 2))), [Signal::TERM]);
+    let ticket = story.machine.ticket(Verb::Restart, Some(2));
+    assert_eq!(story.machine.ticket_state(ticket), TicketState::Pending);
+    // Between two runs there is none that it could be about.
+    story.exit_after(seconds(1), Exit::Code(0));
+    let before = story.machine.clone();
+    assert_eq!(before.run(), None, "{before:?}");
+    assert_eq!(story.give(of_run(Verb::Restart, 2)), []);
+    assert_eq!(story.machine, before);
 }
 
 #[test]
@@ -156,7 +182,7 @@ fn a_restart_joins_the_one_under_way() {
     let mut story = Story::usual();
     let first = story.order(Verb::Restart);
     assert_eq!(named(&first), ["service_restart"]);
-    let ticket = story.machine.ticket(Verb::Restart);
+    let ticket = story.machine.ticket(Verb::Restart, None);
     let second = story.order(Verb::Restart);
     assert_eq!((named(&second), signals(&second)), (vec![], vec![]), "it is done once");
     story.exit_after(seconds(1), Exit::Code(0));
@@ -197,7 +223,7 @@ fn a_stop_or_a_shutdown_during_a_long_drain_leaves_it_no_longer_than_a_stop() {
     (spec.drain_timeout, spec.stop_timeout) = (seconds(330), seconds(30));
     for hasten in [
         Input::Leave { cause: StopCause::Shutdown },
-        Input::Order { verb: Verb::Stop, by: "operator".into(), cause: None },
+        Input::Order { verb: Verb::Stop, by: "operator".into(), cause: None, run_id: None },
     ] {
         let mut story = Story::new(spec.clone());
         story.order(Verb::Restart);
@@ -266,7 +292,7 @@ fn a_locked_out_service_is_somebody_elses_until_it_begins() {
     let mut story = Story { machine, now: seconds(1000), rng: 0.0, starts: Vec::new() };
     story.give(Input::LockedOut { owner: Some(7) });
     for verb in [Verb::Start, Verb::Stop, Verb::Restart] {
-        let ticket = story.machine.ticket(verb);
+        let ticket = story.machine.ticket(verb, None);
         assert_eq!(story.order(verb), [], "the file is the other runner's to write");
         match story.machine.ticket_state(ticket) {
             TicketState::Failed(why) => assert!(why.contains("another runner (pid 7)"), "{why}"),
@@ -282,7 +308,7 @@ fn a_locked_out_service_is_somebody_elses_until_it_begins() {
 fn a_spawn_that_is_not_answered_yet_can_be_taken_back() {
     for (input, phase) in [
         (Input::Leave { cause: StopCause::Reload }, Phase::Idle),
-        (Input::Order { verb: Verb::Stop, by: "operator".into(), cause: None }, Phase::Down),
+        (Input::Order { verb: Verb::Stop, by: "operator".into(), cause: None, run_id: None }, Phase::Down),
     ] {
         let mut machine = ServiceMachine::new(ServiceSpec::for_tests("s"), Intent::default());
         let rng = Fraction::new(0.0);

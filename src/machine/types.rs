@@ -163,6 +163,8 @@ pub enum Input {
         by: String,
         /// Why, when it is a verdict of the daemon.
         cause: Option<StopCause>,
+        /// Only while this is the current run.
+        run_id: Option<u64>,
     },
     /// Whether all of `after` are ready now, and until when to wait for those that are not.
     Deps {
@@ -379,6 +381,9 @@ pub struct Ticket {
     pub verb: Verb,
     /// The run that was current then.
     pub run_id: u64,
+    /// The run that it was about, if that was over by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<u64>,
 }
 
 /// Whether what was asked for holds.

@@ -29,6 +29,9 @@ pub enum RunnerRequest {
         /// The cause, for a restart that the daemon orders.
         #[serde(default)]
         cause: Option<StopCause>,
+        /// Only while this is the current run: what is judged of one run is not done to the next. Needs exactly one name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run_id: Option<u64>,
         /// Answer when done instead of at once.
         wait: bool,
     },

@@ -300,8 +300,8 @@ impl Runner {
                 self.guard.seen();
                 Some(RunnerReply::Push(self.info(None, turn)))
             }
-            RunnerRequest::Order { verb, names, by, cause, wait } => {
-                self.order(id, Asked { verb, names, by, cause: cause_of(cause), wait }, turn)
+            RunnerRequest::Order { verb, names, by, cause, run_id, wait } => {
+                self.order(id, Asked { verb, names, by, cause: cause_of(cause), run_id, wait }, turn)
             }
             RunnerRequest::Ready { name, run_id } => {
                 let Some(&index) = self.names.get(&name) else {

@@ -26,7 +26,12 @@ pub(super) struct Orders {
 #[serde(rename_all = "snake_case")]
 enum Stop {
     /// Somebody wants it down.
-    Order { by: String, cause: Option<StopCause> },
+    Order {
+        by: String,
+        cause: Option<StopCause>,
+        #[serde(default)]
+        run_id: Option<u64>,
+    },
     /// We go down.
     Leave { cause: StopCause },
 }
@@ -34,7 +39,7 @@ enum Stop {
 impl From<Stop> for Input {
     fn from(stop: Stop) -> Self {
         match stop {
-            Stop::Order { by, cause } => Self::Order { verb: Verb::Stop, by, cause },
+            Stop::Order { by, cause, run_id } => Self::Order { verb: Verb::Stop, by, cause, run_id },
             Stop::Leave { cause } => Self::Leave { cause },
         }
     }
@@ -60,6 +65,7 @@ pub(super) struct Asked {
     pub(super) names: Vec<UnitName>,
     pub(super) by: String,
     pub(super) cause: Option<StopCause>,
+    pub(super) run_id: Option<u64>,
     pub(super) wait: bool,
 }
 
@@ -94,6 +100,13 @@ impl Runner {
         }
         let names: Vec<UnitName> =
             if asked.names.is_empty() { self.names.keys().cloned().collect() } else { asked.names };
+        if asked.run_id.is_some() && names.len() != 1 {
+            return Some(refuse(format!(
+                "cannot {} one run of {} services: name one",
+                asked.verb.as_str(),
+                names.len()
+            )));
+        }
         if let Some(unknown) = names.iter().find(|name| !self.names.contains_key(*name)) {
             return Some(refuse(format!("this runner has no service called {unknown}")));
         }
@@ -104,15 +117,20 @@ impl Runner {
             let Some(service) = &self.services[index] else { continue };
             let spec = service.machine.spec();
             longest = longest.max(spec.start_timeout + spec.drain_timeout.max(spec.stop_timeout));
-            services.push((name, service.machine.ticket(asked.verb)));
-            let (by, cause) = (asked.by.clone(), asked.cause);
+            let ticket = service.machine.ticket(asked.verb, asked.run_id);
+            services.push((name, ticket));
+            let (by, cause, run_id) = (asked.by.clone(), asked.cause, asked.run_id);
             match asked.verb {
+                _ if ticket.over.is_some() => {}
                 Verb::Stop => {
-                    self.orders.stops.insert(index, Stop::Order { by, cause });
+                    self.orders.stops.insert(index, Stop::Order { by, cause, run_id });
                 }
                 Verb::Start | Verb::Restart => {
-                    self.orders.stops.remove(&index);
-                    self.drive(index, Input::Order { verb: asked.verb, by, cause }, turn);
+                    // A verdict of the daemon is no word against somebody who wants it down.
+                    if cause.is_none() {
+                        self.orders.stops.remove(&index);
+                    }
+                    self.drive(index, Input::Order { verb: asked.verb, by, cause, run_id }, turn);
                 }
             }
         }

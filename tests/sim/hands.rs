@@ -342,7 +342,7 @@ impl Runner {
         turn: &mut Turn,
     ) -> Result<(), Dead> {
         w.say(&self.id, || format!("is asked to {verb:?} s{} ({cause:?})", self.services[index].id));
-        let input = Input::Order { verb, by: "operator".into(), cause };
+        let input = Input::Order { verb, by: "operator".into(), cause, run_id: None };
         match verb {
             Verb::Stop => {
                 self.stops.insert(index, input);

@@ -47,6 +47,7 @@ fn without_the_daemon_orders_go_to_the_runners() {
         names: names.iter().map(|text| name(text)).collect(),
         by: "operator".into(),
         cause: None,
+        run_id: None,
         wait: true,
     };
     let ran = facts.run("restart stray a");

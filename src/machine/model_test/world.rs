@@ -246,7 +246,7 @@ impl World {
     }
 
     fn order(&mut self, verb: Verb, cause: Option<StopCause>, before: &Wishes) {
-        let ticket = self.machine.ticket(verb);
+        let ticket = self.machine.ticket(verb, None);
         let stored = self.wishes.up != before.up;
         if self.wishes.whose == Whose::Ours {
             match (cause, self.run.and_then(|(_, ending)| ending)) {
@@ -255,7 +255,7 @@ impl World {
                 (None, ending) => self.wish(verb, ending),
             }
         }
-        let effects = self.give(Input::Order { verb, by: "operator".into(), cause });
+        let effects = self.give(Input::Order { verb, by: "operator".into(), cause, run_id: None });
         assert_eq!(effects.contains(&Effect::SaveIntent), stored, "what is wanted is stored when it changes");
         assert_eq!(ends(&effects), []);
         self.resolves(ticket);
