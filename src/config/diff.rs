@@ -68,6 +68,7 @@ pub fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         || old.env != new.env
         || old.env_file != new.env_file
         || old.notify != new.notify
+        || old.watchdog() != new.watchdog()
         || old.watch != new.watch
         || old.listen != new.listen
 }

@@ -335,6 +335,11 @@ impl ServiceSpec {
         }
     }
 
+    /// How long a run may say nothing over its NOTIFY_SOCKET, where it is watched for that; it is told at its start.
+    pub fn watchdog(&self) -> Option<Duration> {
+        self.health.as_ref().filter(|health| health.probe.kind == ProbeKind::Notify).map(HealthSpec::tolerated)
+    }
+
     /// CONTRACT's defaults with `/bin/true` as the command.
     #[cfg(test)]
     pub fn for_tests(name: &str) -> Self {

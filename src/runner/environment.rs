@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::model::{DEFAULT_PATH, UnitName};
 
@@ -52,6 +53,8 @@ pub struct RunFacts<'a> {
     pub state_dir: &'a Path,
     /// Where READY=1 goes, for services that ask for it.
     pub notify_socket: Option<&'a Path>,
+    /// How long it may give no sign of life there, where that is watched.
+    pub watchdog: Option<Duration>,
 }
 
 /// The PATH a service's program is looked up on.
@@ -72,7 +75,13 @@ pub fn compose(
     }
     env.insert("PATH".into(), DEFAULT_PATH.into());
     env.extend(file.iter().chain(own).map(|(name, value)| (name.clone(), value.clone())));
-    env.remove("NOTIFY_SOCKET");
+    // Without WATCHDOG_PID it is for whoever reads it, sd_watchdog_enabled(3): the main process may be a wrapper.
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        env.remove(name);
+    }
+    if let Some(watchdog) = run.watchdog {
+        env.insert("WATCHDOG_USEC".into(), watchdog.as_micros().to_string());
+    }
     if let Some(socket) = run.notify_socket {
         env.insert("NOTIFY_SOCKET".into(), socket.display().to_string());
     }
@@ -136,7 +145,15 @@ mod tests {
     use super::*;
 
     fn facts<'a>(name: &'a UnitName, socket: Option<&'a Path>) -> RunFacts<'a> {
-        RunFacts { name, run_id: 7, attempt: 2, token: 9, state_dir: Path::new("/state"), notify_socket: socket }
+        RunFacts {
+            name,
+            run_id: 7,
+            attempt: 2,
+            token: 9,
+            state_dir: Path::new("/state"),
+            notify_socket: socket,
+            watchdog: None,
+        }
     }
 
     #[test]
@@ -144,7 +161,9 @@ mod tests {
         let mut spec = crate::model::ServiceSpec::for_tests("gateway");
         spec.env.insert("A".into(), "toml".into());
         spec.env.insert("SUPERVISOR_RUN_ID".into(), "forged".into());
-        spec.env.insert("NOTIFY_SOCKET".into(), "/elsewhere".into());
+        for (name, value) in [("NOTIFY_SOCKET", "/elsewhere"), ("WATCHDOG_USEC", "1"), ("WATCHDOG_PID", "2")] {
+            spec.env.insert(name.into(), value.into());
+        }
         let file = BTreeMap::from([("A".to_string(), "file".to_string()), ("B".into(), "file".into())]);
         let base = Base { vars: vec![("HOME", "/home/u".into())] };
         let env: BTreeMap<_, _> = compose(&spec.env, &file, &base, facts(&spec.name, None)).into_iter().collect();
@@ -159,6 +178,12 @@ mod tests {
         let env: BTreeMap<_, _> =
             compose(&spec.env, &file, &base, facts(&spec.name, Some(Path::new("/n")))).into_iter().collect();
         assert_eq!(env["NOTIFY_SOCKET"], "/n");
+        assert!(!env.contains_key("WATCHDOG_USEC") && !env.contains_key("WATCHDOG_PID"), "that of somebody else");
+        let watched =
+            RunFacts { watchdog: Some(Duration::from_millis(700)), ..facts(&spec.name, Some(Path::new("/n"))) };
+        let env: BTreeMap<_, _> = compose(&spec.env, &file, &base, watched).into_iter().collect();
+        assert_eq!(env["WATCHDOG_USEC"], "700000");
+        assert!(!env.contains_key("WATCHDOG_PID"));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::environment::{self, Base, RunFacts};
 use crate::logs::fifo;
 use crate::machine::{Hold, Refusal};
@@ -45,19 +47,22 @@ pub(super) struct Launched {
 }
 
 /// The file that a service is, for the record: what goes wrong after it was replaced, may go wrong because of that.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ProgramFile {
+    /// The run that was started from it.
+    pub(super) run_id: u64,
     pub(super) path: PathBuf,
     pub(super) version: String,
 }
 
 impl ProgramFile {
     /// The program; where an interpreter is given a script by its whole path, the script.
-    fn of(program: &Path, argv: &[String]) -> Self {
+    fn of(run_id: u64, program: &Path, argv: &[String]) -> Self {
         let script = argv.iter().skip(1).find(|word| !word.starts_with('-')).map(Path::new);
         let script = script.filter(|path| path.is_absolute() && path.is_file());
         let versions = [Some(program), script].into_iter().flatten().filter_map(identity::file_version);
         let version = versions.collect::<Vec<_>>().join("+");
-        Self { path: script.unwrap_or(program).to_owned(), version }
+        Self { run_id, path: script.unwrap_or(program).to_owned(), version }
     }
 }
 
@@ -111,8 +116,9 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<La
         token: identity::token_at(clock::now()),
         state_dir: around.paths.state_dir(),
         notify_socket: around.notify_socket,
+        watchdog: spec.watchdog(),
     };
-    let file = ProgramFile::of(&program, argv);
+    let file = ProgramFile::of(around.run_id, &program, argv);
     let launch = spawn::Launch {
         program,
         argv: argv.to_vec(),

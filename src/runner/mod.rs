@@ -16,7 +16,9 @@ mod changes;
 mod control;
 pub mod environment;
 mod guard;
+mod last_words;
 mod launch;
+mod notified;
 mod orders;
 mod perform;
 mod poll;
@@ -70,6 +72,12 @@ const SYNC_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Between two looks at a lock that another runner has, and at services of other runners in `after`.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// In place of a machine's epoch, in timers that are about something else: an adopted process has ended, and its status is to come;
+const WATCH_AGAIN: u64 = u64::MAX;
+
+/// signs of life were held back.
+const TELL_BEAT: u64 = u64::MAX - 1;
 
 /// How long the status of an adopted process may take to arrive after its end.
 const STATUS_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
@@ -286,7 +294,7 @@ impl Runner {
                     // The descriptor stays readable: it is muted, and asked again by the timer.
                     let _ = self.poll.mute(watch, Token::Watch(index));
                     let again = turn.now.mono.plus(std::time::Duration::from_millis(5));
-                    self.timers.push(Reverse((again, index, u64::MAX)));
+                    self.timers.push(Reverse((again, index, WATCH_AGAIN)));
                     return;
                 }
                 Exit::Unknown
@@ -326,19 +334,6 @@ impl Runner {
         }
     }
 
-    fn on_notify(&mut self, index: usize, turn: &mut Turn) {
-        let mut bytes = [0u8; 4096];
-        loop {
-            let Some(service) = self.services.get_mut(index).and_then(Option::as_mut) else { return };
-            let Some((socket, _)) = &service.notify else { return };
-            let Ok(n) = socket.recv(&mut bytes) else { return };
-            let ready = bytes[..n].split(|b| *b == b'\n').any(|line| line == b"READY=1");
-            if ready && let Some(run) = service.machine.run().copied() {
-                self.drive(index, Input::Ready { run_id: run.id }, turn);
-            }
-        }
-    }
-
     fn on_index(&mut self, name: &UnitName, input: Input, turn: &mut Turn) {
         if let Some(&index) = self.names.get(name) {
             self.drive(index, input, turn);
@@ -352,10 +347,13 @@ impl Runner {
                 break;
             }
             self.timers.pop();
-            if epoch == u64::MAX {
-                self.on_watch(index, turn);
-            } else if self.services.get(index).and_then(Option::as_ref).is_some_and(|s| s.machine.epoch() == epoch) {
-                self.drive(index, Input::Tick, turn);
+            match epoch {
+                WATCH_AGAIN => self.on_watch(index, turn),
+                TELL_BEAT => self.tell_beat(index, turn),
+                _ if self.services.get(index).and_then(Option::as_ref).is_some_and(|s| s.machine.epoch() == epoch) => {
+                    self.drive(index, Input::Tick, turn);
+                }
+                _ => {}
             }
         }
         if self.synced_by.is_some_and(|due| due <= now) {

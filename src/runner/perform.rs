@@ -57,9 +57,9 @@ impl Runner {
                 match event {
                     EventType::ServiceStart => {
                         service.start_seq = seq;
-                        if let Some(program) = service.program.take() {
+                        if let Some(program) = service.program() {
                             data.insert("program".into(), program.path.to_string_lossy().into());
-                            data.insert("program_id".into(), program.version.into());
+                            data.insert("program_id".into(), program.version.clone().into());
                         }
                     }
                     event if event.is_run_end() => service.end_seq = seq,

@@ -9,13 +9,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use super::changes::Look;
+use super::last_words;
 use super::launch::ProgramFile;
+use super::notified::{Beat, Beats};
 use super::poll::{Poll, Token};
 use crate::logs::{Block, Position, Sink, fifo};
 use crate::machine::{ProcessRef, Saved, ServiceMachine};
 use crate::model::paths::{Paths, Stream};
 use crate::model::{Intent, Moment, Mono, RunView, ServiceSpec, UnitName};
-use crate::policy::redact;
 use crate::process::handover::{Parcel, Received};
 use crate::process::lock::Lock;
 use crate::process::record::{self, RecordFile};
@@ -42,8 +43,9 @@ pub(super) struct Service {
     pub(super) descendants: Vec<ProcessRef>,
     /// What the files that it may be held for looked like when the current run was started.
     pub(super) look: Look,
-    /// What the run that is about to be recorded was started from.
+    /// What the last run was started from.
     pub(super) program: Option<ProgramFile>,
+    pub(super) beats: Beats,
     /// Whether the last start found something missing before it asked for a process.
     pub(super) unprepared: bool,
     /// The epoch that is on disk.
@@ -77,6 +79,10 @@ pub(super) struct ServiceNote {
     /// Whether its process is not our child.
     pub(super) watched: bool,
     notify: Option<PathBuf>,
+    #[serde(default)]
+    program: Option<ProgramFile>,
+    #[serde(default)]
+    beat: Option<Beat>,
     port_owner: Option<ProcessRef>,
 }
 
@@ -105,6 +111,8 @@ pub(super) struct Adoption {
     /// The same for the end of the last run.
     #[serde(default)]
     pub(super) end_seq: u64,
+    #[serde(default)]
+    program: Option<ProgramFile>,
 }
 
 impl Service {
@@ -122,6 +130,7 @@ impl Service {
             descendants: Vec::new(),
             look: Look::new(),
             program: None,
+            beats: Beats::default(),
             unprepared: false,
             saved_epoch: 0,
             start_seq: 0,
@@ -168,6 +177,8 @@ impl Service {
             descendants: self.descendants.clone(),
             watched: self.watch.is_some(),
             notify: self.notify.as_ref().map(|(_, path)| path.clone()),
+            program: self.program.clone(),
+            beat: self.beats.last,
             port_owner: owner,
         };
         // Plain data with text as keys always becomes a value; if it did not, the successor would use the adoption record.
@@ -207,6 +218,8 @@ impl Service {
         service.retiring = note.retiring;
         service.unprepared = note.unprepared;
         service.look = note.look;
+        service.program = note.program;
+        service.beats = Beats::resumed(note.beat);
         service.descendants = note.descendants;
         (service, troubles)
     }
@@ -316,11 +329,9 @@ impl Service {
         String::from_utf8_lossy(&tail).into_owned()
     }
 
-    /// The last two lines on stderr, as far as they fit into a sentence. Two, because the gateway's very last one is about the
-    /// audit of its configuration file, and the one before says why it does not start. They end up in `status` and in logs,
-    /// so what looks like a secret is not in them.
+    /// What it said last on stderr, for a sentence.
     pub(super) fn last_words(&self) -> String {
-        last_two(&self.tail(1024))
+        last_words::of(&self.tail(1024))
     }
 
     pub(super) fn set_log_spec(&mut self) {
@@ -340,7 +351,16 @@ impl Service {
     }
 
     pub(super) fn view(&self, now: Moment) -> RunView {
-        self.machine.view(now, self.dropped())
+        let run_id = self.machine.run().map(|run| run.id);
+        let beat = self.beats.last.filter(|beat| Some(beat.run_id) == run_id).map(|beat| beat.at);
+        let program = self.program().map(|program| program.version.clone());
+        RunView { beat, program, ..self.machine.view(now, self.dropped()) }
+    }
+
+    /// What the run that lives was started from.
+    pub(super) fn program(&self) -> Option<&ProgramFile> {
+        let run = self.machine.run()?;
+        self.program.as_ref().filter(|program| program.run_id == run.id)
     }
 
     /// Writes the adoption record.
@@ -348,7 +368,8 @@ impl Service {
         let saved = self.machine.save(boot_id);
         let runs = saved.run().is_some();
         let (fifos, start_seq, end_seq) = (self.fifo_inodes(), self.start_seq, self.end_seq);
-        let record = Adoption { saved, fifos, began: self.began(), runner: runner.into(), start_seq, end_seq };
+        let (began, program) = (self.began(), self.program.clone().filter(|_| runs));
+        let record = Adoption { saved, fifos, began, runner: runner.into(), start_seq, end_seq, program };
         self.adoption.write(&serde_json::to_vec(&record)?)?;
         self.saved_epoch = self.machine.epoch();
         if !self.spec_saved && runs {
@@ -369,6 +390,7 @@ impl Service {
     /// Goes on where the predecessor's logs began. Whether its run writes to pipes that are no longer ours.
     pub(super) fn resume(&mut self, record: &Adoption) -> bool {
         self.resume_logs(record.began);
+        self.program = record.program.clone();
         record.saved.run().is_some() && record.fifos != self.fifo_inodes()
     }
 
@@ -383,13 +405,6 @@ impl Service {
     pub(super) fn save_intent(&self, paths: &Paths) -> io::Result<()> {
         write_json(&paths.intent(self.name()), self.machine.intent(), true)
     }
-}
-
-fn last_two(tail: &str) -> String {
-    let shown = |line: &str| redact(line).chars().take(160).collect::<String>();
-    let lines: Vec<&str> = tail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let last: Vec<String> = lines.iter().rev().take(2).rev().map(|line| shown(line)).collect();
-    last.join(" | ")
 }
 
 fn write_json(path: &std::path::Path, value: &impl serde::Serialize, fsync: bool) -> io::Result<()> {
@@ -417,16 +432,4 @@ pub(super) fn read_adoption(paths: &Paths, name: &UnitName) -> Option<Adoption> 
 /// The specification that the predecessor's run was started from.
 pub(super) fn read_spec(paths: &Paths, name: &UnitName) -> Option<ServiceSpec> {
     read_json(&paths.spec(name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::last_two;
-
-    #[test]
-    fn last_words_are_two_lines_without_what_looks_like_a_secret() {
-        let said = "first\nOPENAI_API_KEY=sk-proj-0123456789abcdefghij\n\n  \x1b[31mError: no such file\x1b[0m\n";
-        assert_eq!(last_two(said), "OPENAI_API_KEY=[redacted] | Error: no such file");
-        assert_eq!(last_two(""), "");
-    }
 }

@@ -174,6 +174,7 @@ impl Job<'_> {
             token: identity::token_at(clock::now()),
             state_dir: self.paths.state_dir(),
             notify_socket: None,
+            watchdog: None,
         };
         let open = |file: &File| file.try_clone().map_err(|e| format!("its log cannot be handed on: {e}"));
         let launch = spawn::Launch {

@@ -48,6 +48,18 @@ fn what_the_process_was_started_from_needs_a_restart_and_nothing_else() {
     }
 }
 
+/// It is told at its start how often to give a sign of life: by another measure it would be too late although it is well.
+#[test]
+fn how_often_it_is_to_give_a_sign_of_life_is_part_of_its_start() {
+    let watched = |lines: &str| service(&format!("command = [\"x\"]\nnotify = true\nhealth.notify = true\n{lines}"));
+    let old = watched("");
+    for line in ["health.interval = \"1s\"", "health.timeout = \"2s\"", "health.failures = 9"] {
+        assert!(needs_restart(&old, &watched(line)), "{line}");
+    }
+    assert!(needs_restart(&service("command = [\"x\"]\nnotify = true"), &old));
+    assert!(!needs_restart(&old, &watched("start_timeout = \"9s\"")));
+}
+
 #[test]
 fn services_and_tasks_come_go_and_change() {
     const TASK: &str = "calendar = [\"daily 01:00\"]\nsteps = [{ builtin = \"prune\" }]\n";
