@@ -25,4 +25,5 @@ mod support;
 mod told;
 mod tools;
 mod upgrade;
+mod verdicts;
 mod witness;
