@@ -95,9 +95,12 @@ fn needs(sink: &SinkSpec, service: &ServiceSpec) -> Option<String> {
 
 /// The ports on which it answers, as far as the file says.
 fn ports(service: &ServiceSpec) -> impl Iterator<Item = u16> {
-    let probes = service.health.iter().flat_map(|health| [Some(&health.probe), health.startup.as_ref()]).flatten();
+    let health = service.health.iter();
+    let probes = health.flat_map(|h| [Some(&h.probe), h.startup.as_ref(), h.parts.as_ref()]).flatten();
     let of_probes = probes.filter_map(|probe| match &probe.kind {
-        ProbeKind::Http(url) | ProbeKind::Ws(url) => Some(Address::parse(url).ok()?.port.unwrap_or(80)),
+        ProbeKind::Http(url) | ProbeKind::Ws(url) | ProbeKind::Mcp(url) => {
+            Some(Address::parse(url).ok()?.port.unwrap_or(80))
+        }
         ProbeKind::Tcp(place) => port_of(place),
         _ => None,
     });

@@ -3,19 +3,21 @@
 
 use toml::de::DeValue;
 
-use super::address;
 use super::bounds::{self, secs};
 use super::fault::code;
 use super::fields::Fields;
+use super::loopback;
 use super::reader::{Ctx, Field, integer};
 use super::units::{Wrong, quoted};
-use crate::model::{HealthSpec, ProbeKind, ProbeSpec};
+use crate::model::{HealthSpec, ProbeKind, ProbeSpec, Program, Signal};
 
 pub(super) const KEYS: &[&str] = &[
     "http",
     "tcp",
     "unix",
+    "path",
     "ws",
+    "mcp",
     "exec",
     "heartbeat_file",
     "notify",
@@ -25,17 +27,31 @@ pub(super) const KEYS: &[&str] = &[
     "timeout",
     "failures",
     "startup",
+    "parts",
+    "diagnostic_signal",
 ];
 pub(super) const STARTUP_KEYS: &[&str] =
-    &["http", "tcp", "unix", "ws", "exec", "heartbeat_file", "expect_status", "expect_json"];
+    &["http", "tcp", "unix", "path", "ws", "mcp", "exec", "heartbeat_file", "expect_status", "expect_json"];
+pub(super) const PARTS_KEYS: &[&str] = &["http", "unix", "path", "exec"];
+
+/// The keys that say which probe it is.
+const KINDS: [&str; 8] = ["http", "tcp", "unix", "ws", "mcp", "exec", "heartbeat_file", "notify"];
 
 const HTTP_EXAMPLE: &str = "http://127.0.0.1:18789/healthz";
+const PARTS_EXAMPLE: &str = "{ http = \"http://127.0.0.1:18789/readyz\" }";
 
-/// `service_notify` is the service's own `notify`, without which no NOTIFY_SOCKET is there to be heard from.
-pub(super) fn read(ctx: &mut Ctx<'_>, service: &Fields<'_>, service_notify: bool) -> Option<HealthSpec> {
+/// What else of a service its health table has to agree with.
+pub(super) struct Owner<'a> {
+    pub(super) program: &'a Program,
+    pub(super) stop_signal: Signal,
+    /// Without it no NOTIFY_SOCKET is there to be heard from.
+    pub(super) notify: bool,
+}
+
+pub(super) fn read(ctx: &mut Ctx<'_>, service: &Fields<'_>, owner: &Owner<'_>) -> Option<HealthSpec> {
     let f = service.inner(ctx, "health", KEYS, &format!("{{ http = \"{HTTP_EXAMPLE}\" }}"))?;
     let probe = probe(ctx, &f);
-    if matches!(&probe, Some(ProbeSpec { kind: ProbeKind::Notify, .. })) && !service_notify {
+    if matches!(&probe, Some(ProbeSpec { kind: ProbeKind::Notify, .. })) && !owner.notify {
         let help = "write notify = true in the service's own table too";
         let message = "WATCHDOG=1 can only come over the NOTIFY_SOCKET that the service's `notify` offers".to_owned();
         f.conflict(ctx, "notify", message, "`notify` of the service is off", help);
@@ -52,13 +68,14 @@ pub(super) fn read(ctx: &mut Ctx<'_>, service: &Fields<'_>, service_notify: bool
     let startup = f
         .inner(ctx, "startup", STARTUP_KEYS, "{ http = \"http://127.0.0.1:18789/startupz\" }")
         .and_then(|startup| self::probe(ctx, &startup));
-    Some(HealthSpec { probe: probe?, interval, timeout, failures, startup, parts: None, diagnostic_signal: None })
+    let parts = f.inner(ctx, "parts", PARTS_KEYS, PARTS_EXAMPLE).and_then(|parts| self::parts(ctx, &parts));
+    let diagnostic_signal = f.get("diagnostic_signal").and_then(|field| diagnostic_signal(ctx, &field, owner));
+    Some(HealthSpec { probe: probe?, interval, timeout, failures, startup, parts, diagnostic_signal })
 }
 
 /// The one probe of a table.
 fn probe(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<ProbeSpec> {
-    let kinds = ["http", "tcp", "unix", "ws", "exec", "heartbeat_file", "notify"];
-    let kinds = &kinds[..if f.has_key("notify") { 7 } else { 6 }];
+    let kinds: Vec<&str> = KINDS.into_iter().filter(|key| f.has_key(key)).collect();
     let present: Vec<&str> = kinds.iter().copied().filter(|key| f.get(key).is_some()).collect();
     if present.is_empty() {
         let help = format!("write one of {}; e.g. http = \"{HTTP_EXAMPLE}\"", kinds.join(", "));
@@ -68,28 +85,43 @@ fn probe(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<ProbeSpec> {
         let message = format!("there is a probe already, `{}`, and a table has one", present[0]);
         f.conflict(ctx, extra, message, "a second probe", "keep one of them (`startup` may be of another kind)");
     }
+    let path = f.get("path").and_then(|field| path(ctx, &field));
+    if f.get("path").is_some() && !present.is_empty() && !present.contains(&"unix") {
+        let help = "take it out; the path of an http, ws or mcp probe is in its address";
+        f.conflict(ctx, "path", "it is what is asked for over the socket of `unix`".into(), "no unix probe", help);
+    }
     // All are read, so that a fault in the second one is told as well.
     let read: Vec<Option<ProbeKind>> =
         present.iter().map(|key| f.get(key).and_then(|field| kind(ctx, key, &field))).collect();
-    let is_http = present.first().is_none_or(|key| *key == "http");
-    for key in ["expect_status", "expect_json"] {
-        if f.get(key).is_some() && !is_http {
-            f.conflict(
-                ctx,
-                key,
-                "only an `http` probe has an answer to look at".into(),
-                "no http probe",
-                "take it out",
-            );
+    let answers = present.first().is_none_or(|key| *key == "http" || (*key == "unix" && f.get("path").is_some()));
+    for key in ["expect_status", "expect_json"].into_iter().filter(|key| f.has_key(key)) {
+        if f.get(key).is_some() && !answers {
+            let message = "only an `http` probe, or `unix` with `path`, has an answer to look at".into();
+            f.conflict(ctx, key, message, "no http probe", "take it out");
         }
     }
-    let expect_status = f.number(ctx, "expect_status", 200, 100..=599);
-    let expect_json = f.get("expect_json").and_then(|field| {
+    let expected = |ctx: &mut Ctx<'_>| f.number(ctx, "expect_status", 200, 100..=599);
+    let expect_status = if f.has_key("expect_status") { expected(ctx) } else { 200 };
+    let expect_json = f.has_key("expect_json").then(|| f.get("expect_json")).flatten().and_then(|field| {
         field.table(ctx, "{ ok = true }")?;
         json(ctx, &field)?.as_object().cloned()
     });
-    let kind = read.into_iter().next().flatten()?;
+    let kind = match (read.into_iter().next().flatten()?, path) {
+        (ProbeKind::Unix(socket), Some(path)) => ProbeKind::HttpUnix { socket, path },
+        (kind, _) => kind,
+    };
     Some(ProbeSpec { kind, expect_status: u16::try_from(expect_status).unwrap_or(200), expect_json })
+}
+
+/// The probe of named parts: one whose answer has a text in which names can stand.
+fn parts(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<ProbeSpec> {
+    let probe = probe(ctx, f)?;
+    if matches!(probe.kind, ProbeKind::Unix(_)) && f.get("path").is_none() {
+        let message = "a connection alone tells of no parts".to_owned();
+        f.conflict(ctx, "unix", message, "no answer", "write path = \"/readyz\" beside it");
+        return None;
+    }
+    Some(probe)
 }
 
 fn kind(ctx: &mut Ctx<'_>, key: &str, field: &Field<'_>) -> Option<ProbeKind> {
@@ -97,15 +129,16 @@ fn kind(ctx: &mut Ctx<'_>, key: &str, field: &Field<'_>) -> Option<ProbeKind> {
         let text = field.text(ctx, "an address in quotes", &format!("\"{example}\""))?;
         check(text).map(|()| text.to_owned()).map_err(|wrong| field.wrong(ctx, wrong)).ok()
     };
+    let url = |ctx: &mut Ctx<'_>, scheme: &str, example: &str| {
+        address(ctx, example, &|text| loopback::url(text, scheme, example))
+    };
     match key {
-        "http" => address(ctx, HTTP_EXAMPLE, &|t| loopback_url(t, "http", HTTP_EXAMPLE)).map(ProbeKind::Http),
-        "ws" => {
-            let example = "ws://127.0.0.1:18789";
-            address(ctx, example, &|t| loopback_url(t, "ws", example)).map(ProbeKind::Ws)
-        }
+        "http" => url(ctx, "http", HTTP_EXAMPLE).map(ProbeKind::Http),
+        "mcp" => url(ctx, "http", "http://127.0.0.1:3001/mcp").map(ProbeKind::Mcp),
+        "ws" => url(ctx, "ws", "ws://127.0.0.1:18789").map(ProbeKind::Ws),
         "tcp" => {
             let example = "127.0.0.1:18789";
-            address(ctx, example, &|t| loopback_address(t, example).map(drop)).map(ProbeKind::Tcp)
+            address(ctx, example, &|text| loopback::host_with_port(text, example).map(drop)).map(ProbeKind::Tcp)
         }
         "unix" => {
             /// sun_path of macOS has 104 bytes with the closing NUL, that of Linux 108.
@@ -133,6 +166,49 @@ fn kind(ctx: &mut Ctx<'_>, key: &str, field: &Field<'_>) -> Option<ProbeKind> {
     }
 }
 
+/// What is asked for over a Unix socket: a path with its query.
+fn path(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<String> {
+    let text = field.text(ctx, "the path of a URL in quotes", "\"/healthz\"")?;
+    let message = match text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+        Some(bad) => format!("{bad:?} cannot stand in the path of a URL"),
+        None if text.starts_with('/') => return Some(text.to_owned()),
+        None => format!("{} does not begin with /", quoted(text)),
+    };
+    field.wrong(ctx, Wrong::new(code::ADDRESS, message, "no path of a URL").help("write e.g. \"/healthz\""));
+    None
+}
+
+/// A signal upon which a program writes down what it is doing, and lives on for the moment.
+fn diagnostic_signal(ctx: &mut Ctx<'_>, field: &Field<'_>, owner: &Owner<'_>) -> Option<Signal> {
+    let signal = field.signal(ctx, "\"QUIT\"")?;
+    let is = |names: &[&str]| names.iter().any(|name| Signal::parse(name) == Some(signal));
+    let message = if is(&["KILL", "TERM", "INT", "HUP", "PIPE", "ALRM"]) {
+        format!("{signal} ends a process instead of having it write down what it is doing")
+    } else if is(&["STOP", "TSTP", "TTIN", "TTOU"]) {
+        format!("{signal} stops a process, which then writes nothing down")
+    } else if is(&["CONT", "CHLD", "URG", "WINCH"]) {
+        format!("no program takes {signal} for the order to write down what it is doing")
+    } else if signal == owner.stop_signal {
+        format!("{signal} is the service's `stop_signal`, upon which it ends")
+    } else if is(&["USR1", "USR2"]) && is_openclaw(owner.program) {
+        format!("upon {signal} OpenClaw opens its debugger or restarts, depending on its version")
+    } else {
+        return Some(signal);
+    };
+    let wrong = Wrong::new(code::BAD_FORM, message, "not for this");
+    field.wrong(ctx, wrong.help("write \"QUIT\", or what the program documents for this"));
+    None
+}
+
+/// Whether OpenClaw is what runs, as far as the command says. What only lies in its state directory is another program.
+fn is_openclaw(program: &Program) -> bool {
+    let names = |word: &String| {
+        let word = word.to_ascii_lowercase();
+        word.split('/').any(|part| part.contains("openclaw") && part != ".openclaw")
+    };
+    matches!(program, Program::Command(argv) if argv.iter().any(names))
+}
+
 /// The value as JSON. A date has no place there, nor has a number that is none.
 fn json(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<serde_json::Value> {
     use serde_json::Value;
@@ -158,104 +234,5 @@ fn json(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<serde_json::Value> {
             field.wrong_type(ctx, "a value that JSON has", "\"text\", 1, true, or a list or table of these");
             None
         }
-    }
-}
-
-/// Checks `scheme://HOST[:PORT][/PATH]` with a host of this machine.
-fn loopback_url(text: &str, scheme: &str, example: &str) -> Result<(), Wrong> {
-    let wrong = |message: String, label: &str| {
-        Wrong::new(code::ADDRESS, message, label).help(format!("write e.g. \"{example}\""))
-    };
-    if let Some(rest) = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("s://")) {
-        let message = format!("a probe stays on this machine and speaks plain {scheme}, not {scheme}s");
-        return Err(Wrong::new(code::ADDRESS, message, "not supported")
-            .help(format!("write \"{scheme}://{}\"", rest.escape_debug())));
-    }
-    let Some(rest) = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://")) else {
-        return Err(wrong(format!("{} does not begin with {scheme}://", quoted(text)), "not such a URL"));
-    };
-    if let Some(bad) = rest.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
-        return Err(wrong(format!("{bad:?} cannot stand in the URL of a probe"), "not a URL"));
-    }
-    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
-    if authority.contains('@') {
-        return Err(wrong("a user or password in the URL is not sent by a probe".into(), "holds an `@`"));
-    }
-    host_and_port(authority, example).map(drop)
-}
-
-/// Checks `HOST:PORT` with a host of this machine, and gives the port.
-pub(super) fn loopback_address(text: &str, example: &str) -> Result<u16, Wrong> {
-    host_and_port(text, example)?.ok_or_else(|| {
-        let message = format!("{} has no port", quoted(text));
-        Wrong::new(code::ADDRESS, message, "no port").help(format!("write HOST:PORT, e.g. \"{example}\""))
-    })
-}
-
-fn host_and_port(text: &str, example: &str) -> Result<Option<u16>, Wrong> {
-    let wrong = |message: String, label: &str| {
-        Wrong::new(code::ADDRESS, message, label).help(format!("write e.g. \"{example}\""))
-    };
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, rest)) if rest.is_empty() || rest.starts_with(':') => (host, rest.strip_prefix(':')),
-        Some(_) => return Err(wrong(format!("{} is not HOST:PORT", quoted(text)), "not an address")),
-        None => text.rsplit_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
-    };
-    let is_v6 = text.starts_with('[');
-    if !address::is_loopback(host, is_v6) {
-        let message = format!("{} is not an address of this machine only", quoted(host));
-        let wrong = Wrong::new(code::ADDRESS, message, "not loopback");
-        return Err(wrong.help("use 127.0.0.1, localhost or [::1]; what is watched from here runs here"));
-    }
-    let Some(port) = port else { return Ok(None) };
-    match address::port(port) {
-        Some(port) => Ok(Some(port)),
-        None => Err(wrong(format!("{} is not a port, 1 to 65535", quoted(port)), "not a port")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_this_machine_is_probed() {
-        for good in [
-            "http://127.0.0.1:18789/healthz",
-            "http://localhost:1/",
-            "http://LOCALHOST",
-            "http://[::1]:80/x?y=z",
-            "http://127.9.9.9:65535",
-            "http://127.0.0.1?x",
-        ] {
-            assert_eq!(loopback_url(good, "http", HTTP_EXAMPLE), Ok(()), "{good}");
-        }
-        for bad in [
-            "",
-            "127.0.0.1:80",
-            "https://127.0.0.1/",
-            "HTTP://127.0.0.1/",
-            "http://0.0.0.0:80/",
-            "http://192.168.0.1/",
-            "http://example.org/",
-            "http://127.0.0.1.example.org/",
-            "http://127.1/",
-            "http://u:p@127.0.0.1/",
-            "http://127.0.0.1:0/",
-            "http://127.0.0.1:70000/",
-            "http://127.0.0.1:+80/",
-            "http://127.0.0.1:/",
-            "http://127.0.0.1/a b",
-            "http://127.0.0.1/#x",
-            "http://::1/",
-            "http://[::1/",
-            "http://[::1]x/",
-            "http://[::2]/",
-            "http:///",
-        ] {
-            assert_eq!(loopback_url(bad, "http", HTTP_EXAMPLE).unwrap_err().code, code::ADDRESS, "{bad}");
-        }
-        assert_eq!(loopback_address("localhost:18790", "x"), Ok(18_790));
-        assert!(loopback_address("localhost", "x").is_err());
     }
 }

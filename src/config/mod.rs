@@ -22,6 +22,7 @@ mod fault;
 mod fields;
 mod health;
 mod load;
+mod loopback;
 mod parse;
 mod reader;
 mod schema;

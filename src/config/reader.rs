@@ -11,7 +11,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 use super::fault::{Fault, Lines, code};
 use super::units::{Wrong, quoted, show_duration};
 use super::{Surroundings, expand, units};
-use crate::model::UnitName;
+use crate::model::{Signal, UnitName};
 
 /// Bytes of the text.
 pub(super) type Span = Range<usize>;
@@ -214,6 +214,22 @@ impl<'t> Field<'t> {
             self.wrong(ctx, wrong.help(help));
         }
         found
+    }
+
+    /// A signal by its name, with or without SIG.
+    pub(super) fn signal(&self, ctx: &mut Ctx<'_>, example: &str) -> Option<Signal> {
+        let text = self.text(ctx, "a signal's name in quotes", example)?;
+        let signal = Signal::parse(text);
+        if signal.is_none() {
+            let near = Signal::parse(&text.to_ascii_uppercase()).map(|s| s.to_string());
+            let help = match near.as_deref().and_then(|name| name.strip_prefix("SIG")) {
+                Some(name) => format!("write \"{name}\""),
+                None => format!("write one of {}", Signal::names().collect::<Vec<_>>().join(", ")),
+            };
+            let message = format!("no signal is called {}", quoted(text));
+            self.wrong(ctx, Wrong::new(code::BAD_FORM, message, "no signal").help(help));
+        }
+        signal
     }
 
     pub(super) fn path(&self, ctx: &mut Ctx<'_>) -> Option<PathBuf> {

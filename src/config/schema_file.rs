@@ -168,22 +168,29 @@ impl Default for Log {
     }
 }
 
-/// How health is probed: exactly one of http, tcp, unix, ws, exec, heartbeat_file and notify.
+/// How health is probed: exactly one of http, tcp, unix, ws, mcp, exec, heartbeat_file and notify. A service that gives no sign of
+/// life for longer than (failures - 1) * interval + timeout is hung, and is restarted.
 #[derive(Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Health {
     /// GET of a URL on this machine, such as http://127.0.0.1:18789/healthz.
     #[serde(skip_serializing_if = "Option::is_none")]
     http: Option<String>,
-    /// A connection to HOST:PORT on this machine. It says little: a hung program's connections still succeed.
+    /// A connection to HOST:PORT on this machine. It says little: the kernel accepts connections for a program that hangs.
     #[serde(skip_serializing_if = "Option::is_none")]
     tcp: Option<String>,
-    /// A connection to a Unix socket.
+    /// A Unix socket: with path a GET over it, else only a connection, which says as little as tcp.
     #[serde(skip_serializing_if = "Option::is_none")]
     unix: Option<PathText>,
+    /// What is asked for over the socket of unix, such as /healthz.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
     /// The gateway's WebSocket greeting, such as ws://127.0.0.1:18789.
     #[serde(skip_serializing_if = "Option::is_none")]
     ws: Option<String>,
+    /// The ping of an MCP server over HTTP, such as http://127.0.0.1:3001/mcp.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcp: Option<String>,
     /// A program that exits 0 when all is well.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     exec: Vec<String>,
@@ -203,12 +210,20 @@ pub(super) struct Health {
     interval: DurationText,
     /// For one probe, 1ms to 120s, not above interval.
     timeout: DurationText,
-    /// Consecutive failures for a verdict.
+    /// Silent probes in a row for a hang.
     #[schemars(range(min = 1, max = 1000))]
     failures: u32,
     /// A separate probe for 'came up'.
     #[serde(skip_serializing_if = "Option::is_none")]
     startup: Option<Startup>,
+    /// A separate probe of named parts (channels, peers), asked after each good answer: they are shown and told one by one, and the
+    /// service is not restarted for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts: Option<Parts>,
+    /// Sent to the service when it hangs, before it is ended, so that it writes down what it is doing: QUIT, or what the program
+    /// documents for this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diagnostic_signal: Option<String>,
 }
 
 impl Default for Health {
@@ -217,7 +232,9 @@ impl Default for Health {
             http: None,
             tcp: None,
             unix: None,
+            path: None,
             ws: None,
+            mcp: None,
             exec: Vec::new(),
             heartbeat_file: None,
             notify: None,
@@ -227,11 +244,13 @@ impl Default for Health {
             timeout: DurationText("5s"),
             failures: 4,
             startup: None,
+            parts: None,
+            diagnostic_signal: None,
         }
     }
 }
 
-/// Exactly one of http, tcp, unix, ws, exec and heartbeat_file, asked until it answers well for the first time.
+/// Exactly one of http, tcp, unix, ws, mcp, exec and heartbeat_file, asked until it answers well for the first time.
 #[derive(Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Startup {
@@ -241,12 +260,18 @@ pub(super) struct Startup {
     /// A connection to HOST:PORT on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     tcp: Option<String>,
-    /// A connection to a Unix socket.
+    /// A Unix socket: with path a GET over it, else only a connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     unix: Option<PathText>,
+    /// What is asked for over the socket of unix, such as /startupz.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
     /// The gateway's WebSocket greeting, such as ws://127.0.0.1:18789.
     #[serde(skip_serializing_if = "Option::is_none")]
     ws: Option<String>,
+    /// The ping of an MCP server over HTTP, such as http://127.0.0.1:3001/mcp.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcp: Option<String>,
     /// A program that exits 0 when the service came up.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     exec: Vec<String>,
@@ -267,13 +292,33 @@ impl Default for Startup {
             http: None,
             tcp: None,
             unix: None,
+            path: None,
             ws: None,
+            mcp: None,
             exec: Vec::new(),
             heartbeat_file: None,
             expect_status: 200,
             expect_json: None,
         }
     }
+}
+
+/// Exactly one of http, unix with path, and exec.
+#[derive(Default, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Parts {
+    /// GET of a URL on this machine whose JSON names what fails, such as the gateway's http://127.0.0.1:18789/readyz.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<String>,
+    /// The same over a Unix socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix: Option<PathText>,
+    /// What is asked for over the socket of unix, such as /readyz.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    /// A program that prints JSON with the name of each part and "ok" or what is wrong with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exec: Vec<String>,
 }
 
 /// How memory is judged: all processes of the service together.

@@ -8,7 +8,7 @@ use super::fault::code;
 use super::fields::Fields;
 use super::reader::{Ctx, Field, Span};
 use super::units::{Wrong, quoted};
-use super::{expand, health};
+use super::{expand, health, loopback};
 use crate::model::{
     Builtin, LogSpec, MemorySpec, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName, WatchOn,
     WatchSpec,
@@ -97,6 +97,8 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> Service
     let (listen, listen_at) = listen(ctx, f, builtin);
     ports_at.extend(listen_at);
     let (after, after_at) = after(ctx, f);
+    let stop_signal = stop_signal(ctx, f);
+    let health = health::read(ctx, f, &health::Owner { program: &program, stop_signal, notify });
     let home = ctx.around.home.clone();
     let spec = ServiceSpec {
         name,
@@ -112,7 +114,7 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> Service
         backoff_max,
         min_uptime: f.duration(ctx, "min_uptime", secs(10), &bounds::MIN_UPTIME),
         start_timeout: f.duration(ctx, "start_timeout", secs(60), &bounds::START_TIMEOUT),
-        stop_signal: stop_signal(ctx, f),
+        stop_signal,
         stop_timeout,
         drain_timeout: f.duration(ctx, "drain_timeout", stop_timeout, &bounds::DRAIN_TIMEOUT),
         ports,
@@ -122,7 +124,7 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> Service
         watch_config: paths(ctx, f, "watch_config"),
         process_type: f.choice(ctx, "process_type", ProcessType::Interactive, PROCESS_TYPES),
         log: log(ctx, f),
-        health: health::read(ctx, f, notify),
+        health,
         memory: memory(ctx, f),
         watch: watch(ctx, f, builtin),
         listen,
@@ -180,23 +182,12 @@ fn stop_signal(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Signal {
     /// Those that do not end a process by themselves and that none handles in order to end.
     const USELESS: [&str; 7] = ["STOP", "TSTP", "TTIN", "TTOU", "CONT", "CHLD", "URG"];
     let Some(field) = f.get("stop_signal") else { return Signal::TERM };
-    let Some(text) = field.text(ctx, "a signal's name in quotes", "\"TERM\"") else { return Signal::TERM };
-    let signal = Signal::parse(text);
-    if signal.is_none() {
-        let near = Signal::parse(&text.to_ascii_uppercase()).map(|s| s.to_string());
-        let help = match near.as_deref().and_then(|name| name.strip_prefix("SIG")) {
-            Some(name) => format!("write \"{name}\""),
-            None => format!("write one of {}", Signal::names().collect::<Vec<_>>().join(", ")),
-        };
-        field.wrong(
-            ctx,
-            Wrong::new(code::BAD_FORM, format!("no signal is called {}", quoted(text)), "no signal").help(help),
-        );
-    } else if USELESS.contains(&text.strip_prefix("SIG").unwrap_or(text)) {
-        let wrong = Wrong::new(code::BAD_FORM, format!("{text} does not ask a process to end"), "ends nothing");
+    let Some(signal) = field.signal(ctx, "\"TERM\"") else { return Signal::TERM };
+    if USELESS.iter().any(|name| Signal::parse(name) == Some(signal)) {
+        let wrong = Wrong::new(code::BAD_FORM, format!("{signal} does not ask a process to end"), "ends nothing");
         field.wrong(ctx, wrong.help("write \"TERM\", or what the program documents, such as \"INT\" or \"QUIT\""));
     }
-    signal.unwrap_or(Signal::TERM)
+    signal
 }
 
 fn ports(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> (Vec<u16>, Vec<(u16, Span)>) {
@@ -337,7 +328,7 @@ fn listen(ctx: &mut Ctx<'_>, f: &Fields<'_>, builtin: Option<Builtin>) -> (Optio
     };
     let example = format!("\"{EMIT_SERVER_LISTEN}\"");
     let Some(text) = field.text(ctx, "an address in quotes", &example) else { return (None, None) };
-    match health::loopback_address(text, EMIT_SERVER_LISTEN) {
+    match loopback::host_with_port(text, EMIT_SERVER_LISTEN) {
         Ok(port) => (Some(text.to_owned()), Some((port, field.span.clone()))),
         Err(wrong) => {
             field.wrong(ctx, wrong);

@@ -30,6 +30,7 @@ const TABLES: &[(&str, &[&str], &str)] = &[
     ("/definitions/Watch", service::WATCH_KEYS, "[[service.watcher.watch]]"),
     ("/definitions/Health", health::KEYS, "[service.web.health]"),
     ("/definitions/Startup", health::STARTUP_KEYS, "[service.web.health.startup]"),
+    ("/definitions/Parts", health::PARTS_KEYS, "[service.web.health.parts]"),
     ("/definitions/Task", task::KEYS, "[task.t]"),
     ("/definitions/Step", task::STEP_KEYS, "[[task.t.steps]]"),
     ("/definitions/CalendarTable", task::CALENDAR_KEYS, "[[task.t.calendar]]"),

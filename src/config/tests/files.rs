@@ -155,6 +155,8 @@ fn every_key_is_taken_over() {
     assert_eq!(health.probe.expect_json.as_ref(), json.as_object());
     assert_eq!((health.interval, health.timeout, health.failures), (secs(2), secs(1), 3));
     assert_eq!(health.startup.as_ref().map(|s| s.expect_status), Some(201));
+    assert_eq!(health.diagnostic_signal, Signal::parse("USR1"));
+    assert_eq!(health.parts.as_ref().map(|p| &p.kind), Some(&ProbeKind::Exec(vec!["/bin/parts".into()])));
     let memory = web.memory.as_ref().unwrap();
     assert_eq!((memory.growth, memory.limit, memory.interval), (Some(5_000_000), Some(1 << 30), secs(30)));
     assert_eq!(fleet.services[1].program, Program::Builtin(Builtin::EmitServer));
@@ -165,6 +167,14 @@ fn every_key_is_taken_over() {
     assert_eq!(kinds[1], ProbeKind::Ws("ws://127.0.0.1:18789".into()));
     assert_eq!(kinds[2], ProbeKind::Exec(vec!["/bin/ok".into(), "now".into()]));
     assert_eq!(kinds[3], ProbeKind::Notify);
+    assert_eq!(kinds[5], ProbeKind::Mcp("http://127.0.0.1:3001/mcp".into()));
+    let over = |path: &str| ProbeKind::HttpUnix { socket: "/run/z.sock".into(), path: path.into() };
+    assert_eq!(kinds[6], over("/healthz?full=1"));
+    let health = |at: usize| fleet.services[3 + at].health.as_ref().unwrap();
+    assert_eq!(health(5).parts.as_ref().map(|p| &p.kind), Some(&over("/readyz")));
+    assert_eq!((health(6).probe.expect_status, health(6).probe.expect_json.is_some()), (204, true));
+    assert_eq!(health(6).startup.as_ref().map(|s| (&s.kind, s.expect_status)), Some((&over("/up"), 201)));
+    assert_eq!(health(6).parts.as_ref().map(|p| &p.kind), Some(&ProbeKind::Http("http://127.0.0.1:3/readyz".into())));
     let task = &fleet.tasks[0];
     assert_eq!((task.catch_up, task.timezone.as_deref()), (CatchUp::Within(secs(21_600)), Some("Europe/Berlin")));
     assert!(matches!(&task.calendar[2], Schedule::Table(t) if t.weekday == Some(0) && t.month == Some(12)));
