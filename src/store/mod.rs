@@ -42,6 +42,7 @@ mod batch;
 mod check;
 mod error;
 mod foreign;
+mod learned;
 mod ledger;
 mod outbox;
 mod past;

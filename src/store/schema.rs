@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS supervisor_events (
 );
 CREATE INDEX IF NOT EXISTS supervisor_events_by_time ON supervisor_events (timestamp_ms);
 CREATE INDEX IF NOT EXISTS supervisor_events_by_service ON supervisor_events (service_name, timestamp_ms);
+CREATE INDEX IF NOT EXISTS supervisor_events_learned ON supervisor_events (service_name, id)
+  WHERE event_type IN ('service_ready', 'service_hung');
 CREATE TABLE IF NOT EXISTS supervisor_journal (
   runner TEXT NOT NULL, boot_id TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (runner, boot_id)
 ) WITHOUT ROWID;

@@ -1,5 +1,6 @@
 //! Each way to go wrong: its code, its place, and the words that mend it.
 
+use super::health::in_health;
 use super::{around, read, source};
 use crate::config::fault::code::{
     ADDRESS, AFTER, BAD_FORM, CALENDAR, CONFLICT, CYCLE, MISSING, NAME, OUT_OF_BOUNDS, PATH, PORT, SYNTAX, UNKNOWN_KEY,
@@ -8,14 +9,14 @@ use crate::config::fault::code::{
 use crate::config::{Fault, parse, render};
 
 /// What must be found: code, line, column, and a word of the message, label or help.
-type Want = (&'static str, usize, usize, &'static str);
+pub(super) type Want = (&'static str, usize, usize, &'static str);
 
 fn said(fault: &Fault) -> String {
     format!("{} | {} | {}", fault.message, fault.label, fault.help.as_deref().unwrap_or_default())
 }
 
 /// `text` has exactly the wanted faults, in order; each says what to do.
-fn expect(text: &str, wanted: &[Want]) {
+pub(super) fn expect(text: &str, wanted: &[Want]) {
     let parsed = read(text);
     let shown = || format!("{text}\n{}", render(&parsed.faults, &source(text), false));
     let places: Vec<_> = parsed.faults.iter().map(|f| (f.code, f.line, f.column)).collect();
@@ -28,7 +29,7 @@ fn expect(text: &str, wanted: &[Want]) {
 }
 
 /// A line in a service that is right but for it, at line 3.
-fn in_service(line: &str, column: usize, code: &'static str, word: &'static str) {
+pub(super) fn in_service(line: &str, column: usize, code: &'static str, word: &'static str) {
     expect(&format!("[service.a]\ncommand = [\"x\"]\n{line}\n"), &[(code, 3, column, word)]);
 }
 
@@ -178,87 +179,6 @@ interval = \"5m\"",
     in_task(STEPS, "start_within = \"0s\"", &[(OUT_OF_BOUNDS, 4, 16, "1s to")]);
     in_task(STEPS, "catch_up = { within = \"1s\" }", &[(OUT_OF_BOUNDS, 4, 23, "1m to")]);
     expect("[alerts]\nslow_loop = [{ count = 0, within = \"1h\" }]\n", &[(OUT_OF_BOUNDS, 2, 24, "1 to 1000")]);
-}
-
-/// A line in a health table that is right but for it, at line 5.
-fn in_health(line: &str, column: usize, code: &'static str, word: &'static str) {
-    let text = format!("[service.a]\ncommand = [\"x\"]\n[service.a.health]\nhttp = \"http://127.0.0.1:1/\"\n{line}\n");
-    expect(&text, &[(code, 5, column, word)]);
-}
-
-#[test]
-fn diagnostic_signals() {
-    for (signal, why) in [
-        ("KILL", "ends a process"),
-        ("SIGINT", "ends a process"),
-        ("HUP", "ends a process"),
-        ("STOP", "stops a process"),
-        ("TTIN", "stops a process"),
-        ("CONT", "no program takes"),
-        ("CHLD", "no program takes"),
-    ] {
-        in_health(&format!("diagnostic_signal = \"{signal}\""), 21, BAD_FORM, why);
-    }
-    in_health("diagnostic_signal = \"quit\"", 21, BAD_FORM, "write \"QUIT\"");
-    let health =
-        |signal: &str| format!("health = {{ http = \"http://127.0.0.1/\", diagnostic_signal = \"{signal}\" }}\n");
-    let of = |command: &str, signal: &str| format!("[service.a]\ncommand = [{command}]\n{}", health(signal));
-    // Its own debugger, or its restart: neither is evidence.
-    for command in
-        ["\"openclaw\", \"gateway\"", "\"/opt/OpenClaw/bin/node\"", "\"node\", \"/x/openclaw/dist/index.js\""]
-    {
-        expect(&of(command, "USR1"), &[(BAD_FORM, 3, 60, "opens its debugger or restarts")]);
-        expect(&of(command, "SIGUSR2"), &[(BAD_FORM, 3, 60, "write \"QUIT\"")]);
-        assert_eq!(read(&of(command, "QUIT")).faults, []);
-    }
-    for command in ["\"x\"", "\"~/.openclaw/projects/embedding-server/bin/python\""] {
-        assert_eq!(read(&of(command, "USR2")).faults, []);
-    }
-    let text = format!("[service.a]\ncommand = [\"x\"]\nstop_signal = \"QUIT\"\n{}", health("QUIT"));
-    expect(&text, &[(BAD_FORM, 4, 60, "`stop_signal`")]);
-}
-
-#[test]
-fn probes() {
-    in_health("tcp = \"127.0.0.1:1\"", 7, CONFLICT, "a probe already, `http`");
-    in_health("timeout = \"11s\"", 11, CONFLICT, "above `interval` (10s by default)");
-    in_health("startup = { http = \"http://127.0.0.1\", exec = [\"x\"] }", 47, CONFLICT, "a probe already, `http`");
-    expect(
-        "[service.a]\ncommand = [\"x\"]\nhealth = { tcp = \"127.0.0.1:1\", startup = { notify = true } }\n",
-        &[(MISSING, 3, 43, "write one of http"), (UNKNOWN_KEY, 3, 45, "possible here")],
-    );
-    in_health("expect_json = { when = 1979-05-27 }", 24, WRONG_TYPE, "a value that JSON has");
-    in_health("expect_json = { n = nan }", 21, WRONG_TYPE, "a value that JSON has");
-    in_service("health = { tcp = \"127.0.0.1:1\", expect_status = 200 }", 49, CONFLICT, "only an `http` probe");
-    in_service("health = { notify = true }", 21, CONFLICT, "write notify = true in the service's own table");
-    in_service("health = { http = \"https://127.0.0.1/\" }", 19, ADDRESS, "write \"http://127.0.0.1/\"");
-    in_service("health = { http = \"http://0.0.0.0/\" }", 19, ADDRESS, "use 127.0.0.1");
-    in_service("health = { tcp = \"localhost\" }", 18, ADDRESS, "has no port");
-    in_service("health = { tcp = \"example.org:80\" }", 18, ADDRESS, "this machine only");
-    in_service("health = { ws = \"http://127.0.0.1\" }", 17, ADDRESS, "ws://");
-    in_service("health = { unix = \"x.sock\" }", 19, PATH, "absolute");
-    in_service("health = { heartbeat_file = \"beat\" }", 29, PATH, "write an absolute path or \"~/beat\"");
-    in_service("health = { exec = [] }", 19, MISSING, "no program");
-    in_service("health = { mcp = \"https://127.0.0.1/\" }", 18, ADDRESS, "write \"http://127.0.0.1/\"");
-    in_service("health = { mcp = \"http://10.0.0.1/mcp\" }", 18, ADDRESS, "use 127.0.0.1");
-    in_service("health = { mcp = \"http://127.0.0.1/\", expect_status = 204 }", 55, CONFLICT, "only an `http` probe");
-    in_service("health = { unix = \"/x\", expect_status = 204 }", 41, CONFLICT, "`unix` with `path`");
-    in_service("health = { unix = \"/x\", path = \"healthz\" }", 32, ADDRESS, "write e.g. \"/healthz\"");
-    in_service("health = { unix = \"/x\", path = \"/a b\" }", 32, ADDRESS, "path of a URL");
-    in_health("path = \"/healthz\"", 8, CONFLICT, "over the socket of `unix`");
-    in_health("startup = { tcp = \"127.0.0.1:1\", path = \"/\" }", 41, CONFLICT, "over the socket of `unix`");
-    in_health("parts = {}", 9, MISSING, "write one of http, unix, exec");
-    in_health("parts = { unix = \"/x\" }", 18, CONFLICT, "write path = \"/readyz\"");
-    in_health("parts = { http = \"http://127.0.0.1\", exec = [\"x\"] }", 45, CONFLICT, "a probe already, `http`");
-    in_health(
-        "parts = { http = \"http://127.0.0.1\", expect_status = 200 }",
-        38,
-        UNKNOWN_KEY,
-        "possible here: http, unix",
-    );
-    let long = format!("health = {{ unix = \"/{}\" }}", "x".repeat(103));
-    in_service(&long, 19, OUT_OF_BOUNDS, "shorter path");
-    expect("[service.a]\nbuiltin = \"emit-server\"\nlisten = \"0.0.0.0:1\"\n", &[(ADDRESS, 3, 10, "127.0.0.1")]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod agreement;
 mod diffs;
 mod faults;
 mod files;
+mod health;
 mod mutation;
 
 use super::{Parsed, Source, Surroundings, parse};

@@ -4,6 +4,7 @@ mod alerts;
 mod faults;
 mod foreign;
 mod growth;
+mod learned;
 mod outbox;
 mod reading;
 mod retention;
