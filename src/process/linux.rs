@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::time::ClockId;
 
+use super::procstat::Stat;
 use super::table::Entry;
 use super::watch::Ended;
 use crate::model::{Exit, Moment, Signal};
@@ -25,10 +26,17 @@ pub(super) fn boot_id() -> Option<String> {
 
 /// What /proc/PID/stat says.
 pub(super) fn entry(pid: i32) -> Option<Entry> {
+    let stat = stat(&format!("/proc/{pid}/stat"))?;
+    let zombie = stat.is_zombie();
+    Some(Entry { pid, ppid: stat.ppid, pgid: stat.pgid, sid: stat.sid, start: stat.start, zombie })
+}
+
+/// What the file at `path` says of a process or a thread.
+pub(super) fn stat(path: &str) -> Option<Stat> {
     // Its size is said to be zero, so that std would read it in five pieces; it is a third of this long.
     let mut bytes = [0; 1024];
-    let length = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut bytes).ok()?;
-    parse_stat(pid, &bytes[..length])
+    let length = std::fs::File::open(path).ok()?.read(&mut bytes).ok()?;
+    Stat::parse(&bytes[..length])
 }
 
 /// All pids.
@@ -41,22 +49,6 @@ pub(super) fn environment(pid: i32) -> Option<Vec<u8>> {
     std::fs::read(format!("/proc/{pid}/environ")).ok()
 }
 
-/// proc(5): `pid (name) state ppid pgrp session ...`, start time is field 22. The name may hold spaces and parentheses,
-/// so the fields are counted from the last `)`.
-fn parse_stat(pid: i32, stat: &[u8]) -> Option<Entry> {
-    let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
-    let mut fields = std::str::from_utf8(stat.get(end_of_name + 1..)?).ok()?.split_ascii_whitespace();
-    let state = fields.next()?;
-    let ppid = fields.next()?.parse().ok()?;
-    let pgid = fields.next()?.parse().ok()?;
-    let sid = fields.next()?.parse().ok()?;
-    let threads: i64 = fields.nth(13)?.parse().ok()?; // field 20
-    let start = fields.nth(1)?.parse().ok()?; // field 22
-    // A process whose first thread has ended shows as `Z` while its other threads run on.
-    let zombie = matches!(state, "Z" | "X" | "x") && threads <= 1;
-    Some(Entry { pid, ppid, pgid, sid, start, zombie })
-}
-
 /// `si_code` and `si_status` of a SIGCHLD siginfo.
 pub(super) fn exit_of_siginfo(code: i32, status: i32) -> Option<Exit> {
     match code {
@@ -67,14 +59,14 @@ pub(super) fn exit_of_siginfo(code: i32, status: i32) -> Option<Exit> {
     }
 }
 
-/// How long ago a process with this start token was started: the token counts clock ticks since boot, sleep included.
 /// A clock tick in nanoseconds.
-fn tick() -> u64 {
+pub(super) fn tick() -> u64 {
     // sysconf cannot fail for a value that every kernel has; 100 is what all Linux systems of today say.
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
     1_000_000_000 / u64::try_from(ticks).unwrap_or(100).max(1)
 }
 
+/// The start token of a process that is started now: it counts clock ticks since boot, sleep included.
 pub(super) fn token_at(now: Moment) -> u64 {
     now.boot_ns / tick()
 }
@@ -170,25 +162,4 @@ pub(super) fn port_is_only_lingering(port: u16) -> bool {
 /// Orphaned grandchildren become our children instead of init's.
 pub(super) fn become_subreaper() -> bool {
     nix::sys::prctl::set_child_subreaper(true).is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_with_parentheses_and_newlines_is_no_trouble() {
-        let line = b"7 (a) R 1 (\n) S 3 4 5 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1\n";
-        let entry = parse_stat(7, line).unwrap();
-        assert_eq!(entry, Entry { pid: 7, ppid: 3, pgid: 4, sid: 5, start: 987_654, zombie: false });
-    }
-
-    #[test]
-    fn a_dead_first_thread_with_others_alive_is_no_zombie() {
-        let stat = |threads| format!("7 (x) Z 3 4 5 0 -1 0 1 0 0 0 0 0 0 0 20 0 {threads} 0 9 1 1").into_bytes();
-        assert!(parse_stat(7, &stat(1)).unwrap().zombie);
-        assert!(!parse_stat(7, &stat(2)).unwrap().zombie);
-        assert_eq!(parse_stat(7, b"7 (x) Z 3"), None);
-        assert_eq!(parse_stat(7, b""), None);
-    }
 }

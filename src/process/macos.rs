@@ -39,28 +39,46 @@ pub(super) fn boot_id() -> Option<String> {
 }
 
 /// What proc_pidinfo says.
-#[expect(unsafe_code, reason = "libproc has no wrapper in nix")]
 pub(super) fn entry(pid: i32) -> Option<Entry> {
-    if pid <= 0 {
-        return None;
-    }
-    // SAFETY: the structure is made of integers and arrays of them, so all zeros are a valid value.
-    let mut info: libc::proc_bsdinfo = unsafe { std::mem::zeroed() };
-    let size = i32::try_from(size_of::<libc::proc_bsdinfo>()).ok()?;
-    // An argument of 1 asks for zombies too (xnu, `proc_pidinfo`).
-    // SAFETY: the buffer is as long as is said, and outlives the call.
-    let got = unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDTBSDINFO, 1, std::ptr::from_mut(&mut info).cast(), size) };
-    if got != size {
-        return None;
-    }
+    let info = bsd_info(pid)?;
     Some(Entry {
         pid,
         ppid: i32::try_from(info.pbi_ppid).ok()?,
         pgid: i32::try_from(info.pbi_pgid).ok()?,
         sid: getsid(Some(Pid::from_raw(pid))).map_or(0, Pid::as_raw),
-        start: info.pbi_start_tvsec.wrapping_mul(1_000_000).wrapping_add(info.pbi_start_tvusec),
+        start: started(&info),
         zombie: info.pbi_status == libc::SZOMB,
     })
+}
+
+/// The start token.
+pub(super) fn started(info: &libc::proc_bsdinfo) -> u64 {
+    info.pbi_start_tvsec.wrapping_mul(1_000_000).wrapping_add(info.pbi_start_tvusec)
+}
+
+/// Who a process is, also when it is a zombie.
+#[expect(unsafe_code, reason = "the structure is made of integers and arrays of them")]
+pub(super) fn bsd_info(pid: i32) -> Option<libc::proc_bsdinfo> {
+    // An argument of 1 asks for zombies too (xnu, `proc_pidinfo`).
+    // SAFETY: the structure is made of integers and arrays of them, so any bytes are a valid value.
+    unsafe { pid_info(pid, libc::PROC_PIDTBSDINFO, 1) }
+}
+
+/// The structure that proc_pidinfo fills in for `flavor`; `None` when it does not fill in all of it.
+///
+/// # Safety
+/// `T` is the structure of `flavor`, and any bytes are a valid value of it.
+#[expect(unsafe_code, reason = "libproc has no wrapper in nix")]
+pub(super) unsafe fn pid_info<T>(pid: i32, flavor: i32, argument: u64) -> Option<T> {
+    if pid <= 0 {
+        return None;
+    }
+    let mut info = std::mem::MaybeUninit::<T>::zeroed();
+    let size = i32::try_from(size_of::<T>()).ok()?;
+    // SAFETY: the buffer is as long as is said, and outlives the call.
+    let got = unsafe { libc::proc_pidinfo(pid, flavor, argument, info.as_mut_ptr().cast(), size) };
+    // SAFETY: it is zeroed or filled in, and by the contract any bytes are a valid value.
+    (got == size).then(|| unsafe { info.assume_init() })
 }
 
 /// All pids.
@@ -91,7 +109,7 @@ pub(super) fn exit_of_siginfo(_code: i32, _status: i32) -> Option<Exit> {
     None
 }
 
-/// How long ago a process with this start token was started: the token is its start in microseconds of wall time.
+/// The start token of a process that is started now: microseconds of wall time.
 pub(super) fn token_at(now: Moment) -> u64 {
     u64::try_from(now.wall_ms).unwrap_or(0).saturating_mul(1000)
 }
@@ -180,7 +198,7 @@ pub(super) fn become_subreaper() -> bool {
 
 /// The value of a sysctl by its name.
 #[expect(unsafe_code, reason = "sysctl has no wrapper in nix")]
-fn sysctl_by_name(name: &CStr) -> Option<Vec<u8>> {
+pub(super) fn sysctl_by_name(name: &CStr) -> Option<Vec<u8>> {
     let mut buffer = vec![0_u8; 256];
     let mut length = buffer.len();
     // SAFETY: name is NUL-terminated, the buffer is as long as is said, and both outlive the call.

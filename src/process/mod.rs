@@ -9,12 +9,15 @@ pub mod describe;
 pub mod files;
 pub mod folders;
 pub mod handover;
+pub mod host;
 pub mod identity;
 pub mod lock;
 pub mod notify;
 pub mod ports;
 #[cfg(any(target_os = "macos", test))]
 mod procargs;
+#[cfg(any(target_os = "linux", test))]
+mod procstat;
 pub mod reap;
 pub mod record;
 pub mod shared;
@@ -23,6 +26,7 @@ pub mod socket;
 pub mod spawn;
 pub mod table;
 pub mod tune;
+pub mod vitals;
 pub mod wait;
 pub mod watch;
 
