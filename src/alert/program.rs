@@ -7,19 +7,11 @@ use super::secret::shut;
 use super::webhook;
 use crate::model::{Delivery, Message};
 use crate::process::command::{self, Finished, Given, NoAnswer};
-use crate::process::spawn::find_program;
-
-/// What it has of our environment; the rest may hold secrets.
-const KEPT: [&str; 5] = ["PATH", "HOME", "LANG", "TMPDIR", "USER"];
 
 /// Where the program is, as its own PATH says.
 pub(super) fn find(argv: &[String]) -> Result<PathBuf, String> {
     let name = argv.first().ok_or("the command is empty: write command = [\"/usr/local/bin/on-alert\"]")?;
-    if name.contains('/') && !name.starts_with('/') {
-        return Err(format!("the program {name} is no absolute path: write where it is from the root"));
-    }
-    let path = std::env::var("PATH").unwrap_or_default();
-    find_program(name, &path, Path::new("/")).map_err(|why| why.replace("the service's PATH", "the daemon's PATH"))
+    command::find(name)
 }
 
 /// Runs it.
@@ -30,13 +22,13 @@ pub(super) fn run(argv: &[String], message: &Message, host: &str, limit: Duratio
     };
     let json = webhook::json(message, host);
     let about = about(message);
-    let kept: Vec<(&str, String)> = KEPT.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))).collect();
+    let kept = command::kept_environment();
     let environment: Vec<(&str, &str)> = kept
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
         .chain(about.iter().map(|(n, v)| (*n, v.as_str())))
         .collect();
-    let given = Given { environment: &environment, only_these: true, stdin: json.as_bytes() };
+    let given = Given { environment: &environment, only_these: true, stdin: json.as_bytes(), ..Given::default() };
     ended(&program, command::run_with(&program, &argv[1..], &given, limit))
 }
 

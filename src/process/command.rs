@@ -15,10 +15,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::clock;
 use super::reap;
+use super::spawn::find_program;
 use crate::model::{Exit, Mono, Signal};
 
-/// What is kept of each stream, bytes.
+/// What is kept of each stream unless less is wanted, bytes.
 const KEEP: usize = 1 << 20;
+
+/// What a program of the owner's has of our environment; the rest may hold secrets.
+const KEPT: [&str; 5] = ["PATH", "HOME", "LANG", "TMPDIR", "USER"];
 
 /// How often an end is looked for that no pipe tells of. When the last pipe is closed it is near, and is looked for more often
 /// at first.
@@ -32,7 +36,7 @@ static CLAIMED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 pub struct Finished {
     /// How it ended.
     pub exit: Exit,
-    /// What it wrote, at most 1 MiB; what is no UTF-8 is replaced.
+    /// What it wrote, at most 1 MiB or what was to be kept; what is no UTF-8 is replaced.
     pub stdout: String,
     /// The same of its stderr.
     pub stderr: String,
@@ -96,6 +100,20 @@ fn claimed() -> MutexGuard<'static, BTreeSet<i32>> {
     CLAIMED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Where a program of the owner's is, as our own PATH says; else a sentence that says what was looked for.
+pub fn find(name: &str) -> Result<PathBuf, String> {
+    if name.contains('/') && !name.starts_with('/') {
+        return Err(format!("the program {name} is no absolute path: write where it is from the root"));
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    find_program(name, &path, Path::new("/")).map_err(|why| why.replace("the service's PATH", "the daemon's PATH"))
+}
+
+/// What a program of the owner's is given of our environment.
+pub fn kept_environment() -> Vec<(&'static str, String)> {
+    KEPT.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))).collect()
+}
+
 /// Runs `program` with `arguments` and `extra` beside our environment, in a group of its own, with nothing on its stdin, and waits
 /// for its end for at most `limit`; then the whole group is killed. Blocks.
 pub fn run<S: AsRef<OsStr>>(
@@ -116,6 +134,8 @@ pub struct Given<'a> {
     pub only_these: bool,
     /// What is on its stdin. It need not read it.
     pub stdin: &'a [u8],
+    /// What is kept of each stream, bytes; 1 MiB unless told.
+    pub keep: Option<usize>,
 }
 
 /// Runs `program` as [`run`] does, with what is `given`.
@@ -156,6 +176,8 @@ struct Asked<'a> {
 struct Stream {
     pipe: Option<std::fs::File>,
     said: Vec<u8>,
+    /// Most bytes of it; the rest is read and thrown away.
+    keep: usize,
 }
 
 impl<'a> Asked<'a> {
@@ -174,8 +196,9 @@ impl<'a> Asked<'a> {
         let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
         claimed.insert(pid);
         drop(claimed);
-        let out = Stream::new(child.stdout.take().map(OwnedFd::from));
-        let err = Stream::new(child.stderr.take().map(OwnedFd::from));
+        let keep = given.keep.unwrap_or(KEEP);
+        let out = Stream::new(child.stdout.take().map(OwnedFd::from), keep);
+        let err = Stream::new(child.stderr.take().map(OwnedFd::from), keep);
         let stdin = child.stdin.take().map(|pipe| nonblocking(OwnedFd::from(pipe)));
         Ok(Self { pid, stdin, unread: given.stdin, out, err, reaped: false })
     }
@@ -245,8 +268,8 @@ fn nonblocking(pipe: OwnedFd) -> std::fs::File {
 }
 
 impl Stream {
-    fn new(pipe: Option<OwnedFd>) -> Self {
-        Self { pipe: pipe.map(nonblocking), said: Vec::new() }
+    fn new(pipe: Option<OwnedFd>, keep: usize) -> Self {
+        Self { pipe: pipe.map(nonblocking), said: Vec::new(), keep }
     }
 
     /// Reads what is there.
@@ -256,7 +279,7 @@ impl Stream {
             match pipe.read(&mut block) {
                 Ok(0) => self.pipe = None,
                 Ok(n) => {
-                    let room = KEEP.saturating_sub(self.said.len());
+                    let room = self.keep.saturating_sub(self.said.len());
                     self.said.extend_from_slice(&block[..n.min(room)]);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -318,7 +341,8 @@ mod tests {
     #[test]
     fn it_gets_what_it_is_given_and_nothing_else() {
         let much = "0123456789".repeat(100_000);
-        let given = Given { environment: &[("ONLY", "this")], only_these: true, stdin: much.as_bytes() };
+        let given =
+            Given { environment: &[("ONLY", "this")], only_these: true, stdin: much.as_bytes(), ..Given::default() };
         let ask = |script| run_with(Path::new("/bin/sh"), &["-c", script], &given, LONG).unwrap();
         // Both ways at once, each more than a pipe holds.
         let done = ask("cat");
@@ -328,6 +352,9 @@ mod tests {
         // Who does not read is not waited for.
         assert_eq!(ask("exit 7").code(), Some(7));
         assert_eq!(ask("exec 0<&-; exit 8").code(), Some(8));
+        let given = Given { keep: Some(10), ..given };
+        let done = run_with(Path::new("/bin/sh"), &["-c", "cat"], &given, LONG).unwrap();
+        assert_eq!(done.stdout, much[..10]);
     }
 
     #[test]
