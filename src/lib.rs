@@ -15,7 +15,7 @@
 //! journal   a runner's append-only record                                       -> model, process
 //! store     the SQLite ledger                                                   -> model, process
 //! alert     sinks: messages leave the machine                                     -> model, policy, process
-//! probe     asking a service how it is                                          -> model, machine
+//! probe     asking a service how it is                                          -> model, process
 //! manager   who starts runners                                                  -> model, process
 //! install   jobs written, loaded, compared                                      -> model, manager, control, process
 //! runner    the parent of services                                              -> all of the above but import, probe, alert, manager, install, store

@@ -3,15 +3,35 @@
 //! Never a bare look at whether the port is open where HTTP is spoken: the kernel accepts connections for a process that is
 //! stopped (measured on the real gateway). No redirects, no proxies, no names to be resolved, a cap on the answer. What an
 //! answer means for the service is decided by `MonitorMachine`; here it is only said which kind of answer it was.
+//!
+//! A question and its connection are one future, polled by who asks: no task of its own, nothing that outlives it.
 
+mod connect;
+mod exchange;
+mod exec;
+mod heartbeat;
 mod http;
+mod mcp;
+mod parts;
+#[cfg(test)]
+mod tests;
+mod words;
+mod ws;
 
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
-use crate::model::{Answer, ProbeKind, ProbeSpec, Probed};
+use self::connect::{Place, Progress};
+use crate::model::{Answer, Part, ProbeKind, ProbeSpec, Probed};
+
+/// The rest of an answer that has begun too late is waited for no longer than this: that it has begun is the news.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What came of asking.
 #[derive(Debug)]
@@ -22,15 +42,48 @@ pub struct Asked {
     pub pending: Option<Pending>,
 }
 
+/// A question under way: polling it speaks, and reads what comes.
+type Question = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
 /// A question that was not answered in time, and is still open. Dropping it closes the connection.
-#[derive(Debug)]
-pub struct Pending(());
+pub struct Pending {
+    question: Question,
+    progress: Arc<Progress>,
+    subject: String,
+    began: Instant,
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
 
 impl Pending {
     /// Waits for any answer at all, at most for `within`; `None` when there was none. `took` counts from the first start.
-    pub async fn answer(self, within: Duration) -> Option<Probed> {
-        tokio::time::sleep(within).await;
-        None
+    pub async fn answer(mut self, within: Duration) -> Option<Probed> {
+        let asked_again = Instant::now();
+        // `None`: a byte has come, and the rest has not yet.
+        let first = poll_fn(|cx| match self.question.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if self.progress.heard() > 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        let answer = match tokio::time::timeout(within, first).await {
+            Err(_) => return None,
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
+                let began_to_answer = self.began.elapsed();
+                let left = within.saturating_sub(asked_again.elapsed()).min(SOON);
+                let slow = |_| Answer::Slow(format!("the answer began after {}", words::millis(began_to_answer)));
+                tokio::time::timeout(left, &mut self.question).await.unwrap_or_else(slow)
+            }
+        };
+        match answer {
+            // That nobody listens any more, or that we cannot go on, says nothing about the silence before.
+            Answer::Silent(_) | Answer::Failed(_) | Answer::NotAsked(_) | Answer::Beat(_) => None,
+            answer => Some(Probed::new(words::about(&self.subject, answer), self.began.elapsed())),
+        }
     }
 }
 
@@ -38,23 +91,101 @@ impl Pending {
 pub async fn ask(probe: &ProbeSpec, timeout: Duration) -> Asked {
     // tokio's clock: a probe's latency is a length of time, and no decision reads it.
     let began = Instant::now();
-    let answer = async {
-        match &probe.kind {
-            ProbeKind::Http(url) => http::get(url, probe).await,
-            ProbeKind::Tcp(address) => {
-                TcpStream::connect(address).await.map(drop).map_err(|e| format!("{address}: {e}"))
-            }
-            ProbeKind::Unix(path) => {
-                UnixStream::connect(path).await.map(drop).map_err(|e| format!("{}: {e}", path.display()))
-            }
-            _ => Err("this kind of probe is not asked yet".into()),
+    let ended = |answer, parts| {
+        let took = began.elapsed();
+        Asked { probed: Probed { answer, took, late: took.saturating_sub(timeout), parts }, pending: None }
+    };
+    let progress = Arc::new(Progress::default());
+    let mut question = match question(probe, &progress) {
+        Ok(Some(question)) => question,
+        Err(answer) => return ended(words::about(&words::subject(&probe.kind), answer), None),
+        Ok(None) => {
+            let (answer, parts) = match &probe.kind {
+                ProbeKind::Exec(argv) => exec::ask(argv, timeout).await,
+                ProbeKind::HeartbeatFile(path) => (heartbeat::look(path, timeout).await, None),
+                _ => (
+                    Answer::NotAsked("it is not asked: it says WATCHDOG=1 of its own accord, to its runner".into()),
+                    None,
+                ),
+            };
+            return ended(words::about(&words::subject(&probe.kind), answer), parts);
         }
     };
-    let answer = match tokio::time::timeout(timeout, answer).await {
-        Ok(Ok(())) => Answer::Good,
-        Ok(Err(why)) => Answer::Failed(why),
-        Err(_) => Answer::Silent(format!("no whole answer within {} ms", timeout.as_millis())),
+    let answer = match tokio::time::timeout(timeout, &mut question).await {
+        Ok(Answer::Good) => return ended(Answer::Good, None),
+        Ok(answer) => return ended(words::about(&words::subject(&probe.kind), answer), None),
+        Err(_) => progress.out_of_time(timeout),
     };
-    let took = began.elapsed();
-    Asked { probed: Probed { answer, took, late: took.saturating_sub(timeout), parts: None }, pending: None }
+    let subject = words::subject(&probe.kind);
+    let silent = matches!(answer, Answer::Silent(_));
+    let mut asked = ended(words::about(&subject, answer), None);
+    // A connection that nothing is said over has no answer to wait for.
+    if silent && !matches!(probe.kind, ProbeKind::Tcp(_) | ProbeKind::Unix(_)) {
+        asked.pending = Some(Pending { question, progress, subject, began });
+    }
+    asked
+}
+
+/// The question that goes over a connection; `None` when it is of another kind.
+fn question(probe: &ProbeSpec, progress: &Arc<Progress>) -> Result<Option<Question>, Answer> {
+    let progress = Arc::clone(progress);
+    Ok(Some(match &probe.kind {
+        ProbeKind::Http(url) => {
+            let (place, request) = http::of_url(url)?;
+            let expect = http::Expect::of(probe);
+            Box::pin(async move { http::ask(&place, request, &expect, &progress).await })
+        }
+        ProbeKind::HttpUnix { socket, path } => {
+            let (place, request) = http::of_socket(socket, path)?;
+            let expect = http::Expect::of(probe);
+            Box::pin(async move { http::ask(&place, request, &expect, &progress).await })
+        }
+        ProbeKind::Mcp(url) => {
+            let (place, request) = mcp::of_url(url)?;
+            Box::pin(async move { mcp::ask(&place, request, &progress).await })
+        }
+        ProbeKind::Ws(url) => {
+            let (place, request) = ws::of_url(url)?;
+            Box::pin(async move { ws::ask(&place, request, &progress).await })
+        }
+        ProbeKind::Tcp(address) => reached(Place::of_authority(address)?, progress),
+        ProbeKind::Unix(path) => reached(Place::Unix(path.clone()), progress),
+        ProbeKind::Exec(_) | ProbeKind::HeartbeatFile(_) | ProbeKind::Notify => return Ok(None),
+    }))
+}
+
+/// Whether somebody listens at `place`.
+fn reached(place: Place, progress: Arc<Progress>) -> Question {
+    Box::pin(async move { place.connect(&progress).await.map_or_else(|answer| answer, |_| Answer::Good) })
+}
+
+/// Asks once for the parts that `probe` reports on, whatever its status or exit says of the whole; an error is a sentence.
+pub async fn parts(probe: &ProbeSpec, timeout: Duration) -> Result<Vec<Part>, String> {
+    let found = match &probe.kind {
+        ProbeKind::Http(url) => over_http(http::of_url(url), timeout).await,
+        ProbeKind::HttpUnix { socket, path } => over_http(http::of_socket(socket, path), timeout).await,
+        ProbeKind::Exec(argv) => match exec::ask(argv, timeout).await {
+            (_, Some(parts)) => Ok(parts),
+            (Answer::Good, None) => Err("it has printed no JSON object of parts, as {\"name\": \"ok\"}".into()),
+            (answer, None) => Err(words::text_of(answer)),
+        },
+        _ => Err("only an http and an exec probe can report on parts".into()),
+    };
+    found.map_err(|why| format!("{}: {why}", words::subject(&probe.kind)))
+}
+
+async fn over_http(target: Result<(Place, exchange::Request), Answer>, timeout: Duration) -> Result<Vec<Part>, String> {
+    let progress = Arc::new(Progress::default());
+    let asked = async {
+        let (place, request) = target?;
+        let reply = exchange::exchange(&place, request, &progress, |_| false).await?;
+        reply.end.and(Ok((reply.status, reply.body)))
+    };
+    let asked = tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| Err(progress.out_of_time(timeout)));
+    let (status, body) = asked.map_err(words::text_of)?;
+    parts::read(&body).ok_or_else(|| {
+        format!(
+            "its answer, of status {status}, is no JSON with a list `failing` or with parts, as {{\"name\": \"ok\"}}"
+        )
+    })
 }
