@@ -10,7 +10,7 @@ use super::context::{FaultLine, Loaded};
 use super::{Context, Output, Stop};
 use crate::config;
 use crate::error::ErrorKind;
-use crate::model::{AlertSpec, DEFAULT_PATH, Fleet, Program, Severity, SinkKind, StepAction};
+use crate::model::{AlertSpec, DEFAULT_PATH, Fleet, ProbeKind, Program, ServiceSpec, Severity, SinkKind, StepAction};
 
 /// `check --json`.
 #[derive(Serialize)]
@@ -29,7 +29,9 @@ pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, 
     let ok = loaded.faults.is_empty() && loaded.fleet.is_some();
     let fleet = loaded.fleet.as_ref();
     let notes = fleet.map(|fleet| notes(fleet, context.path_var.as_deref())).unwrap_or_default();
-    let warnings: Vec<String> = fleet.and_then(|fleet| config::alert_path(fleet).warning()).into_iter().collect();
+    let enabled = || fleet.into_iter().flat_map(|fleet| fleet.services.iter().filter(|service| service.enabled));
+    let warnings = fleet.and_then(|fleet| config::alert_path(fleet).warning()).into_iter();
+    let warnings: Vec<String> = warnings.chain(enabled().filter_map(blind)).collect();
     if context.json {
         let report = Report {
             ok,
@@ -81,6 +83,7 @@ fn notes(fleet: &Fleet, callers: Option<&OsStr>) -> Vec<String> {
             let path = service.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
             notes.extend(note(service.name.as_str(), argv, &service.cwd, path, callers));
         }
+        notes.extend(tolerated(service));
     }
     for task in fleet.tasks.iter().filter(|task| task.enabled) {
         let path = task.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
@@ -92,6 +95,44 @@ fn notes(fleet: &Fleet, callers: Option<&OsStr>) -> Vec<String> {
     }
     notes.extend(alerts(&fleet.alerts));
     notes
+}
+
+/// How long a service may be silent, and when a hang is found.
+fn tolerated(service: &ServiceSpec) -> Option<String> {
+    let health = service.health.as_ref()?;
+    let (name, show) = (&service.name, |time| config::show_duration(time));
+    let (most, every) = (health.tolerated(), health.interval);
+    Some(match &health.probe.kind {
+        ProbeKind::Notify => format!(
+            "{name}: WATCHDOG=1 is expected at least every {}; a service that is silent for longer is hung",
+            show(most)
+        ),
+        ProbeKind::HeartbeatFile(file) => {
+            format!("{name}: hung when {} was not touched for {}", file.display(), show(most))
+        }
+        _ => format!(
+            "{name}: asked every {}, a pause of up to {} is tolerated, a hang is found {} to {} after it began",
+            show(every),
+            show(most),
+            show(most),
+            show(most.saturating_add(every))
+        ),
+    })
+}
+
+/// What a probe cannot see.
+fn blind(service: &ServiceSpec) -> Option<String> {
+    let kind = match service.health.as_ref()?.probe.kind {
+        ProbeKind::Tcp(_) => "tcp",
+        ProbeKind::Unix(_) => "unix",
+        _ => return None,
+    };
+    Some(format!(
+        "{}: a {kind} probe sees no hang, as the kernel accepts connections for a process that is stopped; better is http, \
+         ws, mcp, {}or heartbeat_file",
+        service.name,
+        if kind == "unix" { "path beside unix " } else { "" }
+    ))
 }
 
 /// Where alerts go, and what of it should be known.
@@ -160,8 +201,10 @@ fn is_program(file: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::model::SinkSpec;
+    use crate::model::{HealthSpec, ProbeSpec, SinkSpec};
 
     fn program(dir: &Path, name: &str, mode: u32) -> PathBuf {
         let file = dir.join(name);
@@ -196,6 +239,42 @@ mod tests {
         );
         for missing in ["nowhere", "no-x"] {
             assert!(ask(missing).unwrap().ends_with("nor on yours: install it, or write its absolute path"));
+        }
+    }
+
+    fn probed(kind: ProbeKind) -> ServiceSpec {
+        let probe = ProbeSpec { kind, expect_status: 200, expect_json: None };
+        let (interval, timeout) = (Duration::from_secs(10), Duration::from_secs(5));
+        let (failures, startup, parts, diagnostic_signal) = (4, None, None, None);
+        let health = HealthSpec { probe, interval, timeout, failures, startup, parts, diagnostic_signal };
+        ServiceSpec { health: Some(health), ..ServiceSpec::for_tests("gateway") }
+    }
+
+    #[test]
+    fn what_is_tolerated_is_told_in_numbers() {
+        for (kind, told) in [
+            (
+                ProbeKind::Http("http://127.0.0.1:1/".into()),
+                "gateway: asked every 10s, a pause of up to 35s is tolerated, a hang is found 35s to 45s after it began",
+            ),
+            (
+                ProbeKind::Notify,
+                "gateway: WATCHDOG=1 is expected at least every 35s; a service that is silent for longer is hung",
+            ),
+            (ProbeKind::HeartbeatFile("/run/beat".into()), "gateway: hung when /run/beat was not touched for 35s"),
+        ] {
+            let service = probed(kind);
+            assert_eq!(tolerated(&service).as_deref(), Some(told));
+            assert_eq!(blind(&service), None);
+        }
+        assert_eq!(tolerated(&ServiceSpec::for_tests("plain")), None);
+        let over = ProbeKind::HttpUnix { socket: "/x".into(), path: "/healthz".into() };
+        assert_eq!(blind(&probed(over)), None);
+        for (kind, better) in
+            [(ProbeKind::Tcp("127.0.0.1:1".into()), "mcp, or"), (ProbeKind::Unix("/x".into()), "path beside unix or")]
+        {
+            let warned = blind(&probed(kind)).unwrap();
+            assert!(warned.contains("sees no hang") && warned.contains(better), "{warned}");
         }
     }
 

@@ -144,9 +144,19 @@ fn details(info: &ServiceInfo, context: &Context<'_>) -> String {
         lines.push(("ends", if some.is_empty() { "none on record".into() } else { some.join(", ") }));
     }
     if let Some(health) = &info.health {
-        let latency = health.latency_ms.map(|ms| format!(", {ms:.1} ms")).unwrap_or_default();
+        let latency = health.latency_ms.map(|ms| format!(", {}", words::millis(ms))).unwrap_or_default();
         let failure = health.failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
         lines.push(("health", format!("{}{latency}{failure}", health.verdict)));
+        lines.extend(health.note.clone().map(|note| ("", note)));
+        lines.extend(words::latencies(health).map(|took| ("latency", took)));
+        lines.extend(health.start.as_ref().map(|start| ("start", words::start(start))));
+        let parts = health.parts.iter().map(|part| match part.ok {
+            true => format!("{}: ok for {}", part.name, words::lasting(context.now_ms - part.since_ms)),
+            false => words::part(part, context.now_ms),
+        });
+        lines.extend(
+            parts.zip(std::iter::once("parts").chain(std::iter::repeat(""))).map(|(part, title)| (title, part)),
+        );
     }
     if let Some(memory) = &info.memory {
         let trend = memory.bytes_per_hour.map(|trend| format!(", {:+.1} MiB/h", trend / MIB)).unwrap_or_default();

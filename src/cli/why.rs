@@ -54,7 +54,7 @@ fn found(
     // Two runners may know a service; the report has chosen between them by the process.
     let view = found.views.iter().find(|view| view.name == *name && view.pid == info.pid);
     let text = match view {
-        Some(view) => words::why(view, None, context.reader()),
+        Some(view) => words::why(view, None, None, context.reader()),
         None => format!("{name} is {}: {}.", info.status, info.why),
     };
     for trouble in &found.report.troubles {

@@ -91,14 +91,21 @@ impl Daemon {
         }
     }
 
-    /// The runner's pid, its view, and what probes add: a service that is up and fails its probes is degraded.
+    /// The runner's pid, its view, and what probes add: a service that is up and not well is degraded or hung.
     fn judged(&self, name: &UnitName) -> Option<(i32, RunView, Option<HealthInfo>)> {
         let linked = self.runners.get(self.runner_of(name)?)?;
         let mut view = linked.views.get(name)?.clone();
         let health = self.monitors.info(name);
-        if let Some(health) = health.as_ref().filter(|h| h.verdict == Verdict::Degraded && view.status == Status::Up) {
-            view.status = Status::Degraded;
-            view.since_ms = health.failing_since_ms.unwrap_or(view.since_ms);
+        if let Some(health) = health.as_ref().filter(|_| view.status == Status::Up) {
+            // Of all other verdicts `why` tells; the service itself is as well as before.
+            view.status = match health.verdict {
+                Verdict::Degraded => Status::Degraded,
+                Verdict::Hung => Status::Hung,
+                _ => Status::Up,
+            };
+            if view.status != Status::Up {
+                view.since_ms = health.failing_since_ms.unwrap_or(view.since_ms);
+            }
         }
         Some((linked.info.pid, view, health))
     }
@@ -107,7 +114,8 @@ impl Daemon {
         let zone = TimeZone::system();
         let at = Reader { now_ms: clock::now().wall_ms, zone: &zone };
         if let Some((_, view, health)) = self.judged(name) {
-            return Ok(words::why(&view, health.as_ref(), at));
+            let spec = self.fleet.service(name).and_then(|service| service.health.as_ref());
+            return Ok(words::why(&view, health.as_ref(), spec, at));
         }
         let report = self.report();
         match report.services.into_iter().find(|info| info.name == *name) {

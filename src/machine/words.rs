@@ -2,11 +2,16 @@
 //!
 //! Pure: the time and the zone are arguments, and only the model is used.
 
+mod health;
+#[cfg(test)]
+mod tests;
+
 use jiff::tz::TimeZone;
 
+pub use self::health::{latencies, millis, part, start};
 use crate::model::{
-    ExitClass, HealthInfo, LastExit, ManagerKind, RestartCounts, RunView, Schedule, ServiceInfo, ServiceSpec, Status,
-    TaskSpec, UnitKind, UnitName, Unusable, Verdict,
+    ExitClass, HealthInfo, HealthSpec, LastExit, ManagerKind, RestartCounts, RunView, Schedule, ServiceInfo,
+    ServiceSpec, Status, TaskSpec, UnitKind, UnitName, Unusable,
 };
 
 /// When and where the words are read.
@@ -107,12 +112,12 @@ pub fn exit_text(exit: &LastExit) -> String {
 pub fn why_short(view: &RunView, health: Option<&HealthInfo>, at: Reader<'_>) -> String {
     let age = lasting(at.now_ms - view.since_ms);
     let reason = reason_of(view);
-    let failure = health.and_then(|h| h.failure.clone());
+    if let Some(health) = health.filter(|_| is_probed(view)) {
+        return health::short(view, health, reason, at);
+    }
     match view.status {
-        Status::Up | Status::Running => format!("{} for {age}", well_word(view, health)),
-        Status::Starting => with_reason(format!("starting for {age}"), reason),
-        Status::Degraded => with_reason(format!("degraded for {age}"), failure.or(reason)),
-        Status::Hung => with_reason(format!("hung for {age}"), failure.or(reason)),
+        Status::Up | Status::Running => format!("{} for {age}", view.status),
+        Status::Starting | Status::Degraded | Status::Hung => with_reason(format!("{} for {age}", view.status), reason),
         Status::Stopping => with_reason(format!("stopping for {age}"), reason),
         Status::Waiting => {
             let mut text = with_reason("waiting".into(), reason.or_else(|| view.last_exit.as_ref().map(exit_text)));
@@ -140,25 +145,23 @@ pub fn why_short(view: &RunView, health: Option<&HealthInfo>, at: Reader<'_>) ->
 }
 
 /// One paragraph: what it is doing, why, since when, what would change it.
-pub fn why(view: &RunView, health: Option<&HealthInfo>, at: Reader<'_>) -> String {
+///
+/// `health` is what probes say, `spec` how they ask, where they do.
+pub fn why(view: &RunView, health: Option<&HealthInfo>, spec: Option<&HealthSpec>, at: Reader<'_>) -> String {
     let name = &view.name;
     let since = format!("since {} ({})", local(view.since_ms, at.zone), lasting(at.now_ms - view.since_ms));
     let reason = reason_of(view);
-    let failure = health.and_then(|h| h.failure.clone());
+    let probed = health.filter(|_| is_probed(view));
+    let told = probed.map(|health| health::sentences(view, health, spec, reason.clone(), at));
     let mut said = Vec::new();
     match view.status {
-        Status::Up => said.push(match well_word(view, health) {
-            "up" => format!("{name} is up {since}"),
-            word => format!("{name} is up and {word} {since}"),
-        }),
-        Status::Running => said.push(format!("{name} is running {since}")),
+        _ if told.is_some() => said.extend(told.into_iter().flatten()),
+        Status::Up | Status::Running => said.push(format!("{name} is {} {since}", view.status)),
         Status::Starting => {
             said.push(with_reason(format!("{name} is starting {since} and is not ready yet"), reason));
         }
-        Status::Degraded => {
-            said.push(with_reason(format!("{name} runs, but its health probe fails {since}"), failure.or(reason)));
-        }
-        Status::Hung => said.push(with_reason(format!("{name} does not answer {since}"), failure.or(reason))),
+        Status::Degraded => said.push(with_reason(format!("{name} lives and is not quite well {since}"), reason)),
+        Status::Hung => said.push(with_reason(format!("{name} gives no sign of life {since}"), reason)),
         Status::Stopping => said.push(with_reason(format!("{name} is being stopped {since}"), reason)),
         Status::Waiting => {
             said.push(with_reason(format!("{name} waits for its next start {since}"), reason));
@@ -331,13 +334,9 @@ fn bare(
     }
 }
 
-/// `healthy` only where a probe says so.
-fn well_word(view: &RunView, health: Option<&HealthInfo>) -> &'static str {
-    match (view.status, health) {
-        (Status::Running, _) => "running",
-        (_, Some(health)) if health.verdict == Verdict::Healthy => "healthy",
-        _ => "up",
-    }
+/// Whether what probes say is about what it is doing now.
+fn is_probed(view: &RunView) -> bool {
+    matches!(view.status, Status::Up | Status::Starting | Status::Degraded | Status::Hung)
 }
 
 fn with_reason(text: String, reason: Option<String>) -> String {
@@ -390,218 +389,4 @@ fn due(then_ms: i64, at: Reader<'_>) -> String {
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Intent;
-
-    /// 2026-11-22 10:03:00 UTC.
-    const NOW: i64 = 1_795_341_780_000;
-    const MINUTE: i64 = 60_000;
-    const HOUR: i64 = 60 * MINUTE;
-
-    fn view(status: Status) -> RunView {
-        RunView {
-            name: UnitName::new("gateway").unwrap(),
-            epoch: 0,
-            status,
-            reason: String::new(),
-            remedy: String::new(),
-            pid: None,
-            run_id: 7,
-            ready: false,
-            since_ms: NOW - 12 * MINUTE,
-            started_ms: None,
-            next_start_ms: None,
-            restart_attempt: 0,
-            last_exit: None,
-            intent: Intent::default(),
-            adopted: false,
-            log_dropped: 0,
-            beat: None,
-            program: None,
-        }
-    }
-
-    fn health(verdict: Verdict, failure: Option<&str>) -> HealthInfo {
-        HealthInfo {
-            verdict,
-            latency_ms: Some(2.0),
-            checked_ms: Some(NOW),
-            failure: failure.map(Into::into),
-            ..HealthInfo::default()
-        }
-    }
-
-    fn crash() -> LastExit {
-        LastExit { class: ExitClass::Crash, code: None, signal: Some("SIGKILL".into()), at_ms: NOW - 5000 }
-    }
-
-    fn short(view: &RunView, health: Option<&HealthInfo>) -> String {
-        why_short(view, health, Reader { now_ms: NOW, zone: &TimeZone::UTC })
-    }
-
-    fn long(view: &RunView, health: Option<&HealthInfo>) -> String {
-        why(view, health, Reader { now_ms: NOW, zone: &TimeZone::UTC })
-    }
-
-    #[test]
-    fn lengths_of_time() {
-        for (ms, text) in [
-            (-5, "0s"),
-            (999, "0s"),
-            (12_000, "12s"),
-            (60_000, "1m"),
-            (61_000, "1m 1s"),
-            (3 * HOUR + 2 * MINUTE + 59_000, "3h 2m"),
-            (HOUR + 30_000, "1h"),
-            (24 * HOUR, "1d"),
-            (100 * HOUR, "4d 4h"),
-            (400 * 24 * HOUR, "400d"),
-        ] {
-            assert_eq!(lasting(ms), text);
-        }
-    }
-
-    #[test]
-    fn points_in_time_are_shown_in_the_zone_asked_for() {
-        assert_eq!(local(NOW, &TimeZone::UTC), "2026-11-22 10:03");
-        assert_eq!(local_seconds(NOW, &TimeZone::fixed(jiff::tz::offset(-5))), "2026-11-22 05:03:00");
-        assert_eq!(local(i64::MAX, &TimeZone::UTC), "9223372036854775807 ms after 1970");
-    }
-
-    #[test]
-    fn the_table_says_why_in_a_few_words() {
-        let reason = |status, text: &str| RunView { reason: text.into(), ..view(status) };
-        let mut held = reason(Status::Held, "exit code 78");
-        held.next_start_ms = Some(NOW + 3 * MINUTE);
-        held.remedy = "~/.openclaw/openclaw.json changes".into();
-        let mut waiting = RunView { last_exit: Some(crash()), ..view(Status::Waiting) };
-        waiting.next_start_ms = Some(NOW + 12_000);
-        waiting.restart_attempt = 4;
-        let stopped = Intent { up: false, by: "operator".into(), since_ms: NOW };
-        let table = [
-            (view(Status::Up), None, "up for 12m"),
-            (view(Status::Up), Some(health(Verdict::Healthy, None)), "healthy for 12m"),
-            (view(Status::Up), Some(health(Verdict::Unknown, None)), "up for 12m"),
-            (view(Status::Starting), None, "starting for 12m"),
-            (view(Status::Degraded), Some(health(Verdict::Degraded, Some("503"))), "degraded for 12m: 503"),
-            (
-                view(Status::Hung),
-                Some(health(Verdict::Degraded, Some("no answer in 5s"))),
-                "hung for 12m: no answer in 5s",
-            ),
-            (reason(Status::Stopping, "operator"), None, "stopping for 12m: operator"),
-            (waiting.clone(), None, "waiting: crashed (SIGKILL), next start in 12s; 4 automatic starts so far"),
-            (
-                RunView { next_start_ms: None, ..reason(Status::Waiting, "runner 812 has its lock") },
-                None,
-                "waiting: runner 812 has its lock",
-            ),
-            (RunView { next_start_ms: Some(NOW - 5), ..view(Status::Waiting) }, None, "waiting, next start now"),
-            (
-                held.clone(),
-                None,
-                "held for 12m: exit code 78 (EX_CONFIG); next try in 3m, or at once when \
-                 ~/.openclaw/openclaw.json changes or you say `supervisor start gateway`",
-            ),
-            (
-                RunView { remedy: String::new(), next_start_ms: None, ..held.clone() },
-                None,
-                "held for 12m: exit code 78 (EX_CONFIG); next try when you say `supervisor start gateway`",
-            ),
-            (
-                RunView { intent: stopped, ..view(Status::Down) },
-                None,
-                "down since 2026-11-22 09:51: stopped by operator",
-            ),
-            (
-                RunView {
-                    last_exit: Some(LastExit { code: Some(1), signal: None, ..crash() }),
-                    ..view(Status::Failed)
-                },
-                None,
-                "failed at 2026-11-22 09:51: exit code 1",
-            ),
-            (view(Status::Done), None, "done since 2026-11-22 09:51"),
-            (RunView { next_start_ms: Some(NOW + HOUR), ..view(Status::Scheduled) }, None, "next run in 1h"),
-            (view(Status::Disabled), None, "disabled in services.toml"),
-            (reason(Status::Invalid, "services.toml:12: no such key"), None, "invalid: services.toml:12: no such key"),
-        ];
-        for (view, health, text) in table {
-            assert_eq!(short(&view, health.as_ref()), text);
-        }
-    }
-
-    #[test]
-    fn the_paragraph_says_what_why_since_when_and_what_would_change_it() {
-        let mut held = RunView { reason: "exit code 78".into(), ..view(Status::Held) };
-        held.next_start_ms = Some(NOW + 3 * MINUTE);
-        held.remedy = "~/.openclaw/openclaw.json changes or you say `supervisor start gateway`".into();
-        assert_eq!(
-            long(&held, None),
-            "gateway is held since 2026-11-22 09:51 (12m), as starting it again would not help: exit code 78 \
-             (EX_CONFIG). Next try in 3m, or at once when ~/.openclaw/openclaw.json changes or you say `supervisor \
-             start gateway`."
-        );
-        let up = RunView { pid: Some(7), adopted: true, log_dropped: 9, last_exit: Some(crash()), ..view(Status::Up) };
-        assert_eq!(
-            long(&up, Some(&health(Verdict::Healthy, None))),
-            "gateway is up and healthy since 2026-11-22 09:51 (12m). Its run was taken over from a runner that had \
-             died. The run before crashed (SIGKILL) 5s ago. 9 bytes of its output could not be written to its log."
-        );
-        let next = Some(NOW + 12_000);
-        let waiting =
-            RunView { next_start_ms: next, restart_attempt: 1, last_exit: Some(crash()), ..view(Status::Waiting) };
-        assert_eq!(
-            long(&waiting, None),
-            "gateway waits for its next start since 2026-11-22 09:51 (12m). It has been started again once so \
-             far. The next start is due in 12s (2026-11-22 10:03); `supervisor start gateway` starts it at once. \
-             Its last run crashed (SIGKILL) 5s ago."
-        );
-    }
-
-    #[test]
-    fn every_status_has_both_forms_and_names_the_service() {
-        for status in [
-            Status::Up,
-            Status::Starting,
-            Status::Degraded,
-            Status::Stopping,
-            Status::Waiting,
-            Status::Held,
-            Status::Hung,
-            Status::Down,
-            Status::Done,
-            Status::Failed,
-            Status::Scheduled,
-            Status::Running,
-            Status::Disabled,
-            Status::Invalid,
-        ] {
-            let view = view(status);
-            assert!(!short(&view, None).is_empty());
-            let paragraph = long(&view, None);
-            assert!(paragraph.starts_with("gateway ") && paragraph.ends_with('.'), "{paragraph}");
-            assert!(!paragraph.contains(".."), "{paragraph}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_made_up() {
-        let at = Reader { now_ms: NOW, zone: &TimeZone::UTC };
-        let mut dead = view(Status::Waiting);
-        dead.run_id = 0;
-        dead.started_ms = Some(NOW - HOUR);
-        let info = service_info(&dead, 498, true, &Recorded::default(), None, at);
-        assert_eq!((info.pid, info.uptime_s, info.run_id, info.restarts, info.health), (None, None, None, None, None));
-        assert_eq!(info.runner_pid, Some(498));
-
-        let recorded = Recorded { restarts: Some(RestartCounts::default()), last_exit: Some(crash()) };
-        let up = RunView { pid: Some(512), started_ms: Some(NOW - HOUR), ..view(Status::Up) };
-        let info = service_info(&up, 498, true, &recorded, None, at);
-        assert_eq!((info.uptime_s, info.run_id, info.last_exit), (Some(3600), Some(7), Some(crash())));
-    }
 }

@@ -7,7 +7,8 @@ use crate::cli::context::Tallies;
 use crate::cli::testing::{Facts, NOW, name, no_config, up, view};
 use crate::error::{Error, ErrorKind};
 use crate::model::{
-    ExitClass, HealthInfo, LastExit, LedgerInfo, MemoryInfo, RestartCounts, ServiceInfo, Status, Unusable, Verdict,
+    ExitClass, HealthInfo, LastExit, Latencies, LedgerInfo, MemoryInfo, PartInfo, RestartCounts, ServiceInfo,
+    StartInfo, Status, Unusable, Verdict,
 };
 
 #[test]
@@ -54,6 +55,24 @@ fn status_of_names_has_details() {
         verdict: Verdict::Healthy,
         latency_ms: Some(2.1),
         checked_ms: Some(NOW),
+        note: Some("two probes were void: the machine slept 20m ago".into()),
+        latencies: Some(Latencies { p50_ms: 1.9, p95_ms: 80.0, p99_ms: 1250.0, answers: 200 }),
+        start: Some(StartInfo {
+            budget_ms: 300_000,
+            learned_p95_ms: Some(41_000),
+            learned_from: 12,
+            first_of_program: false,
+            progress: None,
+        }),
+        parts: vec![
+            PartInfo {
+                name: "telegram".into(),
+                ok: false,
+                since_ms: NOW - 720_000,
+                trouble: Some("not connected".into()),
+            },
+            PartInfo { name: "slack".into(), ok: true, since_ms: NOW - 10_920_000, trouble: None },
+        ],
         ..HealthInfo::default()
     });
     report.services[0].memory = Some(MemoryInfo {
