@@ -18,7 +18,7 @@ use supervisor::config::{self, Source, Surroundings};
 use supervisor::journal;
 use supervisor::logs::{Block, Sink, fifo};
 use supervisor::machine::words::{self, Reader, Recorded};
-use supervisor::machine::{Act, Fate, Input, MonitorMachine, Phase, ProcessRef, Seen, ServiceMachine};
+use supervisor::machine::{Act, Fate, Input, MonitorMachine, MonitorSpec, Phase, ProcessRef, Seen, ServiceMachine};
 use supervisor::model::{
     Answer, CrashWindow, DaemonInfo, EventType, Exit, ExitClass, Fleet, Fraction, Intent, LedgerInfo, LogSpec, Moment,
     Mono, Probed, Record, RestartCounts, ServiceSpec, StatusReport,
@@ -134,7 +134,7 @@ fn window_of_crashes(bencher: Bencher) {
 #[divan::bench(sample_size = 1000)]
 fn monitor_machine_probe(bencher: Bencher) {
     let spec = spec();
-    let mut monitor = MonitorMachine::new(spec.health.clone());
+    let mut monitor = MonitorMachine::new(MonitorSpec::of(&spec).expect("it is probed"));
     let view = running(spec).view(at(1000), 0);
     let run_id = view.run_id;
     monitor.step(at(1000), middle(), Seen::View(Box::new(view)));
@@ -146,7 +146,7 @@ fn monitor_machine_probe(bencher: Bencher) {
         monitor.step(
             at(now),
             middle(),
-            Seen::Probed { run_id, probed: Probed::new(Answer::Good, Duration::from_millis(2)) },
+            Seen::Probed { run_id, probed: Probed::new(Answer::Good, Duration::from_millis(2)), facts: None },
         )
     });
 }

@@ -8,6 +8,7 @@ mod alarms;
 mod alive;
 mod api;
 mod embedded;
+mod hangs;
 mod jobs;
 mod keep;
 mod ledger;
@@ -33,9 +34,10 @@ use crate::error::{Error, ErrorKind};
 use crate::install::Record;
 use crate::install::record::manager_of;
 use crate::journal;
+use crate::machine::Seen;
 use crate::model::paths::{DAEMON_JOURNAL, Paths};
 use crate::model::wire::{OrderBody, OrderReply, ReloadBody, ReloadReply, UpgradeReply, Upgraded, WireError};
-use crate::model::{EventType, Fleet, ManagerKind, Moment, Probed, ProgramId, RunView, RunnerInfo, UnitName};
+use crate::model::{EventType, Fleet, Learned, ManagerKind, Moment, ProgramId, RunView, RunnerInfo, UnitName};
 use crate::process::handover::{Received, own_program};
 use crate::process::lock::{Lock, NotLocked};
 use crate::process::{clock, command, files, identity, notify, socket, tune, wait};
@@ -69,11 +71,10 @@ enum Event {
     RunnerExited(String),
     /// The embedded manager got through to its runner, or could not.
     Attached(Result<embedded::Attached, String>),
-    Probed {
-        name: UnitName,
-        run_id: u64,
-        probed: Probed,
-    },
+    /// Something that a monitor waits for.
+    Seen(UnitName, Box<Seen>),
+    /// What the ledger knows of former starts and hangs.
+    Learned(BTreeMap<UnitName, Learned>),
     Ordered(OrderBody, Result<OrderReply, WireError>),
     RunnersReloaded(Box<reload::Reloading>, Vec<WireError>),
     RunnersUpgraded(PathBuf, Vec<Upgraded>, Answer<UpgradeReply>),
@@ -83,6 +84,13 @@ enum Event {
     Closed,
     /// The runners have had their time to say how things stand.
     Waited,
+}
+
+/// What the loop has waited for.
+enum Next {
+    Told(Told),
+    Event(Option<Event>),
+    Due,
 }
 
 /// A runner that is connected, or was.
@@ -274,6 +282,7 @@ impl Daemon {
 
     async fn serve(&mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), Error> {
         let mut signals = Signals::new()?;
+        self.learn();
         self.find_runners();
         self.attach();
         self.await_runners();
@@ -283,21 +292,25 @@ impl Daemon {
                 return Ok(());
             }
             let due = [self.monitors.due(), self.jobs.due(), Some(self.alive.due())].into_iter().flatten().min();
-            tokio::select! {
+            let before = clock::now();
+            let next = tokio::select! {
                 biased;
-                told = signals.next() => match told {
-                    Told::Stop => self.go_down(),
-                    Told::Child => self.reap_orphans(),
-                    Told::Reload => self.reload(ReloadBody::default(), None),
-                },
-                event = inbox.recv() => match event {
-                    Some(event) => self.on_event(event),
-                    None => return Ok(()),
-                },
-                () = until(due) => {}
+                told = signals.next() => Next::Told(told),
+                event = inbox.recv() => Next::Event(event),
+                () = until(due) => Next::Due,
+            };
+            // Before anything is made of what was seen: it may be of a time in which nobody ran.
+            self.look_for_gap(before, due);
+            match next {
+                Next::Told(Told::Stop) => self.go_down(),
+                Next::Told(Told::Child) => self.reap_orphans(),
+                Next::Told(Told::Reload) => self.reload(ReloadBody::default(), None),
+                Next::Event(Some(event)) => self.on_event(event),
+                Next::Event(None) => return Ok(()),
+                Next::Due => {}
             }
             self.look_at_jobs();
-            self.monitors.tick(&self.events);
+            self.tick_monitors();
             self.alive.tick(clock::now());
             self.ledger.beat();
         }
@@ -316,11 +329,8 @@ impl Daemon {
             }
             Event::RunnerExited(how) => self.on_runner_exited(&how),
             Event::Attached(result) => self.on_attached(result),
-            Event::Probed { name, run_id, probed } => {
-                if let Some(run_id) = self.monitors.probed(&name, run_id, probed) {
-                    self.tell_ready(&name, run_id);
-                }
-            }
+            Event::Seen(name, seen) => self.monitor(&name, *seen),
+            Event::Learned(learned) => self.on_learned(learned),
             Event::Ordered(body, result) => self.on_ordered(&body, &result),
             Event::RunnersReloaded(reloading, errors) => self.on_reloaded(*reloading, errors),
             Event::RunnersUpgraded(program, done, answer) => self.on_runners_upgraded(program, done, answer),

@@ -1,17 +1,50 @@
-//! All monitors, and the probes they ask for.
+//! All monitors, and what they want done: probes asked, facts looked at, runs restarted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::Event;
-use crate::machine::{Act, MonitorMachine, Seen};
-use crate::model::{Fleet, HealthInfo, HealthSpec, Mono, Probed, RunView, UnitName};
+use super::{Daemon, Event, link};
+use crate::machine::{Act, MonitorMachine, MonitorSpec, Seen};
+use crate::model::paths::{Paths, Stream};
+use crate::model::wire::{RunnerRequest, Verb};
+use crate::model::{
+    Answer, EventType, Facts, Fleet, HealthInfo, Learned, Moment, Mono, ProbeSpec, StopCause, UnitName,
+};
+use crate::policy::gap::{Gap, gap};
 use crate::probe;
-use crate::process::clock;
+use crate::process::{clock, host, vitals};
+use crate::store::Reader;
 
 pub(super) struct Monitors {
-    by_name: BTreeMap<UnitName, (Option<HealthSpec>, MonitorMachine)>,
+    by_name: BTreeMap<UnitName, Monitor>,
+}
+
+struct Monitor {
+    machine: MonitorMachine,
+    asks: Asks,
+}
+
+/// The questions of one service, as tasks of their own need them.
+#[derive(Clone, Default)]
+struct Asks {
+    health: Option<Arc<ProbeSpec>>,
+    startup: Option<Arc<ProbeSpec>>,
+    parts: Option<Arc<ProbeSpec>>,
+}
+
+impl Monitor {
+    fn new(machine: MonitorMachine) -> Self {
+        let health = machine.spec().health.as_ref();
+        let asks = Asks {
+            health: health.map(|health| Arc::new(health.probe.clone())),
+            startup: health.and_then(|health| health.startup.clone()).map(Arc::new),
+            parts: health.and_then(|health| health.parts.clone()).map(Arc::new),
+        };
+        Self { machine, asks }
+    }
 }
 
 impl Monitors {
@@ -24,60 +57,187 @@ impl Monitors {
     /// Takes a changed fleet over; a service whose probes did not change keeps what is known of it.
     pub(super) fn follow(&mut self, fleet: &Fleet) {
         let mut old = std::mem::take(&mut self.by_name);
-        for spec in fleet.services.iter().filter(|spec| spec.health.is_some()) {
-            let kept = old.remove(&spec.name).filter(|(health, _)| *health == spec.health);
-            let fresh = || (spec.health.clone(), MonitorMachine::new(spec.health.clone()));
-            self.by_name.insert(spec.name.clone(), kept.unwrap_or_else(fresh));
+        for (name, spec) in fleet.services.iter().filter_map(|spec| Some((&spec.name, MonitorSpec::of(spec)?))) {
+            let monitor = match old.remove(name) {
+                Some(known) if *known.machine.spec() == spec => known,
+                Some(known) => Monitor::new(known.machine.redeclared(spec)),
+                None => Monitor::new(MonitorMachine::new(spec)),
+            };
+            self.by_name.insert(name.clone(), monitor);
         }
-    }
-
-    pub(super) fn saw(&mut self, view: &RunView) {
-        self.step(&view.name, Seen::View(Box::new(view.clone())));
-    }
-
-    pub(super) fn lost(&mut self, name: &UnitName) {
-        self.step(name, Seen::RunnerGone);
-    }
-
-    /// The run that is to be told ready, if this made it so.
-    pub(super) fn probed(&mut self, name: &UnitName, run_id: u64, probed: Probed) -> Option<u64> {
-        self.step(name, Seen::Probed { run_id, probed }).into_iter().find_map(|act| match act {
-            Act::TellReady { run_id } => Some(run_id),
-            Act::Probe { .. } => None,
-        })
     }
 
     pub(super) fn due(&self) -> Option<Mono> {
-        self.by_name.values().filter_map(|(_, monitor)| monitor.due()).min()
+        self.by_name.values().filter_map(|monitor| monitor.machine.due()).min()
     }
 
-    /// Starts the probes that are due.
-    pub(super) fn tick(&mut self, events: &mpsc::Sender<Event>) {
-        let now = clock::now().mono;
-        let due = |(_, monitor): &(Option<HealthSpec>, MonitorMachine)| monitor.due().is_some_and(|due| due <= now);
-        let names: Vec<UnitName> =
-            self.by_name.iter().filter(|(_, monitor)| due(monitor)).map(|(name, _)| name.clone()).collect();
-        for name in names {
-            for act in self.step(&name, Seen::Tick) {
-                if let Act::Probe { run_id, probe, timeout } = act {
-                    let (name, events) = (name.clone(), events.clone());
-                    tokio::spawn(async move {
-                        let probed = probe::ask(&probe, timeout).await.probed;
-                        let _ = events.send(Event::Probed { name, run_id, probed }).await;
-                    });
-                }
-            }
-        }
-    }
-
-    pub(super) fn info(&self, name: &UnitName) -> Option<HealthInfo> {
-        self.by_name.get(name)?.1.info()
+    pub(super) fn info(&self, name: &UnitName, now: Moment) -> Option<HealthInfo> {
+        self.by_name.get(name)?.machine.info(now)
     }
 
     fn step(&mut self, name: &UnitName, seen: Seen) -> Vec<Act> {
         match self.by_name.get_mut(name) {
-            Some((_, monitor)) => monitor.step(clock::now(), clock::fraction(), seen),
+            Some(monitor) => monitor.machine.step(clock::now(), clock::fraction(), seen),
             None => Vec::new(),
         }
     }
+}
+
+impl Daemon {
+    /// Tells a service's monitor, and does what it says.
+    pub(super) fn monitor(&mut self, name: &UnitName, seen: Seen) {
+        for act in self.monitors.step(name, seen) {
+            self.act(name, act);
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn tick_monitors(&mut self) {
+        let now = clock::now().mono;
+        let due = |monitor: &Monitor| monitor.machine.due().is_some_and(|due| due <= now);
+        let names: Vec<UnitName> =
+            self.monitors.by_name.iter().filter(|(_, monitor)| due(monitor)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.monitor(&name, Seen::Tick);
+        }
+    }
+
+    /// Looks whether we did not run while we waited for `due` since `before`: then nobody is blamed for the time.
+    pub(super) fn look_for_gap(&mut self, before: Moment, due: Option<Mono>) {
+        let Some(gap) = gap(before, due, clock::now()) else { return };
+        let Gap { slept, stalled } = gap;
+        tracing::info!(?slept, ?stalled, "the machine or the supervisor stood still");
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let data = serde_json::json!({ "run_id": null, "slept_ms": millis(slept), "stalled_ms": millis(stalled) });
+        self.record(EventType::ClockGap, data);
+        let names: Vec<UnitName> = self.monitors.by_name.keys().cloned().collect();
+        for name in names {
+            self.monitor(&name, Seen::Gap(gap));
+        }
+    }
+
+    /// Asks the ledger what it knows of former starts and hangs; nothing waits for it.
+    pub(super) fn learn(&self) {
+        let names: Vec<UnitName> = self.monitors.by_name.keys().cloned().collect();
+        let (database, events) = (self.paths.database(), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            // Without a ledger everything is learned anew.
+            if let Ok(learned) = Reader::open(&database).and_then(|ledger| ledger.learned(&names)) {
+                let _ = events.blocking_send(Event::Learned(learned));
+            }
+        });
+    }
+
+    /// Takes over what the ledger knows of former starts and hangs.
+    pub(super) fn on_learned(&mut self, learned: BTreeMap<UnitName, Learned>) {
+        for (name, learned) in learned {
+            self.monitor(&name, Seen::Learned(learned));
+        }
+    }
+
+    fn act(&mut self, name: &UnitName, act: Act) {
+        let Some(asks) = self.monitors.by_name.get(name).map(|monitor| monitor.asks.clone()) else { return };
+        let watch = Watch { name: name.clone(), pid: self.pid_of(name), events: self.events.clone() };
+        match act {
+            Act::Probe { run_id, startup, timeout, linger, facts } => {
+                let probe = if startup { asks.startup } else { asks.health };
+                if let Some(probe) = probe {
+                    let paths = facts.then(|| self.paths.clone());
+                    tokio::spawn(watch.ask(run_id, probe, timeout, linger, paths));
+                }
+            }
+            Act::Parts { run_id, timeout } => {
+                if let Some(probe) = asks.parts {
+                    tokio::spawn(async move {
+                        let parts = probe::parts(&probe, timeout).await;
+                        watch.tell(Seen::Parts { run_id, parts }).await;
+                    });
+                }
+            }
+            Act::Look { run_id } => {
+                let paths = self.paths.clone();
+                tokio::spawn(async move {
+                    let facts = watch.facts(&paths).await;
+                    watch.tell(Seen::Looked { run_id, facts }).await;
+                });
+            }
+            Act::TellReady { run_id } => self.tell_ready(name, run_id),
+            Act::Record { event, data } => self.record_of(event, Some(name.clone()), data.into()),
+            Act::Convict(conviction) => self.convict(name, *conviction),
+            Act::Restart { run_id, cause } => self.restart_run(name, run_id, cause),
+        }
+    }
+
+    /// The main process of a service, as its runner sees it.
+    fn pid_of(&self, name: &UnitName) -> Option<i32> {
+        self.runners.get(self.runner_of(name)?)?.views.get(name)?.pid
+    }
+
+    fn restart_run(&self, name: &UnitName, run_id: u64, cause: StopCause) {
+        let Some(id) = self.runner_of(name) else { return };
+        let path = self.paths.runner_socket(id);
+        let request = RunnerRequest::Order {
+            verb: Verb::Restart,
+            names: vec![name.clone()],
+            by: "daemon".into(),
+            cause: Some(cause),
+            wait: false,
+            run_id: Some(run_id),
+        };
+        tracing::warn!(service = %name, run_id, ?cause, "restarting");
+        tokio::spawn(async move {
+            // An order that does not get through is given again while the run is there.
+            let _ = link::ask(path, request).await;
+        });
+    }
+}
+
+/// What a task that watches one service needs.
+struct Watch {
+    name: UnitName,
+    pid: Option<i32>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Watch {
+    async fn tell(&self, seen: Seen) {
+        // When nobody listens the daemon is gone.
+        let _ = self.events.send(Event::Seen(self.name.clone(), Box::new(seen))).await;
+    }
+
+    /// Asks once; where nothing came, an answer after its time is told as well.
+    async fn ask(
+        self,
+        run_id: u64,
+        probe: Arc<ProbeSpec>,
+        timeout: Duration,
+        linger: Option<Duration>,
+        facts: Option<Paths>,
+    ) {
+        let probe::Asked { probed, pending } = probe::ask(&probe, timeout).await;
+        let facts = match facts {
+            Some(paths) if !matches!(probed.answer, Answer::Good | Answer::Beat(_)) => self.facts(&paths).await,
+            _ => None,
+        };
+        self.tell(Seen::Probed { run_id, probed, facts }).await;
+        if let (Some(pending), Some(linger)) = (pending, linger)
+            && let Some(probed) = pending.answer(linger).await
+        {
+            self.tell(Seen::Late { run_id, probed }).await;
+        }
+    }
+
+    /// Looks at the service's processes and at the machine.
+    async fn facts(&self, paths: &Paths) -> Option<Facts> {
+        let pid = self.pid?;
+        let logs = [Stream::Stdout, Stream::Stderr].map(|stream| paths.log(&self.name, stream));
+        let look = move || look(pid, &logs);
+        // Reading the process table may take longer than the loop has time for.
+        tokio::task::spawn_blocking(look).await.ok()
+    }
+}
+
+fn look(pid: i32, logs: &[std::path::PathBuf; 2]) -> Facts {
+    let length = |path: &std::path::PathBuf| path.metadata().map_or(0, |file| file.len());
+    Facts { vitals: vitals::look(pid), host: host::load(), logged: logs.iter().map(length).sum() }
 }

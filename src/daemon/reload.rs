@@ -4,9 +4,10 @@ use super::{Daemon, Event, Options, link};
 use crate::config;
 use crate::control::server::Answer;
 use crate::error::{Error, ErrorKind};
+use crate::machine::Seen;
 use crate::model::paths::EMBEDDED_RUNNER;
 use crate::model::wire::{ReloadBody, ReloadReply, RunnerRequest, WireError};
-use crate::model::{EventType, Fleet, UnitName};
+use crate::model::{EventType, Fleet, RunView, UnitName};
 use crate::process::clock;
 
 /// A reload that the runners have been asked to carry out.
@@ -139,10 +140,11 @@ impl Daemon {
                 self.jobs.declared_anew(clock::now().mono);
                 self.monitors.follow(&self.fleet);
                 self.pipes.follow(&self.fleet, &self.paths);
-                for linked in self.runners.values() {
-                    for view in linked.views.values() {
-                        self.monitors.saw(view);
-                    }
+                let views: Vec<RunView> =
+                    self.runners.values().flat_map(|linked| linked.views.values().cloned()).collect();
+                for view in views {
+                    let name = view.name.clone();
+                    self.monitor(&name, Seen::View(Box::new(view)));
                 }
                 tracing::info!(changes = reply.changes.len(), "services.toml was reloaded");
                 let data = serde_json::json!({ "run_id": null, "changes": reply.changes });

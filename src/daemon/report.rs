@@ -95,7 +95,7 @@ impl Daemon {
     fn judged(&self, name: &UnitName) -> Option<(i32, RunView, Option<HealthInfo>)> {
         let linked = self.runners.get(self.runner_of(name)?)?;
         let mut view = linked.views.get(name)?.clone();
-        let health = self.monitors.info(name);
+        let health = self.monitors.info(name, clock::now());
         if let Some(health) = health.as_ref().filter(|_| view.status == Status::Up) {
             // Of all other verdicts `why` tells; the service itself is as well as before.
             view.status = match health.verdict {

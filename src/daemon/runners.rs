@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Daemon, Linked, link, own_log};
+use crate::machine::Seen;
 use crate::model::paths::EMBEDDED_RUNNER;
 use crate::model::wire::RunnerRequest;
 use crate::model::{RunnerInfo, UnitName};
@@ -10,7 +11,7 @@ use crate::process::{clock, socket};
 
 impl Daemon {
     pub(super) fn on_push(&mut self, id: String, info: RunnerInfo) {
-        let RunnerInfo { views, .. } = &info;
+        let views = &info.views;
         let ours = id == EMBEDDED_RUNNER && self.embedded.is_some();
         let linked = self.runners.entry(id).or_insert_with(|| Linked {
             info: info.clone(),
@@ -20,7 +21,6 @@ impl Daemon {
         linked.connected = true;
         for view in views {
             own_log::tell_transition(linked.views.get(&view.name), view);
-            self.monitors.saw(view);
             self.ledger.saw(linked.views.get(&view.name), view);
             linked.views.insert(view.name.clone(), view.clone());
         }
@@ -32,7 +32,13 @@ impl Daemon {
             };
             linked.views.retain(|name, view| view.pid.is_some() || declared(name));
         }
-        linked.info = RunnerInfo { views: Vec::new(), ..info };
+        let mut info = info;
+        let views = std::mem::take(&mut info.views);
+        linked.info = info;
+        for view in views {
+            let name = view.name.clone();
+            self.monitor(&name, Seen::View(Box::new(view)));
+        }
         // What was journaled before we subscribed is told by nobody else.
         self.ledger.look();
     }
@@ -40,8 +46,9 @@ impl Daemon {
     pub(super) fn on_gone(&mut self, id: &str) {
         if let Some(linked) = self.runners.get_mut(id) {
             linked.connected = false;
-            for name in linked.views.keys() {
-                self.monitors.lost(name);
+            let names: Vec<UnitName> = linked.views.keys().cloned().collect();
+            for name in names {
+                self.monitor(&name, Seen::RunnerGone);
             }
         }
         self.ledger.look();

@@ -32,7 +32,7 @@ mod service_tests;
 mod types;
 pub mod words;
 
-pub use monitor::{Act, MonitorMachine, Seen};
+pub use monitor::{Act, Conviction, MonitorMachine, MonitorSpec, Seen};
 pub use service::ServiceMachine;
 pub use types::{
     Effect, Fate, Found, Hold, Input, Phase, ProcessRef, RecordedEnd, Refusal, Run, Saved, SavedPhase, Then, Ticket,

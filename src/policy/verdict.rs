@@ -83,7 +83,11 @@ fn not_let_run(earlier: Option<&Facts>, now: &Facts) -> Option<String> {
     };
     let (waited, ran) = (share(vitals.waited, before.waited)?, share(vitals.ran, before.ran)?);
     (waited >= WAITED && ran <= RAN).then(|| {
-        format!("its main thread waited for a processor {:.0} % of the time and got {:.0} %", waited * 100.0, ran * 100.0)
+        format!(
+            "its main thread waited for a processor {:.0} % of the time and got {:.0} %",
+            waited * 100.0,
+            ran * 100.0
+        )
     })
 }
 

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use supervisor::journal;
-use supervisor::machine::{Act, MonitorMachine, Seen};
-use supervisor::model::{Answer, Fraction, Mono, Probed, Record, RunView};
+use supervisor::machine::{Act, MonitorMachine, MonitorSpec, Seen};
+use supervisor::model::{Answer, Fraction, Moment, Mono, Probed, Record, RunView};
+use supervisor::policy::gap::gap;
 use supervisor::store::Ledger;
 
 use crate::clock::SECOND;
@@ -35,7 +36,10 @@ impl Rows {
 
 pub struct Daemon {
     pub pid: i32,
-    monitors: Vec<(MonitorMachine, u32)>,
+    /// And how often each was well since something happened; `None` where there is nothing to watch.
+    monitors: Vec<(Option<MonitorMachine>, u32)>,
+    /// When the loop last went round, and when it wanted to.
+    before: (Moment, Option<Mono>),
     /// Something was journaled, or the database is well again.
     pub look: bool,
     /// Numbers of the next lines to be read.
@@ -53,7 +57,8 @@ impl Daemon {
         w.told.begin(&w.clock);
         Self {
             pid,
-            monitors: w.plan.services.iter().map(|s| (MonitorMachine::new(s.health.clone()), 0)).collect(),
+            monitors: w.plan.services.iter().map(|s| (MonitorSpec::of(s).map(MonitorMachine::new), 0)).collect(),
+            before: (w.clock.moment(), None),
             look: true,
             read: BTreeMap::new(),
             unsaved: BTreeMap::new(),
@@ -163,31 +168,48 @@ impl Daemon {
         let answer = if answers { Answer::Good } else { Answer::Failed("it does not answer".into()) };
         let probed = Probed::new(answer, Duration::from_millis(1));
         self.monitors[service].1 += u32::from(answers);
-        self.step(w, service, Seen::Probed { run_id, probed })
+        self.step(w, service, Seen::Probed { run_id, probed, facts: None })
     }
 
     pub fn due(&self) -> Option<Mono> {
-        self.monitors.iter().filter(|(_, asked)| *asked < ASKED).filter_map(|(monitor, _)| monitor.due()).min()
+        self.monitors
+            .iter()
+            .filter(|(_, asked)| *asked < ASKED)
+            .filter_map(|(monitor, _)| monitor.as_ref()?.due())
+            .min()
     }
 
     pub fn tick(&mut self, w: &mut World) {
         w.told.tick(&w.clock);
         w.judge_told();
+        let (before, due) = std::mem::replace(&mut self.before, (w.clock.moment(), None));
+        if let Some(gap) = gap(before, due, w.clock.moment()) {
+            for service in 0..self.monitors.len() {
+                self.step(w, service, Seen::Gap(gap));
+            }
+        }
         let now = w.clock.moment().mono;
         for service in 0..self.monitors.len() {
             let (monitor, asked) = &self.monitors[service];
-            if *asked < ASKED && monitor.due().is_some_and(|due| due <= now) {
+            if *asked < ASKED && monitor.as_ref().and_then(MonitorMachine::due).is_some_and(|due| due <= now) {
                 self.step(w, service, Seen::Tick);
             }
         }
+        self.before = (w.clock.moment(), self.due());
     }
 
     fn step(&mut self, w: &mut World, service: usize, seen: Seen) -> Option<u64> {
         let (at, luck) = (w.clock.moment(), Fraction::new(w.rng.fraction()));
         let mut ready = None;
-        for act in self.monitors[service].0.step(at, luck, seen) {
+        let Some(monitor) = &mut self.monitors[service].0 else { return None };
+        for act in monitor.step(at, luck, seen) {
             match act {
                 Act::TellReady { run_id } => ready = Some(run_id),
+                // What lives here always answers.
+                Act::Convict(conviction) => {
+                    w.oracle.fail("who answers is left alone", format!("s{service}: {}", conviction.reason));
+                }
+                Act::Restart { .. } | Act::Record { .. } | Act::Parts { .. } | Act::Look { .. } => {}
                 Act::Probe { run_id, .. } => {
                     let nanos = w.rng.below(SECOND / 10) + 1;
                     w.after(nanos, Event::Probed { service, run_id, daemon: self.pid });

@@ -1,30 +1,130 @@
-//! The daemon's side of one service: when it is probed, and what the answers mean.
+//! The daemon's side of one service: when it is probed, what the answers mean, and when it is restarted for them.
 //!
-//! It tells the runner that a run is ready, and readers how the service answers. It orders no restart: that takes a verdict
-//! that can tell a hang from a machine that sleeps, a host that stalls and an address that is wrong.
+//! ```text
+//!   runner: Starting ──► probes each second ──first good answer──► ready ──► probes each interval ──H of silence──► convicted
+//!                              │ over budget, no progress                            ▲ │ any byte: back                  │
+//!                              └──────────────► convicted (start_timeout)            └─┴─────────────────────────────────┤
+//!                                                                                                evidence, wait ──► Restart
+//! ```
+//! What one probe weighs is [`policy::verdict`](crate::policy::verdict)'s; how long a start may take
+//! [`startup`](crate::policy::startup)'s; when a restart waits [`relapse`](crate::policy::relapse)'s. A machine that slept shows as
+//! [`Seen::Gap`]. This machine puts them together, and forgets a run when it is over: what is kept longer is what was learned, ends
+//! by force, and how named parts stand.
+
+mod asking;
+mod convict;
+mod info;
+mod parts;
+mod row;
+mod start;
+#[cfg(test)]
+mod tests;
+mod words;
 
 use std::time::Duration;
 
-use crate::model::{
-    Answer, Fraction, HealthInfo, HealthSpec, Moment, Mono, ProbeSpec, Probed, RunView, Status, Verdict,
-};
+use serde_json::{Map, Value};
 
-/// While a start is under way it is probed at least this often: nobody wants to wait a whole interval to see it up.
-const START_INTERVAL: Duration = Duration::from_secs(1);
+use crate::model::{
+    EventType, Facts, Fraction, HealthSpec, Learned, Moment, Mono, Part, PartInfo, ProbeKind, Probed, Readiness,
+    RunView, ServiceSpec, StopCause,
+};
+use crate::policy::gap::{GRACE, Gap};
+use convict::Convicted;
+use parts::Parts;
+use row::Row;
+use start::Start;
+
+/// What of a service's declaration matters here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MonitorSpec {
+    /// How it is probed, if at all.
+    pub health: Option<HealthSpec>,
+    /// Whether a start has to become ready.
+    pub is_gated: bool,
+    /// How long a start may take at least.
+    pub start_timeout: Duration,
+    /// Whether restarts may wait; `throttle = "0s"` says no.
+    pub spaced: bool,
+}
+
+impl MonitorSpec {
+    /// Of a service; `None` when there is nothing to watch.
+    pub fn of(spec: &ServiceSpec) -> Option<Self> {
+        let is_gated = spec.readiness() != Readiness::Exec;
+        (is_gated || spec.health.is_some()).then(|| Self {
+            health: spec.health.clone(),
+            is_gated,
+            start_timeout: spec.start_timeout,
+            spaced: !spec.throttle.is_zero(),
+        })
+    }
+}
 
 /// One service's probing.
 #[derive(Debug, Clone)]
 pub struct MonitorMachine {
-    spec: Option<HealthSpec>,
-    run_id: Option<u64>,
-    ready: bool,
-    next: Option<Mono>,
-    in_flight: bool,
-    failures: u32,
-    failing_since_ms: Option<i64>,
-    latency_ms: Option<f64>,
-    checked_ms: Option<i64>,
-    failure: Option<String>,
+    spec: MonitorSpec,
+    learned: Learned,
+    /// Ends of runs that nobody asked for, or that took force, the newest last.
+    unclean: Vec<Mono>,
+    /// The end that was last counted there.
+    last_end_ms: Option<i64>,
+    parts: Parts,
+    /// The machine woke (or we did) at this time: until [`GRACE`] later failures do not count.
+    woke: Option<Woke>,
+    /// A probe is under way, for this run.
+    in_flight: Option<Flight>,
+    told: Told,
+    parts_in_flight: bool,
+    watched: Option<Watched>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Woke {
+    at: Mono,
+    gap: Gap,
+    /// The service has answered since.
+    is_answered: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    run_id: u64,
+    at: Moment,
+    /// We slept since: what comes of it says nothing.
+    is_void: bool,
+}
+
+/// What is known of the run that is there.
+#[derive(Debug, Clone)]
+struct Watched {
+    run_id: u64,
+    pid: i32,
+    is_ready: bool,
+    /// When it was started, on the awake clock.
+    begun: Mono,
+    started_ms: i64,
+    program: Option<String>,
+    next: Mono,
+    row: Row,
+    start: Start,
+    convicted: Option<Convicted>,
+    /// The last sign of life that it gave of its own accord.
+    beat: Option<u64>,
+    /// The last one that was taken for one.
+    last_beat: Option<u64>,
+}
+
+/// What was put on record and is not over. It outlives runs: what is told of one is over when a later one is well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Told {
+    /// It is asked the wrong question.
+    misasked: bool,
+    /// It is not well, or slow.
+    degraded: bool,
+    /// Its start takes longer than its budget.
+    start: bool,
 }
 
 /// What the monitor is told.
@@ -34,12 +134,44 @@ pub enum Seen {
     View(Box<RunView>),
     /// The runner is gone; nothing is known until it is back.
     RunnerGone,
-    /// A probe of this run ended.
+    /// A probe of this run ended; `facts` where they were wanted and it found nothing good.
     Probed {
         /// The run it was started for.
         run_id: u64,
         /// How.
         probed: Probed,
+        /// What was seen beside it.
+        facts: Option<Facts>,
+    },
+    /// The first probe of a row of failures was answered after its time.
+    Late {
+        /// The run it was started for.
+        run_id: u64,
+        /// How.
+        probed: Probed,
+    },
+    /// Named parts were asked for: what they say, or why they cannot be read.
+    Parts {
+        /// The run it was started for.
+        run_id: u64,
+        /// How they are.
+        parts: Result<Vec<Part>, String>,
+    },
+    /// A start was looked at.
+    Looked {
+        /// The run it was looked at for.
+        run_id: u64,
+        /// What was seen.
+        facts: Option<Facts>,
+    },
+    /// We did not run for a while.
+    Gap(Gap),
+    /// What the ledger knows of it.
+    Learned(Learned),
+    /// The evidence of what [`Act::Convict`] said is taken (or could not be).
+    EvidenceTaken {
+        /// Of which run.
+        run_id: u64,
     },
     /// The moment of [`MonitorMachine::due`] has come.
     Tick,
@@ -48,140 +180,189 @@ pub enum Seen {
 /// What the daemon is to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
-    /// Ask this; answer with `Probed`.
+    /// Ask; answer with `Probed`.
     Probe {
         /// The run it is for.
         run_id: u64,
-        /// What to ask.
-        probe: ProbeSpec,
+        /// Whether the question is that of the start.
+        startup: bool,
         /// For how long.
         timeout: Duration,
+        /// For how long after its time an answer is still of interest: tell it with `Late`.
+        linger: Option<Duration>,
+        /// Whether facts are wanted beside an answer that is not good.
+        facts: bool,
+    },
+    /// Ask for the named parts; answer with `Parts`.
+    Parts {
+        /// The run it is for.
+        run_id: u64,
+        /// For how long.
+        timeout: Duration,
+    },
+    /// Look at the processes; answer with `Looked`.
+    Look {
+        /// The run it is for.
+        run_id: u64,
     },
     /// Tell the runner.
     TellReady {
         /// Which run.
         run_id: u64,
     },
+    /// Put it on record.
+    Record {
+        /// Which kind.
+        event: EventType,
+        /// Metadata.
+        data: Map<String, Value>,
+    },
+    /// It is to be ended: put it on record with the name of the evidence, take that, answer with `EvidenceTaken`.
+    Convict(Box<Conviction>),
+    /// Have the runner restart this run.
+    Restart {
+        /// Which run.
+        run_id: u64,
+        /// For what.
+        cause: StopCause,
+    },
+}
+
+/// Why a run is to be ended, and what was known then.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conviction {
+    /// Which run.
+    pub run_id: u64,
+    /// Its main process.
+    pub pid: i32,
+    /// [`StopCause::Hung`] or [`StopCause::StartTimeout`].
+    pub cause: StopCause,
+    /// In words.
+    pub reason: String,
+    /// What is put on record, and as which kind.
+    pub event: EventType,
+    /// Metadata.
+    pub data: Map<String, Value>,
+    /// The last probes, one line each, the oldest first.
+    pub probes: Vec<String>,
+    /// How the named parts were last.
+    pub parts: Vec<PartInfo>,
+}
+
+/// One step's surroundings.
+struct Step {
+    at: Moment,
+    rng: Fraction,
+    acts: Vec<Act>,
+}
+
+impl Step {
+    fn record(&mut self, event: EventType, data: Value) {
+        if let Value::Object(data) = data {
+            self.acts.push(Act::Record { event, data });
+        }
+    }
 }
 
 impl MonitorMachine {
     /// A monitor that has seen nothing.
-    pub fn new(spec: Option<HealthSpec>) -> Self {
+    pub fn new(spec: MonitorSpec) -> Self {
         Self {
             spec,
-            run_id: None,
-            ready: false,
-            next: None,
-            in_flight: false,
-            failures: 0,
-            failing_since_ms: None,
-            latency_ms: None,
-            checked_ms: None,
-            failure: None,
+            learned: Learned::default(),
+            unclean: Vec::new(),
+            last_end_ms: None,
+            parts: Parts::default(),
+            woke: None,
+            in_flight: None,
+            told: Told::default(),
+            parts_in_flight: false,
+            watched: None,
         }
+    }
+
+    /// What of the declaration it goes by.
+    pub fn spec(&self) -> &MonitorSpec {
+        &self.spec
+    }
+
+    /// One for another declaration of the same service: what is known of the run is learned anew, everything else is kept.
+    pub fn redeclared(&self, spec: MonitorSpec) -> Self {
+        Self { spec, in_flight: None, parts_in_flight: false, watched: None, ..self.clone() }
     }
 
     /// Takes in what was seen.
     pub fn step(&mut self, at: Moment, rng: Fraction, seen: Seen) -> Vec<Act> {
-        let mut acts = Vec::new();
-        let Some(spec) = self.spec.clone() else { return acts };
+        let mut step = Step { at, rng, acts: Vec::new() };
         match seen {
-            Seen::View(view) => self.on_view(&view, &spec, at, rng),
-            Seen::RunnerGone => self.forget(),
-            Seen::Tick => {
-                if let Some(run_id) = self.run_id
-                    && !self.in_flight
-                    && self.next.is_some_and(|next| next <= at.mono)
+            Seen::View(view) => self.on_view(&view, &mut step),
+            Seen::RunnerGone => self.watched = None,
+            Seen::Tick => self.tick(&mut step),
+            Seen::Probed { run_id, probed, facts } => self.on_probed(run_id, &probed, facts, &mut step),
+            Seen::Late { run_id, probed } => self.on_late(run_id, &probed, &mut step),
+            Seen::Parts { run_id, parts } => {
+                self.parts_in_flight = false;
+                if self.is_watched(run_id)
+                    && let Ok(parts) = parts
                 {
-                    self.in_flight = true;
-                    self.next = Some(at.mono.plus(self.interval(&spec)));
-                    let probe = if self.ready { None } else { spec.startup.clone() };
-                    acts.push(Act::Probe { run_id, probe: probe.unwrap_or(spec.probe), timeout: spec.timeout });
+                    self.on_parts(parts, &mut step);
                 }
             }
-            Seen::Probed { run_id, probed } => {
-                self.in_flight = false;
-                // An answer of an earlier run says nothing about this one.
-                if self.run_id == Some(run_id) {
-                    self.on_outcome(run_id, probed, at, &mut acts);
+            Seen::Looked { run_id, facts } => {
+                self.in_flight = None;
+                if self.is_watched(run_id) {
+                    self.on_facts_of_start(facts, false, &mut step);
                 }
             }
+            Seen::Gap(gap) => self.on_gap(gap, &step),
+            Seen::Learned(learned) => self.learned = learned,
+            Seen::EvidenceTaken { run_id } => self.on_evidence(run_id, &mut step),
         }
-        acts
-    }
-
-    fn on_view(&mut self, view: &RunView, spec: &HealthSpec, at: Moment, rng: Fraction) {
-        let runs = matches!(view.status, Status::Starting | Status::Up) && view.pid.is_some();
-        if !runs {
-            return self.forget();
-        }
-        if self.run_id != Some(view.run_id) {
-            self.forget();
-            self.run_id = Some(view.run_id);
-            // What starts is asked at once; what is already up after a restart of the daemon at its own moment.
-            let wait = if view.ready { spec.interval.mul_f64(rng.get()) } else { Duration::ZERO };
-            self.next = Some(at.mono.plus(wait));
-        }
-        self.ready = view.ready;
-    }
-
-    fn on_outcome(&mut self, run_id: u64, probed: Probed, at: Moment, acts: &mut Vec<Act>) {
-        self.checked_ms = Some(at.wall_ms);
-        match probed.answer {
-            Answer::Good | Answer::Beat(_) => {
-                self.latency_ms = Some(probed.took.as_secs_f64() * 1000.0);
-                self.failures = 0;
-                self.failing_since_ms = None;
-                self.failure = None;
-                if !self.ready {
-                    acts.push(Act::TellReady { run_id });
-                }
-            }
-            Answer::Unwell(why)
-            | Answer::Slow(why)
-            | Answer::Misasked(why)
-            | Answer::Silent(why)
-            | Answer::Failed(why)
-            | Answer::NotAsked(why) => {
-                self.failures = self.failures.saturating_add(1);
-                // Dated from the first failure of the row, whatever comes after.
-                self.failing_since_ms.get_or_insert(at.wall_ms);
-                self.failure = Some(why);
-            }
-        }
-    }
-
-    fn forget(&mut self) {
-        *self = Self { in_flight: self.in_flight, ..Self::new(self.spec.take()) };
-    }
-
-    fn interval(&self, spec: &HealthSpec) -> Duration {
-        if self.ready { spec.interval } else { spec.interval.min(START_INTERVAL) }
+        step.acts
     }
 
     /// When the next `Tick` is wanted.
     pub fn due(&self) -> Option<Mono> {
-        self.next.filter(|_| !self.in_flight)
+        let watched = self.watched.as_ref()?;
+        let next = (self.asks(watched) && self.in_flight.is_none()).then_some(watched.next);
+        let verdict = self.spec.health.as_ref().and_then(|health| watched.verdict_due(health));
+        let restart = watched.convicted.as_ref().and_then(Convicted::due);
+        [next, verdict, restart].into_iter().flatten().min()
     }
 
-    /// What readers see; `None` without a probe or without a run.
-    pub fn info(&self) -> Option<HealthInfo> {
-        let spec = self.spec.as_ref()?;
-        self.run_id?;
-        let verdict = match (self.ready, self.checked_ms) {
-            (false, _) => Verdict::Starting,
-            (true, None) => Verdict::Unknown,
-            (true, Some(_)) if self.failures >= spec.failures => Verdict::Degraded,
-            (true, Some(_)) if self.failures > 0 && self.latency_ms.is_none() => Verdict::Unknown,
-            (true, Some(_)) => Verdict::Healthy,
-        };
-        Some(HealthInfo {
-            verdict,
-            latency_ms: self.latency_ms,
-            checked_ms: self.checked_ms,
-            failing_since_ms: self.failing_since_ms,
-            failure: self.failure.clone(),
-            ..HealthInfo::default()
-        })
+    fn is_watched(&self, run_id: u64) -> bool {
+        self.watched.as_ref().is_some_and(|watched| watched.run_id == run_id)
+    }
+
+    /// Whether failures do not count yet.
+    fn is_in_grace(&self, now: Mono) -> bool {
+        self.woke.is_some_and(|woke| now.since(woke.at) < GRACE)
+    }
+
+    /// Whether there is anything to ask for: a service that only tells when it is ready is looked at while it starts.
+    fn asks(&self, watched: &Watched) -> bool {
+        self.spec.health.is_some() || !watched.is_ready
+    }
+
+    /// Whether the probe only looks at what the runner's view says.
+    fn is_notify(&self) -> bool {
+        self.spec.health.as_ref().is_some_and(|health| health.probe.kind == ProbeKind::Notify)
+    }
+
+    /// We did not run: what was in flight says nothing, counting begins anew, and for a while failures do not count.
+    fn on_gap(&mut self, gap: Gap, step: &Step) {
+        self.woke = Some(Woke { at: step.at.mono, gap, is_answered: false });
+        if let Some(flight) = &mut self.in_flight {
+            flight.is_void = true;
+        }
+        let interval = self.spec.health.as_ref().map_or(asking::START_INTERVAL, |health| health.interval);
+        if let Some(watched) = &mut self.watched {
+            watched.row.clear();
+            watched.row.forget_answers();
+            watched.start.forgive(gap.stalled, step.at.mono);
+            // Missed ticks are one tick, and not all services' at once.
+            let spread = interval.min(asking::WAKE_SPREAD).mul_f64(step.rng.get());
+            watched.next = step.at.mono.plus(spread);
+        }
     }
 }

@@ -1,0 +1,144 @@
+//! When what is asked.
+
+use std::time::Duration;
+
+use super::row::Row;
+use super::{Act, Flight, MonitorMachine, Start, Step, Watched};
+use crate::model::{Answer, Mono, Probed, RunView, Status};
+use crate::policy::relapse;
+
+/// While a start is under way it is probed at least this often: nobody wants to wait a whole interval to see it up.
+pub(super) const START_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After a gap the services are asked within this long of each other.
+pub(super) const WAKE_SPREAD: Duration = Duration::from_secs(5);
+
+/// A start is not looked at more closely before: most are over by then.
+const LOOK_AFTER: Duration = Duration::from_secs(2);
+
+/// How far the clock behind a file's time may lag.
+const COARSE: i64 = 20;
+
+impl MonitorMachine {
+    pub(super) fn on_view(&mut self, view: &RunView, step: &mut Step) {
+        self.count_end(view, step.at.mono);
+        let runs = matches!(view.status, Status::Starting | Status::Up);
+        let Some(pid) = view.pid.filter(|_| runs) else {
+            self.watched = None;
+            return;
+        };
+        if !self.is_watched(view.run_id) {
+            let now = step.at;
+            let age = now.wall_ms.saturating_sub(view.started_ms.unwrap_or(now.wall_ms));
+            let begun = Mono(now.mono.0.saturating_sub(u64::try_from(age).unwrap_or(0).saturating_mul(1_000_000)));
+            let known = self.learned.program.as_ref().zip(view.program.as_ref());
+            let first_of_program = known.is_some_and(|(known, program)| known != program);
+            // What starts is asked at once; what is already up after a restart of the daemon at its own moment.
+            let wait = if view.ready { self.spread(step) } else { Duration::ZERO };
+            self.watched = Some(Watched {
+                run_id: view.run_id,
+                pid,
+                is_ready: view.ready,
+                begun,
+                started_ms: view.started_ms.unwrap_or(now.wall_ms),
+                program: view.program.clone(),
+                next: now.mono.plus(wait),
+                row: Row::default(),
+                start: Start::new(now.mono, first_of_program),
+                convicted: None,
+                beat: None,
+                last_beat: None,
+            });
+        }
+        let came_up = view.ready && self.watched.as_ref().is_some_and(|watched| !watched.is_ready);
+        if let Some(watched) = &mut self.watched {
+            watched.beat = view.beat.map(|beat| beat.0);
+            watched.is_ready = view.ready;
+        }
+        if came_up {
+            self.came_up(view.adopted, step);
+        }
+    }
+
+    /// Ends that took force, or that nobody asked for.
+    fn count_end(&mut self, view: &RunView, now: Mono) {
+        let Some(end) = view.last_exit.as_ref().filter(|end| Some(end.at_ms) != self.last_end_ms) else { return };
+        let is_new = self.last_end_ms.replace(end.at_ms).is_some() || self.watched.is_some();
+        if is_new && end.class.is_crash() {
+            self.unclean.push(now);
+            let extra = self.unclean.len().saturating_sub(relapse::HANGS);
+            self.unclean.drain(..extra);
+        }
+    }
+
+    /// A part of an interval.
+    fn spread(&self, step: &Step) -> Duration {
+        self.spec.health.as_ref().map_or(Duration::ZERO, |health| health.interval.mul_f64(step.rng.get()))
+    }
+
+    /// The first good answer, or READY=1, has come.
+    fn came_up(&mut self, adopted: bool, step: &mut Step) {
+        let spread = self.spread(step);
+        let Some(watched) = &mut self.watched else { return };
+        watched.next = step.at.mono.plus(spread);
+        watched.row = Row::default();
+        watched.convicted = None;
+        if !adopted {
+            watched.start.teach(step.at.mono.since(watched.begun), &mut self.learned);
+            if watched.program.is_some() {
+                self.learned.program.clone_from(&watched.program);
+            }
+        }
+        self.start_is_over(step);
+    }
+
+    pub(super) fn tick(&mut self, step: &mut Step) {
+        self.pass_sentence(step);
+        let now = step.at.mono;
+        let is_notify = self.is_notify();
+        let in_grace = self.is_in_grace(now);
+        let Some(watched) = &mut self.watched else { return };
+        let asks = self.spec.health.is_some() || !watched.is_ready;
+        if !asks || self.in_flight.is_some() || watched.next > now {
+            return;
+        }
+        let run_id = watched.run_id;
+        let interval = self.spec.health.as_ref().map_or(START_INTERVAL, |health| health.interval);
+        let interval = if watched.is_ready { interval } else { interval.min(START_INTERVAL) };
+        watched.next = now.plus(interval);
+        self.in_flight = Some(Flight { run_id, at: step.at, is_void: false });
+        let Some(health) = &self.spec.health else {
+            step.acts.push(Act::Look { run_id });
+            return;
+        };
+        let startup = !watched.is_ready && health.startup.is_some();
+        if is_notify && !startup {
+            if !watched.is_ready {
+                step.acts.push(Act::Look { run_id });
+                return;
+            }
+            // Nobody need be asked.
+            let probed = Probed::new(Answer::Beat(watched.beat), Duration::ZERO);
+            return self.on_probed(run_id, &probed, None, step);
+        }
+        let facts = watched.is_ready || now.since(watched.begun) >= LOOK_AFTER;
+        // A pause is measured from its first silent probe: should that be answered after all, there was no hang.
+        let linger = (watched.is_ready && watched.row.is_empty() && !in_grace).then(|| health.tolerated());
+        step.acts.push(Act::Probe { run_id, startup, timeout: health.timeout, linger, facts });
+    }
+
+    /// What a beat says: whether there was a new one since the last look.
+    pub(super) fn read_beat(watched: &mut Watched, beat: Option<u64>) -> Result<(), String> {
+        let Some(stamp) = beat else { return Err("it has not given a sign of life yet".into()) };
+        let is_new = watched.last_beat != Some(stamp);
+        if !watched.is_ready {
+            // A file of the run before is none of this one's.
+            let at_ms = i64::try_from(stamp / 1_000_000).unwrap_or(i64::MAX);
+            if at_ms.saturating_add(COARSE) < watched.started_ms {
+                return Err("its last sign of life is older than its start".into());
+            }
+        }
+        watched.last_beat = Some(stamp);
+        if is_new { Ok(()) } else { Err("no sign of life since the last look".into()) }
+    }
+}

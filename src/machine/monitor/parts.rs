@@ -1,0 +1,96 @@
+//! Named parts that a probe reports on: they show and are told of on their own, and nothing is restarted for them.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{Act, MonitorMachine, Step};
+use crate::model::{EventType, Moment, Part, PartInfo};
+
+/// How the parts were last. They are kept from run to run: a channel that was down before a restart is still told of as the
+/// same trouble after it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parts(BTreeMap<String, State>);
+
+#[derive(Debug, Clone)]
+struct State {
+    trouble: Option<String>,
+    since_ms: i64,
+    /// The first of the reports in a row that say so, and how many.
+    bad: Option<(Moment, u32)>,
+    told: bool,
+}
+
+impl Parts {
+    /// For readers: those that are not well first.
+    pub(super) fn list(&self) -> Vec<PartInfo> {
+        let info = |(name, state): (&String, &State)| PartInfo {
+            name: name.clone(),
+            ok: state.trouble.is_none(),
+            since_ms: state.since_ms,
+            trouble: state.trouble.clone(),
+        };
+        let mut all: Vec<PartInfo> = self.0.iter().map(info).collect();
+        all.sort_by_key(|part| part.ok);
+        all
+    }
+}
+
+impl MonitorMachine {
+    pub(super) fn ask_parts(&mut self, step: &mut Step) {
+        let (Some(health), Some(watched)) = (&self.spec.health, &self.watched) else { return };
+        if health.parts.is_some() && !self.parts_in_flight {
+            self.parts_in_flight = true;
+            step.acts.push(Act::Parts { run_id: watched.run_id, timeout: health.timeout });
+        }
+    }
+
+    /// A report; a part that it does not mention is well.
+    pub(super) fn on_parts(&mut self, parts: Vec<Part>, step: &mut Step) {
+        let (Some(health), Some(watched)) = (&self.spec.health, &self.watched) else { return };
+        let run_id = watched.run_id;
+        let now = step.at;
+        let counts = !self.is_in_grace(now.mono);
+        let mut old = std::mem::take(&mut self.parts.0);
+        for Part { name, trouble } in parts {
+            let before = old.remove(&name);
+            let was_ok = before.as_ref().map(|state| state.trouble.is_none());
+            let mut state = before.unwrap_or(State { trouble: None, since_ms: now.wall_ms, bad: None, told: false });
+            if was_ok == Some(trouble.is_some()) {
+                state.since_ms = now.wall_ms;
+            }
+            match &trouble {
+                Some(why) if counts => {
+                    let (since, count) = state.bad.unwrap_or((now, 0));
+                    state.bad = Some((since, count.saturating_add(1)));
+                    // As long as a hang takes to be one: a channel that connects again at once is nobody's trouble.
+                    let lasts = count + 1 >= health.failures && now.mono.since(since.mono) >= health.tolerated();
+                    if lasts && !state.told {
+                        state.told = true;
+                        let data = json!({ "run_id": run_id, "part": name, "reason": why, "since_ms": since.wall_ms });
+                        step.record(EventType::ProbeDegraded, data);
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    state.bad = None;
+                    if std::mem::take(&mut state.told) {
+                        well_again(run_id, &name, step);
+                    }
+                }
+            }
+            state.trouble = trouble;
+            self.parts.0.insert(name, state);
+        }
+        for (name, state) in old {
+            if state.told {
+                well_again(run_id, &name, step);
+            }
+        }
+    }
+}
+
+fn well_again(run_id: u64, part: &str, step: &mut Step) {
+    let data = json!({ "run_id": run_id, "part": part, "cleared": true, "reason": "it is well again" });
+    step.record(EventType::ProbeDegraded, data);
+}

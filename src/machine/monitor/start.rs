@@ -1,0 +1,171 @@
+//! The start of a run: how long it may take, and whether it makes progress.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::convict::millis;
+use super::{MonitorMachine, Step};
+use crate::machine::words::lasting;
+use crate::model::{EventType, Facts, Learned, Mono, StartInfo, StopCause};
+use crate::policy::startup;
+
+/// A start that is under way, or was.
+#[derive(Debug, Clone)]
+pub(super) struct Start {
+    first_of_program: bool,
+    /// When it was last seen to make progress.
+    moved: Mono,
+    /// Whether a connection was accepted.
+    pub(super) is_open: bool,
+    /// The first look and the last.
+    looks: Option<(Facts, Facts)>,
+    /// Time that passed while nothing could make progress.
+    lost: Duration,
+}
+
+impl Start {
+    pub(super) fn new(now: Mono, first_of_program: bool) -> Self {
+        Self { first_of_program, moved: now, is_open: false, looks: None, lost: Duration::ZERO }
+    }
+
+    /// The machine stood still for so long.
+    pub(super) fn forgive(&mut self, stalled: Duration, now: Mono) {
+        self.lost = self.lost.saturating_add(stalled);
+        (self.moved, self.looks) = (now, None);
+    }
+
+    /// It is up after so long.
+    pub(super) fn teach(&self, took: Duration, learned: &mut Learned) {
+        if self.first_of_program {
+            return;
+        }
+        learned.starts.push(took.saturating_sub(self.lost));
+        let extra = learned.starts.len().saturating_sub(startup::STARTS);
+        learned.starts.drain(..extra);
+    }
+
+    /// What it has done so far, in words.
+    fn progress(&self) -> String {
+        let mut said = Vec::new();
+        if let Some((first, last)) = &self.looks {
+            if let (Some(first), Some(last)) = (&first.vitals, &last.vitals) {
+                let cpu = last.cpu.saturating_sub(first.cpu).as_secs_f64();
+                said.push(format!(
+                    "{cpu:.1} s of processor time in the last {:.0} s",
+                    last.at.since(first.at).as_secs_f64()
+                ));
+            }
+            if let Some(more) = last.logged.checked_sub(first.logged).filter(|more| *more > 0) {
+                said.push(format!("{more} bytes logged"));
+            }
+        }
+        if self.is_open {
+            said.push("it accepts connections".into());
+        }
+        said.join(", ")
+    }
+}
+
+impl MonitorMachine {
+    fn budget(&self, start: &Start) -> Duration {
+        startup::budget(self.spec.start_timeout, &self.learned.starts, start.first_of_program)
+    }
+
+    /// A start was looked at. `answered`: it has given an answer of some kind, or its port is newly open.
+    pub(super) fn on_facts_of_start(&mut self, facts: Option<Facts>, answered: bool, step: &mut Step) {
+        let now = step.at.mono;
+        let in_grace = self.is_in_grace(now);
+        let Some(watched) = &mut self.watched else { return };
+        let start = &mut watched.start;
+        let mut moved = answered;
+        if let Some(facts) = facts {
+            start.looks = Some(match start.looks.take() {
+                None => (facts.clone(), facts),
+                Some((first, last)) if startup::progressed(&last, &facts) => {
+                    moved = true;
+                    (first, facts)
+                }
+                // Small work counts when it adds up: the next look is compared with the same one before.
+                Some((first, last)) if short(&last, &facts) => (first, last),
+                Some((first, _)) => (first, facts),
+            });
+        }
+        if moved {
+            start.moved = now;
+        }
+        let start = watched.start.clone();
+        let begun = watched.begun;
+        let budget = self.budget(&start);
+        let spent = now.since(begun).saturating_sub(start.lost);
+        if spent <= budget || in_grace {
+            return;
+        }
+        let is_still = now.since(start.moved) > startup::patience(budget);
+        let over = format!("its start has taken {} and may take {}", lasting_of(spent), lasting_of(budget));
+        let progress = start.progress();
+        let Some(watched) = &mut self.watched else { return };
+        if is_still && watched.convicted.is_none() {
+            let failure = watched.row.bad.as_ref().map_or(String::new(), |(_, why)| format!(": {why}"));
+            let reason = format!("{over}, and it makes no progress{failure}");
+            let mut since = step.at;
+            since.wall_ms = watched.started_ms;
+            let data = json!({ "start": true, "over": true, "spent_ms": millis(spent), "budget_ms": millis(budget) });
+            self.told.start = true;
+            self.convict(StopCause::StartTimeout, since, 0, reason, data, step);
+        } else if !is_still {
+            if !std::mem::replace(&mut self.told.start, true) {
+                let reason = format!("{over}; it still makes progress ({progress}), so it is left alone");
+                let data = json!({
+                    "run_id": watched.run_id, "start": true, "reason": reason,
+                    "spent_ms": millis(spent), "budget_ms": millis(budget),
+                });
+                step.record(EventType::ProbeDegraded, data);
+            }
+            self.acquit(step);
+        }
+        self.pass_sentence(step);
+    }
+
+    /// It has come up.
+    pub(super) fn start_is_over(&mut self, step: &mut Step) {
+        let Some(watched) = &mut self.watched else { return };
+        watched.start.looks = None;
+        if std::mem::take(&mut self.told.start) {
+            let data = json!({ "run_id": watched.run_id, "start": true, "cleared": true, "reason": "it is up" });
+            step.record(EventType::ProbeDegraded, data);
+        }
+    }
+
+    /// What readers are told of starts; `None` where a start has nothing to wait for.
+    pub(super) fn start_info(&self, now: Mono) -> Option<StartInfo> {
+        let watched = self.watched.as_ref().filter(|_| self.spec.is_gated)?;
+        let start = &watched.start;
+        let spent = now.since(watched.begun).saturating_sub(start.lost);
+        let budget = self.budget(start);
+        let progress = (!watched.is_ready).then(|| {
+            let over = if spent > budget { ", over its time" } else { "" };
+            let done = Some(start.progress()).filter(|done| !done.is_empty());
+            let done = done.map_or(String::new(), |done| format!("; {done}"));
+            format!("{} of {}{over}{done}", lasting_of(spent), lasting_of(budget))
+        });
+        Some(StartInfo {
+            budget_ms: millis(budget),
+            learned_p95_ms: startup::learned(&self.learned.starts).map(millis),
+            learned_from: u32::try_from(self.learned.starts.len()).unwrap_or(u32::MAX),
+            first_of_program: start.first_of_program,
+            progress,
+        })
+    }
+}
+
+/// Whether the two looks are too near to each other to tell idling from small work: clocks of processes tick a hundred times a
+/// second.
+fn short(before: &Facts, now: &Facts) -> bool {
+    let span = before.vitals.as_ref().zip(now.vitals.as_ref()).map(|(before, now)| now.at.since(before.at));
+    span.is_some_and(|span| span < Duration::from_secs(1))
+}
+
+fn lasting_of(d: Duration) -> String {
+    lasting(i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
