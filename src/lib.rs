@@ -16,9 +16,11 @@
 //! store     the SQLite ledger                                                   -> model, process
 //! alert     sinks: messages leave the machine                                     -> model, policy, process
 //! probe     asking a service how it is                                          -> model, process
+//! probe     asking a service how it is                                          -> model, machine
+//! evidence  what a service looked like before it was ended                      -> model, policy, machine (words), process, logs
 //! manager   who starts runners                                                  -> model, process
 //! install   jobs written, loaded, compared                                      -> model, manager, control, process
-//! runner    the parent of services                                              -> all of the above but import, probe, alert, manager, install, store
+//! runner    the parent of services                                              -> all of the above but import, probe, evidence, alert, manager, install, store
 //! control   the sockets: client and server                                      -> model, process
 //! daemon    judges, records, answers                                            -> all of the above but import
 //! doctor    what is wrong with this machine's set-up                            -> model, process, store, manager, config, alert, runner (environment)
@@ -31,6 +33,7 @@ pub mod control;
 pub mod daemon;
 pub mod doctor;
 pub mod error;
+pub mod evidence;
 pub mod import;
 pub mod install;
 pub mod journal;

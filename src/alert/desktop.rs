@@ -195,21 +195,8 @@ fn keep(folder: &Path, message: &Message, host: &str) -> Result<PathBuf, String>
     files::ensure_dir(folder).map_err(failed)?;
     let text = format!("{}\nwritten {}\n", text::full(message, host), text::rfc3339(clock::now().wall_ms));
     files::write_atomic(&path, text.as_bytes(), false).map_err(failed)?;
-    forget(folder);
+    files::keep_newest(folder, |name| name.starts_with("alert-"), EVIDENCE, u64::MAX);
     Ok(path)
-}
-
-/// Removes the oldest of what is too much.
-fn forget(folder: &Path) {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("alert-"))
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    files.sort();
-    for (_, path) in files.iter().rev().skip(EVIDENCE) {
-        std::fs::remove_file(path).ok();
-    }
 }
 
 #[cfg(test)]

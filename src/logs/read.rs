@@ -91,8 +91,8 @@ pub(super) fn inodes(path: &Path) -> Vec<u64> {
     pieces(path).map(|pieces| pieces.iter().map(|piece| piece.data.ino()).collect()).unwrap_or_default()
 }
 
-/// The last `most` bytes of the log.
-pub(super) fn last_bytes(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+/// The last `most` bytes of the log. Nothing when there is no log.
+pub fn last_bytes(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     // Mostly the newest file has enough, and the folder need not be read.
     if let Ok(file) = File::open(path) {
         let newest = Piece { data: file.metadata()?, file };

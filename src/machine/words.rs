@@ -45,6 +45,16 @@ pub fn lasting(ms: i64) -> String {
     text
 }
 
+/// A number of bytes: `512 B`, `12.3 KiB`, `1.5 GiB`.
+pub fn size(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.iter().find(|(_, size)| bytes >= *size) {
+        // Tenths, rounded down: whole numbers are exact, whatever their size.
+        Some((name, size)) => format!("{}.{} {name}", bytes / size, bytes % size * 10 / size),
+        None => format!("{bytes} B"),
+    }
+}
+
 /// A point in time to the minute, as clocks in `zone` show it.
 pub fn local(ms: i64, zone: &TimeZone) -> String {
     in_zone(ms, zone, "%Y-%m-%d %H:%M")

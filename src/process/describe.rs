@@ -13,14 +13,24 @@ pub fn describe(pid: i32) -> String {
 
 /// The same, or `None` when nothing is known about `pid`.
 pub(super) fn command_line(pid: i32) -> Option<String> {
+    let (name, words) = name_and_arguments(pid)?;
+    let text = if words.is_empty() { name } else { words.join(" ") };
+    (!text.is_empty()).then(|| cut(&text))
+}
+
+/// The arguments of `pid`, its program's name first, as they are: secrets may be among them. Nothing where they are not shown.
+pub fn arguments(pid: i32) -> Vec<String> {
+    name_and_arguments(pid).map(|(_, words)| words).unwrap_or_default()
+}
+
+fn name_and_arguments(pid: i32) -> Option<(String, Vec<String>)> {
     let pid = Pid::from_u32(u32::try_from(pid).ok()?);
     let mut system = System::new().ok()?;
     let what = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always).without_tasks();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, what);
     let process = system.process(pid)?;
-    let words: Vec<_> = process.cmd().iter().map(|word| word.to_string_lossy()).collect();
-    let text = if words.is_empty() { process.name().to_string_lossy().into_owned() } else { words.join(" ") };
-    (!text.is_empty()).then(|| cut(&text))
+    let words = process.cmd().iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    Some((process.name().to_string_lossy().into_owned(), words))
 }
 
 /// All processes with their arguments, as far as the system shows them.

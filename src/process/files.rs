@@ -40,6 +40,29 @@ pub fn clear_scratch(folder: &Path) {
     }
 }
 
+/// Removes the oldest of those files in `folder` whose names `is_ours`, until at most `most` of them and `bytes` bytes are left. The
+/// newest stays, however large.
+pub fn keep_newest(folder: &Path, is_ours: impl Fn(&str) -> bool, most: usize, bytes: u64) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(&is_ours))
+        .filter_map(|entry| {
+            let data = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+            Some((data.modified().ok()?, entry.path(), data.len()))
+        })
+        .collect();
+    files.sort();
+    let mut room = bytes;
+    for (place, (_, path, length)) in files.iter().rev().enumerate() {
+        let fits = length <= &room;
+        // Nothing that is older stays when this does not.
+        room = if fits { room - length } else { 0 };
+        if place >= most || (!fits && place > 0) {
+            fs::remove_file(path).ok();
+        }
+    }
+}
+
 /// Makes the folder and what is missing above it, 0700. One that is there stays as it is.
 pub fn ensure_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -122,6 +145,39 @@ mod tests {
         assert!(path.join("x").exists());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         write_atomic(&folder.path().join("no/such"), b"text", false).unwrap_err();
+    }
+
+    #[test]
+    fn the_newest_files_stay_and_what_is_not_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, age_s: u64, length: usize| {
+            let path = folder.path().join(name);
+            fs::write(&path, "x".repeat(length)).unwrap();
+            let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000 - age_s);
+            File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
+        };
+        let left = || {
+            let mut names: Vec<String> =
+                fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names.join(" ")
+        };
+        for (age, name) in ["a1", "a2", "a3", "a4", "a5", "b9"].iter().enumerate() {
+            file(name, age as u64, 10);
+        }
+        fs::create_dir(folder.path().join("a-folder")).unwrap();
+        let ours = |name: &str| name.starts_with('a');
+        keep_newest(folder.path(), ours, 4, u64::MAX);
+        assert_eq!(left(), "a-folder a1 a2 a3 a4 b9");
+        keep_newest(folder.path(), ours, 4, 30);
+        assert_eq!(left(), "a-folder a1 a2 a3 b9");
+        // An older one that would fit does not stay in the place of a newer one.
+        file("a2", 1, 100);
+        keep_newest(folder.path(), ours, 4, 30);
+        assert_eq!(left(), "a-folder a1 b9");
+        keep_newest(folder.path(), ours, 4, 1);
+        assert_eq!(left(), "a-folder a1 b9");
+        keep_newest(&folder.path().join("no"), ours, 1, 1);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod folders;
 pub mod handover;
 pub mod host;
 pub mod identity;
+pub mod inside;
 pub mod lock;
 pub mod notify;
 pub mod ports;
@@ -23,6 +24,8 @@ pub mod record;
 pub mod shared;
 pub mod signal;
 pub mod socket;
+#[cfg(any(target_os = "linux", test))]
+mod sockets;
 pub mod spawn;
 pub mod table;
 pub mod tune;

@@ -74,6 +74,21 @@ fn lengths_of_time() {
 }
 
 #[test]
+fn sizes_are_told_in_the_greatest_unit() {
+    for (bytes, text) in [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (12_697, "12.3 KiB"),
+        ((1 << 20) - 1, "1023.9 KiB"),
+        (3 << 29, "1.5 GiB"),
+        (u64::MAX, "17179869183.9 GiB"),
+    ] {
+        assert_eq!(size(bytes), text);
+    }
+}
+
+#[test]
 fn points_in_time_are_shown_in_the_zone_asked_for() {
     assert_eq!(local(NOW, &TimeZone::UTC), "2026-11-22 10:03");
     assert_eq!(local_seconds(NOW, &TimeZone::fixed(jiff::tz::offset(-5))), "2026-11-22 05:03:00");
