@@ -269,6 +269,9 @@ pub struct Events {
     /// Only of this type, such as service_crash; may be given more than once
     #[arg(long = "type", value_name = "TYPE")]
     pub types: Vec<String>,
+    /// Only those for which something was written down, and where that is
+    #[arg(long)]
+    pub evidence: bool,
     /// At most so many, the newest
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     pub limit: usize,
@@ -436,7 +439,7 @@ mod tests {
     #[test]
     fn right_lines_are_read() {
         let logs = Logs { name: "a".into(), follow: false, lines: 100, since: None, stderr: false };
-        let events = Events { since: None, service: None, types: vec![], limit: 100 };
+        let events = Events { since: None, service: None, types: vec![], evidence: false, limit: 100 };
         let table = [
             ("supervisor run", Command::Run(Run::default())),
             ("supervisor exec a b", Command::Exec(Exec { names: names(&["a", "b"]), embedded: false, handover: None })),
@@ -459,11 +462,12 @@ mod tests {
             ("supervisor logs a --since 10m", Command::Ask(Ask::Logs(Logs { since: Some("10m".into()), ..logs }))),
             ("supervisor events", Command::Ask(Ask::Events(events.clone()))),
             (
-                "supervisor events --since 24h --service a --type x --type y -n 7",
+                "supervisor events --since 24h --service a --type x --type y --evidence -n 7",
                 Command::Ask(Ask::Events(Events {
                     since: Some("24h".into()),
                     service: Some("a".into()),
                     types: names(&["x", "y"]),
+                    evidence: true,
                     limit: 7,
                 })),
             ),

@@ -1,5 +1,8 @@
 //! `events`: the ledger, as a table or as one JSON object a line.
 
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+
 use serde_json::{Map, Value, json};
 
 use super::args::Events as Args;
@@ -9,16 +12,18 @@ use crate::control::client::Daemon;
 use crate::error::Error;
 use crate::machine::words;
 use crate::model::EventType;
-use crate::store::{EventRow, Filter};
+use crate::store::{EVIDENCE, EventRow, Filter};
 
 pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let filter = Filter {
         since_ms: args.since.as_ref().map(|text| since::parse(text, context.now_ms, context.zone())).transpose()?,
         service: args.service.as_ref().map(|name| names::one(name)).transpose()?,
         event_type: args.types.iter().map(|text| event_type(text)).collect::<Result<_, _>>()?,
+        evidence: args.evidence,
         limit: Some(args.limit),
     };
     let place = context.place();
+    let folder = args.evidence.then(|| place.paths.evidence());
     let database = place.paths.database();
     // The ledger is a moment behind the journals. A daemon that does not answer is no reason not to print what is there.
     if let Ok(Some(daemon)) = Daemon::connect_if_running(&place.paths) {
@@ -37,12 +42,12 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
     }
     if context.json {
         for row in &rows {
-            writeln!(output.out, "{}", object(row))?;
+            writeln!(output.out, "{}", object(row, folder.as_deref()))?;
         }
     } else if rows.is_empty() {
         writeln!(output.notes, "note: no such events are on record")?;
     } else {
-        output.out.write_all(table(&rows, context).as_bytes())?;
+        output.out.write_all(table(&rows, folder.as_deref(), context).as_bytes())?;
     }
     Ok(0)
 }
@@ -53,17 +58,31 @@ fn event_type(text: &str) -> Result<EventType, Error> {
         .ok_or_else(|| names::unknown_word(message(), "the types are", text, EventType::ALL.map(EventType::as_str)))
 }
 
-fn object(row: &EventRow) -> Value {
-    json!({
+/// The file with what was seen when this happened, and its size in bytes; `None` for a file that is gone.
+fn evidence(row: &EventRow, folder: &Path) -> Option<(PathBuf, Option<u64>)> {
+    let name = Path::new(row.metadata.get(EVIDENCE)?.as_str()?);
+    // A database that somebody else wrote leads to no other folder.
+    let path = folder.join(name.file_name()?);
+    let size = path.symlink_metadata().ok().filter(Metadata::is_file).map(|file| file.len());
+    Some((path, size))
+}
+
+fn object(row: &EventRow, folder: Option<&Path>) -> Value {
+    let mut object = json!({
         "timestamp": row.timestamp_ms,
         "event_type": row.event_type,
         "service_name": row.service_name,
         "run_id": row.run_id,
         "metadata": row.metadata,
-    })
+    });
+    if let Some((path, size)) = folder.and_then(|folder| evidence(row, folder)) {
+        object["evidence_path"] = json!(path.to_string_lossy());
+        object["evidence_bytes"] = json!(size);
+    }
+    object
 }
 
-fn table(rows: &[EventRow], context: &Context<'_>) -> String {
+fn table(rows: &[EventRow], folder: Option<&Path>, context: &Context<'_>) -> String {
     let grid = Grid {
         header: &["TIME", "EVENT", "SERVICE", "WHAT"],
         right: &[],
@@ -74,10 +93,21 @@ fn table(rows: &[EventRow], context: &Context<'_>) -> String {
             words::local_seconds(row.timestamp_ms, context.zone()),
             row.event_type.clone(),
             row.service_name.clone().unwrap_or_else(|| "-".into()),
-            digest(row),
+            what(row, folder),
         ]
     };
     grid.render(&rows.iter().map(cells).collect::<Vec<_>>(), context.width, context.color)
+}
+
+/// The words for a row, and where its evidence is if that is asked for.
+fn what(row: &EventRow, folder: Option<&Path>) -> String {
+    let Some((path, size)) = folder.and_then(|folder| evidence(row, folder)) else { return digest(row) };
+    let mut row = row.clone();
+    if let Some(data) = row.metadata.as_object_mut() {
+        data.remove(EVIDENCE);
+    }
+    let size = size.map_or_else(|| "gone".to_owned(), words::size);
+    format!("{}: {} ({size})", digest(&row), path.display())
 }
 
 /// The metadata in a few words: `run 7: SIGKILL after 3h 2m (attempt 2)`.

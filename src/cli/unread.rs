@@ -3,7 +3,7 @@
 use crate::journal;
 use crate::model::Record;
 use crate::model::paths::Paths;
-use crate::store::{EventRow, Filter, Reader, StoreError};
+use crate::store::{EVIDENCE, EventRow, Filter, Reader, StoreError};
 
 /// Most records looked at per journal: enough for hours without a daemon, and bounded in memory.
 const MOST: usize = 20_000;
@@ -32,6 +32,7 @@ fn wanted(record: &Record, filter: &Filter) -> bool {
     filter.since_ms.is_none_or(|since| record.wall_ms >= since)
         && filter.service.as_ref().is_none_or(|name| record.service.as_ref() == Some(name))
         && (filter.event_type.is_empty() || filter.event_type.contains(&record.event))
+        && (!filter.evidence || record.data.get(EVIDENCE).is_some_and(serde_json::Value::is_string))
 }
 
 fn row(record: Record) -> EventRow {
@@ -42,5 +43,34 @@ fn row(record: Record) -> EventRow {
         service_name: record.service.map(|name| name.to_string()),
         run_id: record.data.get("run_id").and_then(serde_json::Value::as_u64),
         metadata: serde_json::Value::Object(record.data),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::EventType;
+
+    #[test]
+    fn what_waits_is_filtered_as_the_ledger_is() {
+        let record = |evidence: Value| Record {
+            v: 1,
+            boot_id: "boot".into(),
+            seq: 1,
+            wall_ms: 5,
+            boot_ns: 1,
+            mono: None,
+            event: EventType::ServiceStart,
+            service: None,
+            data: serde_json::Map::from_iter([(EVIDENCE.to_owned(), evidence)]),
+        };
+        let all = Filter::default();
+        let evidence = Filter { evidence: true, ..all.clone() };
+        assert!(wanted(&record(json!("a.txt")), &evidence));
+        assert!(!wanted(&record(json!(null)), &evidence) && wanted(&record(json!(null)), &all));
+        assert!(!wanted(&record(json!("a.txt")), &Filter { since_ms: Some(6), ..evidence }));
+        assert!(!wanted(&record(json!("a.txt")), &Filter { event_type: vec![EventType::ServiceCrash], ..all }));
     }
 }

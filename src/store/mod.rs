@@ -58,5 +58,5 @@ pub use check::Check;
 pub use error::{StoreError, StoreErrorKind};
 pub use ledger::{Decide, Ledger};
 pub use outbox::OutboxFilter;
-pub use query::{EventRow, Filter, Reader};
+pub use query::{EVIDENCE, EventRow, Filter, Reader};
 pub use week::Ends;

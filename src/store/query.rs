@@ -16,6 +16,9 @@ use crate::model::{EventType, ExitClass, LastExit, RestartCounts, UnitName};
 /// The member of a crash's metadata that names the run whose row has the whole of `stderr_tail`, which is the same.
 pub(super) const SAME_TAIL: &str = "same_tail_as_run";
 
+/// The member of a row's metadata that names the file with what was seen then, in the folder of evidence.
+pub const EVIDENCE: &str = "evidence";
+
 /// Which rows of the ledger; the default is all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -25,6 +28,8 @@ pub struct Filter {
     pub service: Option<UnitName>,
     /// Of these types only; empty means all.
     pub event_type: Vec<EventType>,
+    /// Those only that name a file of evidence.
+    pub evidence: bool,
     /// At most so many, the newest ones.
     pub limit: Option<usize>,
 }
@@ -178,6 +183,11 @@ fn select(filter: &Filter) -> (String, Vec<Sql>) {
         let marks = vec!["?"; filter.event_type.len()].join(", ");
         conditions.push(format!("event_type IN ({marks})"));
         values.extend(filter.event_type.iter().map(|kind| Sql::Text(kind.as_str().to_owned())));
+    }
+    if filter.evidence {
+        // What is no JSON would be an error rather than no match.
+        let named = format!("json_type(metadata, '$.{EVIDENCE}') = 'text'");
+        conditions.push(format!("CASE WHEN json_valid(metadata) THEN {named} END"));
     }
     let columns = "id, timestamp_ms, event_type, service_name, run_id, metadata";
     let rows = format!("SELECT {columns} FROM supervisor_events WHERE {}", conditions.join(" AND "));

@@ -90,6 +90,37 @@ fn events_are_filtered_by_what_was_typed() {
 }
 
 #[test]
+fn events_with_evidence_say_where_it_is() {
+    let mut facts = Facts::new(&["gateway"]);
+    let file = |name: &str| {
+        let data = json!({"run_id": 7, "reason": "no answer for 35 s", "evidence": name});
+        let (event_type, service_name) = ("service_hung".into(), Some("gateway".into()));
+        EventRow { id: 1, timestamp_ms: NOW, event_type, service_name, run_id: Some(7), metadata: data }
+    };
+    facts.events =
+        Some(vec![file("hung-gateway-7-1.txt"), file("hung-gateway-8-1.txt"), file("/etc/passwd"), file("..")]);
+    let folder = facts.paths().evidence();
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("hung-gateway-7-1.txt"), "x".repeat(12_697)).unwrap();
+
+    let out = facts.run("events --evidence").out;
+    let there = format!("run 7: no answer for 35 s: {}/hung-gateway-7-1.txt (12.3 KiB)\n", folder.display());
+    assert!(out.contains(&there), "{out}");
+    assert!(out.contains(&format!("{}/hung-gateway-8-1.txt (gone)\n", folder.display())), "{out}");
+    assert!(out.contains(&format!("{}/passwd (gone)\n", folder.display())) && !out.contains(" /etc"), "{out}");
+    assert!(facts.filters.borrow()[0].evidence);
+    let out = facts.run("events --evidence --json").out;
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["evidence_path"], folder.join("hung-gateway-7-1.txt").to_str().unwrap());
+    assert_eq!((&lines[0]["evidence_bytes"], &lines[1]["evidence_bytes"]), (&json!(12_697), &Value::Null));
+    assert_eq!(lines[1]["evidence_path"], folder.join("hung-gateway-8-1.txt").to_str().unwrap());
+
+    let out = facts.run("events").out;
+    assert!(out.contains("run 7: no answer for 35 s, evidence hung-gateway-7-1.txt\n"), "{out}");
+    assert!(!facts.run("events --json").out.contains("evidence_path") && !facts.filters.borrow()[2].evidence);
+}
+
+#[test]
 fn no_events_and_no_database_are_notes() {
     let mut facts = Facts::new(&["gateway"]);
     let ran = facts.run("events --json");

@@ -48,6 +48,26 @@ fn rows_come_filtered_and_newest_last() {
 }
 
 #[test]
+fn rows_with_evidence_are_found_among_whatever_else_is_there() {
+    let scratch = Scratch::new();
+    let with = |seq: u64, evidence: Value| {
+        let mut record = start(seq);
+        record.data.insert(EVIDENCE.into(), evidence);
+        record
+    };
+    let records =
+        [with(1, json!("a.txt")), start(2), with(3, Value::Null), with(4, json!({"x": 1})), crash(5), crash(6)];
+    scratch.ledger().ingest("gateway", &records).unwrap();
+    let spoil = "UPDATE supervisor_events SET metadata = 'evidence, no json' WHERE run_id = 5;
+                 UPDATE supervisor_events SET metadata = '[\"evidence\"]' WHERE run_id = 6";
+    scratch.other().execute_batch(spoil).unwrap();
+    let evidence = Filter { evidence: true, ..Filter::default() };
+    assert_eq!(seen(&scratch.reader(), &evidence), [1]);
+    assert_eq!(seen(&scratch.reader(), &Filter { limit: Some(1), ..evidence.clone() }), [1]);
+    assert_eq!(seen(&scratch.reader(), &Filter { service: Some(name("other")), ..evidence }), [0u64; 0]);
+}
+
+#[test]
 fn a_reader_sees_what_was_committed_and_disturbs_nobody() {
     let scratch = Scratch::new();
     let mut ledger = scratch.ledger();
