@@ -27,6 +27,8 @@ pub enum Rule {
     MemoryLimit,
     /// The probe asks the wrong question (401, 404).
     ProbeMisconfigured,
+    /// A part of it, a channel or a peer, is not well; the whole is.
+    PartFailing,
     /// A calendar job ran and failed.
     TaskFailed,
     /// A calendar job did not run.
@@ -49,7 +51,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CrashLoop,
         Self::Storm,
         Self::SlowLoop,
@@ -59,6 +61,7 @@ impl Rule {
         Self::MemoryGrowth,
         Self::MemoryLimit,
         Self::ProbeMisconfigured,
+        Self::PartFailing,
         Self::TaskFailed,
         Self::TaskMissed,
         Self::TaskLate,
@@ -82,6 +85,7 @@ impl Rule {
             Self::MemoryGrowth => "memory-growth",
             Self::MemoryLimit => "memory-limit",
             Self::ProbeMisconfigured => "probe-misconfigured",
+            Self::PartFailing => "part-failing",
             Self::TaskFailed => "task-failed",
             Self::TaskMissed => "task-missed",
             Self::TaskLate => "task-late",

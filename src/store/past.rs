@@ -79,6 +79,7 @@ fn past_of(
             EventType::ServiceExit,
             EventType::ServiceLost,
             EventType::ServiceHeld,
+            EventType::ServiceHung,
         ],
         None => &[EventType::SupervisorStart, EventType::SupervisorStop],
     };

@@ -113,14 +113,24 @@ fn story(rule: Rule, start_ms: i64) -> Vec<(i64, EventType, serde_json::Value)> 
         Rule::Storm => ends("crash", &[0, 0, 0, 0, 0]),
         Rule::SlowLoop => ends("crash", &[0, 1, 302, 303]),
         Rule::StartTimeout => ends("start_timeout", &[0, 90, 180]),
-        Rule::Hung => one(EventType::ServiceHung, json!({ "run_id": 7, "reason": "no answer for 35 s" })),
+        Rule::Hung => one(
+            EventType::ServiceHung,
+            json!({ "run_id": 7, "reason": "not one byte came in 5 s", "failing_since_ms": start_ms + 25_000,
+                "failed_probes": 4, "tolerated_ms": 35_000, "uptime_ms": 12 * MINUTE_MS, "restart_in_ms": 5 * MINUTE_MS,
+                "unhelped": 3 }),
+        ),
         Rule::Held => one(
             EventType::ServiceHeld,
             json!({ "run_id": 7, "reason": "exit code 78 (EX_CONFIG)", "remedy": "mend its configuration, and it is started at once" }),
         ),
         Rule::MemoryGrowth => one(EventType::MemoryGrowth, json!({ "run_id": 7, "bytes_per_hour": 14_000_000 })),
         Rule::MemoryLimit => one(EventType::MemoryLimit, json!({ "run_id": 7, "bytes": 3_300_000_000_i64 })),
-        Rule::ProbeMisconfigured => one(EventType::ProbeMisconfigured, json!({ "run_id": 7, "reason": "status 404" })),
+        Rule::ProbeMisconfigured => {
+            one(EventType::ProbeMisconfigured, json!({ "run_id": 7, "reason": "/healthz answered 404 instead of 200" }))
+        }
+        Rule::PartFailing => {
+            one(EventType::ProbeDegraded, json!({ "run_id": 7, "part": "telegram", "reason": "not connected" }))
+        }
         Rule::TaskFailed => one(EventType::TaskFinished, json!({ "run_id": null, "result": "failed", "exit_code": 2 })),
         Rule::TaskLate => one(EventType::TaskFinished, json!({ "run_id": null, "result": "late" })),
         Rule::TaskMissed => one(EventType::TaskMissed, json!({ "run_id": null, "result": "missed-off" })),

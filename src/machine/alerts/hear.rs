@@ -8,19 +8,26 @@ use super::identity::{Family, Key, Origin};
 use super::lapse::DOUBTED;
 use super::life::{Draft, Step, has_counted, mark};
 use super::service::{Pending, Planned, Service, Standing};
-use super::windows::{Crossing, cause_of};
+use super::windows::cause_of;
 use super::words::{self, Gap, LoopFacts};
 use super::{AlertMachine, GAPS};
 use crate::model::{AlertChange, Cause, CrashKind, EventType, ExitClass, NoticeKind, Record, Rule, Severity, UnitName};
 
 /// What is over when a service is not wanted any more; the rest is about other things than its run.
-const OF_RUNS: [Rule; 5] =
-    [Rule::Held, Rule::MemoryGrowth, Rule::MemoryLimit, Rule::ProbeMisconfigured, Rule::RestartFailed];
+const OF_RUNS: [Rule; 7] = [
+    Rule::Held,
+    Rule::MemoryGrowth,
+    Rule::MemoryLimit,
+    Rule::ProbeMisconfigured,
+    Rule::PartFailing,
+    Rule::StartTimeout,
+    Rule::RestartFailed,
+];
 
 /// One record, and where it is from.
 pub(super) struct Heard<'a> {
-    origin: Origin,
-    record: &'a Record,
+    pub(super) origin: Origin,
+    pub(super) record: &'a Record,
 }
 
 impl AlertMachine {
@@ -43,7 +50,9 @@ impl AlertMachine {
             }
             (EventType::ServiceReady, Some(name)) => {
                 self.service(name).planned = None;
-                self.resolve(step, &Key::new(Rule::RestartFailed, Some(name), None), "it is up");
+                for rule in [Rule::RestartFailed, Rule::StartTimeout] {
+                    self.resolve(step, &Key::new(rule, Some(name), None), "it is up");
+                }
             }
             (EventType::RunnerAdopted, Some(name)) => {
                 let now = step.now.clone();
@@ -59,6 +68,7 @@ impl AlertMachine {
             (EventType::MemoryGrowth, Some(_)) => self.plain(step, Rule::MemoryGrowth, &heard),
             (EventType::MemoryLimit, Some(_)) => self.plain(step, Rule::MemoryLimit, &heard),
             (EventType::ProbeMisconfigured, Some(_)) => self.plain(step, Rule::ProbeMisconfigured, &heard),
+            (EventType::ProbeDegraded, Some(name)) => self.degraded(step, name, &heard),
             (EventType::TaskMissed, Some(_)) => self.plain(step, Rule::TaskMissed, &heard),
             (EventType::TaskFinished, Some(name)) => match data.get("result").and_then(Value::as_str) {
                 Some("failed" | "too-short") => self.plain(step, Rule::TaskFailed, &heard),
@@ -81,7 +91,7 @@ impl AlertMachine {
     }
 
     /// Whether anybody wants to hear of it: what is declared no more only ends.
-    fn is_judged(&self, name: &UnitName) -> bool {
+    pub(super) fn is_judged(&self, name: &UnitName) -> bool {
         self.declared.units.contains_key(name)
     }
 
@@ -139,7 +149,7 @@ impl AlertMachine {
     }
 
     /// What an open alert is about has happened again, in a way that adds nothing but the number.
-    fn one_more(&mut self, step: &mut Step, key: &Key, origin: &Origin) {
+    pub(super) fn one_more(&mut self, step: &mut Step, key: &Key, origin: &Origin) {
         let at_ms = step.now.wall_ms;
         if let Some(alert) = self.open.get_mut(key)
             && !(step.is_past && has_counted(alert, origin, at_ms))
@@ -167,6 +177,8 @@ impl AlertMachine {
             service.planned = None;
         }
         let same_hang = cause == Cause::Hung && service.hung_run.is_some() && service.hung_run == run_id(data);
+        // What is said of restarts that do not help says more than that it hung again.
+        let is_unhelped = cause == Cause::Hung && service.unhelped;
         let mut kind: Option<CrashKind> = None;
         let mut fills = false;
         if cause == Cause::Crash
@@ -232,7 +244,7 @@ impl AlertMachine {
             step.moved = true;
         }
         // Of a single hang the verdict says more than the end.
-        if alert.rule != Rule::Hung {
+        if alert.rule != Rule::Hung && !is_unhelped {
             facts(alert.count, alert.since_ms).put_into(alert);
         }
         if let Some(before) = is_worse.filter(|_| !step.is_past && alert.quiet.is_none()) {
@@ -244,38 +256,6 @@ impl AlertMachine {
         if let Some(kind) = kind.filter(|_| is_new && !step.is_past) {
             self.change(step, &key, &kind.fingerprint);
         }
-    }
-
-    fn hung(&mut self, step: &mut Step, name: &UnitName, heard: &Heard<'_>) {
-        let Heard { origin, record } = heard;
-        let key = Key::new(Rule::Hung, Some(name), Some(Cause::Hung));
-        let now = step.now.clone();
-        let is_judged = self.is_judged(name);
-        let service = self.service(name);
-        let runs = service.runs_since(&now).is_some();
-        let one = service.loops.entry(Cause::Hung).or_default();
-        if is_cleared(record) {
-            one.reset();
-            return self.resolve(step, &key, "it answers again");
-        }
-        if is_judged {
-            one.crossed.get_or_insert(Crossing::HANG);
-            one.well_from = runs.then(|| now.clone());
-        }
-        service.hung_run = run_id(&record.data);
-        service.planned = None;
-        if !is_judged {
-            return;
-        }
-        // A loop of hangs keeps its words.
-        if self.open.get(&key).is_some_and(|alert| alert.rule != Rule::Hung) {
-            return self.one_more(step, &key, origin);
-        }
-        let text = words::of_record(Rule::Hung, Some(name), &record.data);
-        let mut draft = Draft { cause: Some(Cause::Hung), ..Draft::of(Rule::Hung, Some(name), now.wall_ms, text) };
-        copy_run_id(&record.data, &mut draft.memory);
-        draft.memory.insert("window".into(), Rule::Hung.as_str().into());
-        self.raise(step, origin, draft);
     }
 
     fn held(&mut self, step: &mut Step, name: &UnitName, heard: &Heard<'_>) {
@@ -355,15 +335,15 @@ impl AlertMachine {
     }
 }
 
-fn is_cleared(record: &Record) -> bool {
+pub(super) fn is_cleared(record: &Record) -> bool {
     record.data.get("cleared") == Some(&Value::Bool(true))
 }
 
-fn run_id(data: &Map<String, Value>) -> Option<u64> {
+pub(super) fn run_id(data: &Map<String, Value>) -> Option<u64> {
     data.get("run_id").and_then(Value::as_u64)
 }
 
-fn copy_run_id(data: &Map<String, Value>, memory: &mut Map<String, Value>) {
+pub(super) fn copy_run_id(data: &Map<String, Value>, memory: &mut Map<String, Value>) {
     if let Some(id) = data.get("run_id") {
         memory.insert("run_id".into(), id.clone());
     }

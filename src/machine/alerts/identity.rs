@@ -1,8 +1,9 @@
 //! What makes an alert the same alert for whoever works it out anew: ids and keys.
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Cause, Record, Rule, UnitName};
+use crate::model::{Alert, Cause, Record, Rule, UnitName};
 
 /// What an alert is filed under while it is open: there is one at most.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -10,6 +11,8 @@ pub(super) struct Key {
     pub(super) family: Family,
     pub(super) service: Option<UnitName>,
     pub(super) cause: Option<Cause>,
+    /// Which part of the service, where it is about one.
+    pub(super) part: Option<String>,
 }
 
 /// Rules that turn into each other while an alert is open are one family.
@@ -39,15 +42,34 @@ impl Family {
 
 impl Key {
     pub(super) fn new(rule: Rule, service: Option<&UnitName>, cause: Option<Cause>) -> Self {
-        Self { family: Family::of(rule), service: service.cloned(), cause }
+        Self { family: Family::of(rule), service: service.cloned(), cause, part: None }
+    }
+
+    /// The same, about one part of it only.
+    pub(super) fn of_part(self, part: Option<&str>) -> Self {
+        Self { part: part.map(str::to_owned), ..self }
+    }
+
+    /// What an open alert is filed under.
+    pub(super) fn of(alert: &Alert) -> Self {
+        Self::new(alert.rule, alert.service.as_ref(), alert.cause).of_part(part(&alert.memory))
     }
 
     /// The id of the alert that `seed` fires under this key.
     pub(super) fn id(&self, seed: &str) -> String {
         let service = self.service.as_ref().map_or("", UnitName::as_str);
-        let text = format!("{}\n{service}\n{:?}\n{seed}", self.family.name(), self.cause);
+        let mut text = format!("{}\n{service}\n{:?}\n{seed}", self.family.name(), self.cause);
+        // Nothing is added where there is none: ids of alerts that are open live through an upgrade.
+        if let Some(part) = &self.part {
+            text.push_str(&format!("\n{part}"));
+        }
         digest(&text, 12)
     }
+}
+
+/// The part that an alert with this memory is about.
+pub(super) fn part(memory: &Map<String, Value>) -> Option<&str> {
+    memory.get("part")?.as_str()
 }
 
 /// Which record it was.
@@ -87,5 +109,8 @@ mod tests {
         assert_eq!(key.id("r\nb\n7"), digest("ends\ngateway\nSome(Crash)\nr\nb\n7", 12));
         assert_eq!(digest("abc", 12), "ba7816bf8f01");
         assert_ne!(key.id("r\nb\n7"), key.id("r\nb\n8"));
+        let part = |part| Key::new(Rule::PartFailing, Some(&gateway), None).of_part(part);
+        assert_eq!(part(None).id("r\nb\n7"), digest("part-failing\ngateway\nNone\nr\nb\n7", 12));
+        assert_ne!(part(Some("telegram")).id("r\nb\n7"), part(Some("slack")).id("r\nb\n7"));
     }
 }

@@ -69,8 +69,11 @@ impl AlertMachine {
             Some((since, HOLD_OVER))
         } else if is(Rule::RestartFailed) && !unit.has_ready {
             Some((since, HOLD_OVER.max(unit.min_uptime)))
-        } else if (is(Rule::MemoryGrowth) || is(Rule::MemoryLimit)) && run_id.is_some() && run_id != service.run_id() {
-            // What grew was the run before; should this one grow too, that is told anew.
+        } else if (is(Rule::MemoryGrowth) || is(Rule::MemoryLimit) || is(Rule::PartFailing))
+            && run_id.is_some()
+            && run_id != service.run_id()
+        {
+            // What grew or failed was of the run before; should it be so in this one too, that is told anew.
             Some((since, self.declared.spec.resolve_after))
         } else {
             None

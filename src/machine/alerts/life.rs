@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::AlertMachine;
-use super::identity::{Key, Origin};
+use super::identity::{Key, Origin, part};
 use super::words::{Text, severity};
 use crate::model::{Alert, AlertChange, AlertState, Cause, EventType, Notice, NoticeKind, Rule, Severity, UnitName};
 use crate::policy::Stamp;
@@ -101,7 +101,7 @@ impl Draft {
     }
 
     pub(super) fn key(&self) -> Key {
-        Key::new(self.rule, self.service.as_ref(), self.cause)
+        Key::new(self.rule, self.service.as_ref(), self.cause).of_part(part(&self.memory))
     }
 
     fn into_alert(self, id: String, fired_ms: i64) -> Alert {

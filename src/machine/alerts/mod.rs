@@ -13,6 +13,7 @@ mod life;
 mod service;
 #[cfg(test)]
 mod tests;
+mod unwell;
 mod weekly;
 mod windows;
 mod words;
@@ -149,7 +150,7 @@ impl AlertMachine {
         Self {
             declared,
             services,
-            open: open.map(|alert| (Key::new(alert.rule, alert.service.as_ref(), alert.cause), alert)).collect(),
+            open: open.map(|alert| (Key::of(&alert), alert)).collect(),
             kept_ms: BTreeMap::new(),
             silences: silences.into_iter().map(|silence| (silence.id, silence)).collect(),
             gaps: Recent::default(),

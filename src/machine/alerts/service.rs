@@ -30,6 +30,8 @@ pub(super) struct Service {
     pub(super) kinds: BTreeMap<String, Kind>,
     /// The run that was last told to hang: its end is the same hang.
     pub(super) hung_run: Option<u64>,
+    /// Whether restarts for that hang have not helped so far.
+    pub(super) unhelped: bool,
     /// The run that refused last: the hold that follows is the same refusal.
     pub(super) refused_run: Option<u64>,
     pub(super) drift: Option<Pending>,

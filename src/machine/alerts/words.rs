@@ -1,9 +1,12 @@
 //! What an alert says. Every text that comes from outside goes through [`redact`] here.
 
+mod health;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+pub(super) use self::health::{of_hang, of_part, of_slow_start, restart_in_ms, unhelped};
 use super::kinds::cut;
 use crate::machine::words::{exit_text, lasting};
 use crate::model::{Alert, Cause, CrashKind, ExitClass, LastExit, Rule, Severity, UnitName};
@@ -131,6 +134,21 @@ fn span(time: Duration) -> String {
     lasting(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// In UTC: whoever reads it may be elsewhere.
+fn utc(ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// With what the record says of it.
+fn because(title: String, data: &Map<String, Value>) -> String {
+    let keys = ["reason", "why", "what", "failure", "error", "message"];
+    match keys.iter().find_map(|key| quoted(data, key)) {
+        Some(why) => format!("{title}: {why}"),
+        None => title,
+    }
+}
+
 /// Of a restart that was asked for.
 pub(super) fn of_restart(name: &UnitName, budget: Duration) -> Text {
     Text {
@@ -144,11 +162,6 @@ pub(super) fn of_restart(name: &UnitName, budget: Duration) -> Text {
 
 /// Of a supervisor that had been gone.
 pub(super) fn of_gap(data: &Map<String, Value>, gap: &Gap) -> Text {
-    // In UTC: whoever reads it may be elsewhere.
-    let utc = |ms: i64| {
-        let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
-        at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
-    };
     let (alive, up) = (utc(gap.last_alive_ms), utc(gap.up_ms));
     let mut facts = vec![format!("It was last seen alive at {alive}, and was up again at {up}.")];
     if let Some(boot_ms) = gap.rebooted_ms {
@@ -201,14 +214,9 @@ impl Gap {
 pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, Value>) -> Text {
     let who =
         name.map_or_else(|| quoted(data, "label").unwrap_or_else(|| "the supervisor".into()), ToString::to_string);
-    let why = ["reason", "why", "what", "failure", "error", "message"].iter().find_map(|key| quoted(data, key));
-    let because = |title: String| match &why {
-        Some(why) => format!("{title}: {why}"),
-        None => title,
-    };
+    let because = |title: String| because(title, data);
     let keeps = "Supervision goes on as before.";
     let (title, doing) = match rule {
-        Rule::Hung => (because(format!("{who} does not answer")), "The supervisor restarts what hangs.".into()),
         Rule::Held => (
             because(format!("{who} is held")),
             format!(
@@ -223,7 +231,7 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
         ),
         Rule::ProbeMisconfigured => (
             because(format!("the health probe of {who} asks the wrong question")),
-            "The supervisor does not restart it for answers to that probe.".into(),
+            "The supervisor does not restart it for that: whoever answers is alive. Until the question is right, only silence is seen.".into(),
         ),
         Rule::TaskFailed => {
             (because(format!("{who} ran and failed")), "It runs again when its calendar says so.".into())
@@ -263,6 +271,10 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
             advice.extend(name.into_iter().flat_map(|name| {
                 [format!("supervisor logs {name} --stderr"), format!("supervisor events --service {name}")]
             }));
+        }
+        Rule::ProbeMisconfigured => {
+            advice.extend(name.map(|name| format!("mend [service.{name}.health] in services.toml")));
+            advice.push("supervisor reload".into());
         }
         Rule::Held => advice.extend(
             name.into_iter().flat_map(|name| commands(name).into_iter().chain([format!("supervisor start {name}")])),

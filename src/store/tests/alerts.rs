@@ -278,23 +278,24 @@ fn the_windows_are_refilled_with_the_newest_of_each() {
         Record { wall_ms: T0 - 1, ..crash(1) }, // too old
         start(2),
         crash(3),
-        record(4, EventType::ServiceHung, json!({})), // of no matter
+        record(4, EventType::ProbeDegraded, json!({})), // of no matter
         Record { mono: Some(Mono(99)), ..ready },
         of("other", start(6)),
         of("unknown", start(7)),
+        of("other", record(8, EventType::ServiceHung, json!({"run_id": 6}))),
     ];
     ledger.ingest("_embedded", &lines).unwrap();
     let own =
         [ours(1, EventType::SupervisorStop), ours(2, EventType::ConfigReloaded), ours(3, EventType::SupervisorStart)];
     ledger.ingest("_daemon", &own).unwrap();
     let past = |limit| ledger.past(&[name("gateway"), name("other")], limit, T0).unwrap();
-    let expected = [&lines[1], &lines[2], &lines[4], &lines[5], &own[0], &own[2]];
-    let runners = ["_embedded"; 4].into_iter().chain(["_daemon"; 2]);
+    let expected = [&lines[1], &lines[2], &lines[4], &lines[5], &lines[7], &own[0], &own[2]];
+    let runners = ["_embedded"; 5].into_iter().chain(["_daemon"; 2]);
     let expected: Vec<_> = runners.map(str::to_owned).zip(expected.into_iter().cloned()).collect();
     assert_eq!(past(256), expected);
     assert_eq!(
         past(1).into_iter().map(|(_, record)| record.event).collect::<Vec<_>>(),
-        [EventType::ServiceReady, EventType::ServiceStart, EventType::SupervisorStart]
+        [EventType::ServiceReady, EventType::ServiceHung, EventType::SupervisorStart]
     );
 }
 

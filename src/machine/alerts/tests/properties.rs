@@ -82,7 +82,7 @@ fn played(story: &[(i64, String)], restarts: impl Fn(usize) -> bool) -> World {
 /// At most one open alert per (family, service, cause), in the machine's eyes and on record.
 fn one_open_each(world: &World) {
     let open: Vec<&Alert> = world.stored.alerts.values().filter(|alert| alert.is_open()).collect();
-    let keys: BTreeSet<_> = open.iter().map(|a| super::super::Key::new(a.rule, a.service.as_ref(), a.cause)).collect();
+    let keys: BTreeSet<_> = open.iter().map(|a| super::super::Key::of(a)).collect();
     assert_eq!(keys.len(), open.len(), "{open:?}");
     let mut mine: Vec<(String, Option<UnitName>)> =
         world.machine.open().map(|alert| (alert.rule.to_string(), alert.service.clone())).collect();

@@ -164,6 +164,27 @@ pub(super) fn happen(world: &mut World, line: &str) {
                 json!({ "run_id": world.runs[&name(1)], "reason": "port 1 is taken by node (pid 5)", "remedy": "" });
             world.record(EventType::ServiceHeld, Some(&name(1)), data);
         }
+        "silent" => {
+            let number = |key: &str| {
+                let at = words.iter().position(|word| *word == key);
+                at.map_or(0, |at| try_ms(words[at + 1]).unwrap_or_else(|| words[at + 1].parse().unwrap()))
+            };
+            let data = json!({
+                "run_id": world.runs[&name(1)], "pid": 7, "reason": "not one byte came in 5 s",
+                "failing_since_ms": BASE_MS + world.now - 35_000, "failed_probes": 4, "tolerated_ms": 35_000,
+                "uptime_ms": 720_000, "evidence": "gateway-7.txt", "restart_in_ms": number("waits"),
+                "unhelped": number("unhelped"),
+            });
+            world.record(EventType::ServiceHung, Some(&name(1)), data);
+        }
+        "part" | "slow-start" => {
+            let mut data = json!({ "run_id": world.runs[&name(1)], "cleared": words.last() == Some(&"over") });
+            match words[0] {
+                "part" => (data["part"], data["reason"]) = (words[2].into(), says.into()),
+                _ => (data["start"], data["reason"]) = (true.into(), says.into()),
+            }
+            world.record(EventType::ProbeDegraded, Some(&name(1)), data);
+        }
         "growth" | "limit" | "probe" | "hangs" => {
             let event = match words[0] {
                 "growth" => EventType::MemoryGrowth,
@@ -172,7 +193,11 @@ pub(super) fn happen(world: &mut World, line: &str) {
                 _ => EventType::ProbeMisconfigured,
             };
             let run = world.runs[&name(1)];
-            world.record(event, Some(&name(1)), json!({ "run_id": run, "cleared": words.get(2) == Some(&"over") }));
+            world.record(
+                event,
+                Some(&name(1)),
+                json!({ "run_id": run, "reason": says, "cleared": words.get(2) == Some(&"over") }),
+            );
         }
         "task" => world.record(EventType::TaskFinished, Some(&name(1)), json!({ "result": words[2] })),
         "missed" => world.record(EventType::TaskMissed, Some(&name(1)), json!({ "why": "asleep" })),

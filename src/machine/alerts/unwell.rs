@@ -1,0 +1,79 @@
+//! The rules about what lives and is not well: hangs, starts that take long, parts.
+
+use serde_json::Value;
+
+use super::hear::{Heard, copy_run_id, is_cleared, run_id};
+use super::identity::Key;
+use super::life::{Draft, Step};
+use super::windows::Crossing;
+use super::{AlertMachine, words};
+use crate::model::{Cause, Rule, UnitName};
+
+impl AlertMachine {
+    pub(super) fn hung(&mut self, step: &mut Step, name: &UnitName, heard: &Heard<'_>) {
+        let Heard { origin, record } = heard;
+        let key = Key::new(Rule::Hung, Some(name), Some(Cause::Hung));
+        let now = step.now.clone();
+        let is_judged = self.is_judged(name);
+        let service = self.service(name);
+        let runs = service.runs_since(&now).is_some();
+        let one = service.loops.entry(Cause::Hung).or_default();
+        if is_cleared(record) {
+            one.reset();
+            return self.resolve(step, &key, "it answers again");
+        }
+        let data = &record.data;
+        let (waits, unhelped) = (words::restart_in_ms(data) > 0, words::unhelped(data) > 0);
+        if is_judged {
+            one.crossed.get_or_insert(Crossing::HANG);
+            // While its restart waits it only runs, and is not well.
+            one.well_from = (runs && !waits).then(|| now.clone());
+        }
+        let told_before = run_id(data).is_some() && service.hung_run == run_id(data);
+        service.hung_run = run_id(data);
+        service.unhelped = unhelped;
+        service.planned = None;
+        if !is_judged {
+            return;
+        }
+        let text = words::of_hang(name, data, now.wall_ms);
+        let is_loop = self.open.get(&key).map(|alert| alert.rule != Rule::Hung);
+        if is_loop == Some(true) || (is_loop.is_some() && told_before) {
+            if !told_before {
+                self.one_more(step, &key, origin);
+            }
+            // A loop of hangs keeps its words, unless there is more to say.
+            if is_loop == Some(false) || unhelped {
+                self.reword(step, &key, text);
+            }
+            return;
+        }
+        let mut draft = Draft { cause: Some(Cause::Hung), ..Draft::of(Rule::Hung, Some(name), now.wall_ms, text) };
+        copy_run_id(data, &mut draft.memory);
+        draft.memory.insert("window".into(), Rule::Hung.as_str().into());
+        self.raise(step, origin, draft);
+    }
+
+    /// What is not well and is not the whole: a part of it, or a start that takes long.
+    pub(super) fn degraded(&mut self, step: &mut Step, name: &UnitName, heard: &Heard<'_>) {
+        let data = &heard.record.data;
+        let part = words::quoted(data, "part");
+        let (rule, text, over) = match &part {
+            Some(_) => (Rule::PartFailing, words::of_part(name, data), "it is well again"),
+            None if data.get("start") == Some(&Value::Bool(true)) => {
+                (Rule::StartTimeout, words::of_slow_start(name, data), "it is up")
+            }
+            None => return,
+        };
+        if is_cleared(heard.record) {
+            return self.resolve(step, &Key::new(rule, Some(name), None).of_part(part.as_deref()), over);
+        }
+        if !self.is_judged(name) {
+            return;
+        }
+        let mut draft = Draft::of(rule, Some(name), step.now.wall_ms, text);
+        copy_run_id(data, &mut draft.memory);
+        draft.memory.extend(part.map(|part| ("part".to_owned(), part.into())));
+        self.raise(step, &heard.origin, draft);
+    }
+}
