@@ -19,7 +19,7 @@ pub enum Rule {
     Hung,
     /// It is not started again until something changes.
     Held,
-    /// It does not come up within its time, again and again.
+    /// It does not come up within its time, again and again; or a start goes on beyond its budget.
     StartTimeout,
     /// Its memory grows without end.
     MemoryGrowth,
