@@ -80,7 +80,7 @@ mod tests {
             assert_eq!(read(none), None, "{none:?}");
         }
         let many: String =
-            (0..300).map(|n| format!("\"{}{n}\":\"{}\",", "n".repeat(500), "t\u{1b}".repeat(500))).collect();
+            (0..300).map(|n| format!("\"{}{n}\":\"{}\",", "n".repeat(500), "t\\u001b".repeat(500))).collect();
         let found = read(&format!("{{{}}}", many.trim_end_matches(','))).unwrap();
         assert_eq!(found.len(), MOST);
         let (name, trouble) = &found[0];
