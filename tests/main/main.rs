@@ -5,6 +5,8 @@ mod alerts;
 mod chaos;
 mod control;
 mod doctor;
+mod frail;
+mod hangs;
 mod install;
 mod jobs;
 mod launchd;
