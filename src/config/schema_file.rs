@@ -197,7 +197,8 @@ pub(super) struct Health {
     /// A file that the service touches at least once in (failures - 1) * interval + timeout.
     #[serde(skip_serializing_if = "Option::is_none")]
     heartbeat_file: Option<PathText>,
-    /// true: the service sends WATCHDOG=1 over its NOTIFY_SOCKET (needs notify = true in its own table).
+    /// true: the service sends WATCHDOG=1 over its NOTIFY_SOCKET (needs notify = true in its own table),
+    /// and finds in WATCHDOG_USEC how often it has to.
     #[serde(skip_serializing_if = "Option::is_none")]
     notify: Option<bool>,
     /// HTTP status that means well.
