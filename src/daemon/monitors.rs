@@ -11,7 +11,7 @@ use crate::machine::{Act, MonitorMachine, MonitorSpec, Seen};
 use crate::model::paths::{Paths, Stream};
 use crate::model::wire::{RunnerRequest, Verb};
 use crate::model::{
-    Answer, EventType, Facts, Fleet, HealthInfo, Learned, Moment, Mono, ProbeSpec, StopCause, UnitName,
+    Answer, EventType, Facts, Fleet, HealthInfo, Learned, Moment, Mono, ProbeSpec, Signal, StopCause, UnitName,
 };
 use crate::policy::gap::{Gap, gap};
 use crate::probe;
@@ -69,6 +69,10 @@ impl Monitors {
 
     pub(super) fn due(&self) -> Option<Mono> {
         self.by_name.values().filter_map(|monitor| monitor.machine.due()).min()
+    }
+
+    pub(super) fn diagnostic_signal(&self, name: &UnitName) -> Option<Signal> {
+        self.by_name.get(name)?.machine.spec().health.as_ref()?.diagnostic_signal
     }
 
     pub(super) fn info(&self, name: &UnitName, now: Moment) -> Option<HealthInfo> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Act, Conviction, MonitorMachine, Step, words};
-use crate::model::{EventType, Hang, Moment, Mono, StopCause};
+use crate::model::{EventType, Hang, Mono, StopCause};
 use crate::policy::relapse;
 
 /// Evidence that has not come by then is not waited for.
@@ -80,14 +80,13 @@ impl MonitorMachine {
             "uptime_ms": millis(after),
             "unhelped": unhelped,
         });
-        self.convict(StopCause::Hung, since, unhelped, reason, data, step);
+        self.convict(StopCause::Hung, unhelped, reason, data, step);
     }
 
     /// The run is to be ended.
     pub(super) fn convict(
         &mut self,
         cause: StopCause,
-        since: Moment,
         unhelped: u32,
         reason: String,
         mut data: Value,
@@ -102,7 +101,6 @@ impl MonitorMachine {
             ("run_id", json!(watched.run_id)),
             ("pid", json!(watched.pid)),
             ("reason", json!(reason)),
-            ("since_ms", json!(since.wall_ms)),
             ("restart_in_ms", json!(millis(wait))),
         ] {
             data.insert(key.into(), value);

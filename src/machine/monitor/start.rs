@@ -108,11 +108,9 @@ impl MonitorMachine {
         if is_still && watched.convicted.is_none() {
             let failure = watched.row.bad.as_ref().map_or(String::new(), |(_, why)| format!(": {why}"));
             let reason = format!("{over}, and it makes no progress{failure}");
-            let mut since = step.at;
-            since.wall_ms = watched.started_ms;
-            let data = json!({ "start": true, "over": true, "spent_ms": millis(spent), "budget_ms": millis(budget) });
+            let data = json!({ "start": true, "over": true, "since_ms": watched.started_ms, "spent_ms": millis(spent), "budget_ms": millis(budget) });
             self.told.start = true;
-            self.convict(StopCause::StartTimeout, since, 0, reason, data, step);
+            self.convict(StopCause::StartTimeout, 0, reason, data, step);
         } else if !is_still {
             if !std::mem::replace(&mut self.told.start, true) {
                 let reason = format!("{over}; it still makes progress ({progress}), so it is left alone");
