@@ -171,6 +171,19 @@ pub struct Learned {
     pub program: Option<String>,
     /// Former hangs, the newest last.
     pub hangs: Vec<Hang>,
+    /// What somebody was told of it, and was not told to be over.
+    pub told: Told,
+}
+
+/// What was told of a service, by its probes, and is not over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// That it is asked the wrong question.
+    pub misasked: bool,
+    /// That its start takes longer than it may.
+    pub start: bool,
+    /// That these parts of it are not well.
+    pub parts: Vec<String>,
 }
 
 /// A hang for which a service was restarted.

@@ -28,7 +28,7 @@ pub use event::{EventType, Record};
 pub use exit::{Exit, ExitClass, Signal, StopCause};
 pub use health::{
     Answer, Facts, Hang, HealthInfo, HostLoad, Latencies, Learned, Part, PartInfo, Probed, ProcessState, StartInfo,
-    Verdict, Vitals,
+    Told, Verdict, Vitals,
 };
 pub use name::{BadName, UnitName};
 pub use outbox::{Breaker, Delivery, Message, OutboxRow, RowState, SinkState};

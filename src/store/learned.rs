@@ -6,9 +6,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 
+use super::alerts::AlertFilter;
 use super::error::StoreError;
 use super::query::Reader;
-use crate::model::{EventType, Hang, Learned, UnitName};
+use crate::model::{Alert, EventType, Hang, Learned, Rule, Told, UnitName};
 
 /// So many starts and so many hangs are looked at.
 const MOST: usize = 20;
@@ -47,6 +48,27 @@ impl Reader {
             }
             Ok(all)
         })
+        .and_then(|mut all: BTreeMap<UnitName, Learned>| {
+            let open = AlertFilter { open: true, ..AlertFilter::default() };
+            for alert in self.alerts(&open)? {
+                if let Some(name) = alert.service.as_ref().filter(|name| names.contains(name)) {
+                    tell(&mut all.entry(name.clone()).or_default().told, &alert);
+                }
+            }
+            Ok(all)
+        })
+    }
+}
+
+/// What of an open alert is over when a probe says so.
+fn tell(told: &mut Told, alert: &Alert) {
+    match (alert.rule, alert.cause) {
+        (Rule::ProbeMisconfigured, _) => told.misasked = true,
+        (Rule::StartTimeout, None) => told.start = true,
+        (Rule::PartFailing, _) => {
+            told.parts.extend(alert.memory.get("part").and_then(Value::as_str).map(str::to_owned))
+        }
+        _ => {}
     }
 }
 
@@ -104,7 +126,7 @@ fn learned(conn: &Connection, name: &UnitName) -> rusqlite::Result<Learned> {
     }
     hangs.drain(..hangs.len().saturating_sub(MOST));
     let program = ups.into_iter().next().and_then(|(_, program)| program);
-    Ok(Learned { starts, program, hangs })
+    Ok(Learned { starts, program, hangs, told: Told::default() })
 }
 
 /// Which state of which program the run was that this row says is ready, as its start has it.

@@ -315,7 +315,7 @@ impl MonitorMachine {
                 }
             }
             Seen::Gap(gap) => self.on_gap(gap, &step),
-            Seen::Learned(learned) => self.learned = learned,
+            Seen::Learned(learned) => self.learn(learned),
             Seen::EvidenceTaken { run_id } => self.on_evidence(run_id, &mut step),
         }
         step.acts
@@ -328,6 +328,15 @@ impl MonitorMachine {
         let verdict = self.spec.health.as_ref().and_then(|health| watched.verdict_due(health));
         let restart = watched.convicted.as_ref().and_then(Convicted::due);
         [next, verdict, restart].into_iter().flatten().min()
+    }
+
+    /// What was learned before, and what was told: when that is over now, it is to be told as well.
+    fn learn(&mut self, mut learned: Learned) {
+        let before = std::mem::take(&mut learned.told);
+        self.told.misasked |= before.misasked;
+        self.told.start |= before.start;
+        self.parts.told_before = before.parts.into_iter().collect();
+        self.learned = learned;
     }
 
     fn is_watched(&self, run_id: u64) -> bool {

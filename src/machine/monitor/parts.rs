@@ -1,6 +1,6 @@
 //! Named parts that a probe reports on: they show and are told of on their own, and nothing is restarted for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
@@ -10,7 +10,11 @@ use crate::model::{EventType, Moment, Part, PartInfo};
 /// How the parts were last. They are kept from run to run: a channel that was down before a restart is still told of as the
 /// same trouble after it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Parts(BTreeMap<String, State>);
+pub(super) struct Parts {
+    by_name: BTreeMap<String, State>,
+    /// Parts that somebody before us has told of.
+    pub(super) told_before: BTreeSet<String>,
+}
 
 #[derive(Debug, Clone)]
 struct State {
@@ -30,7 +34,7 @@ impl Parts {
             since_ms: state.since_ms,
             trouble: state.trouble.clone(),
         };
-        let mut all: Vec<PartInfo> = self.0.iter().map(info).collect();
+        let mut all: Vec<PartInfo> = self.by_name.iter().map(info).collect();
         all.sort_by_key(|part| part.ok);
         all
     }
@@ -51,11 +55,16 @@ impl MonitorMachine {
         let run_id = watched.run_id;
         let now = step.at;
         let counts = !self.is_in_grace(now.mono);
-        let mut old = std::mem::take(&mut self.parts.0);
+        let mut old = std::mem::take(&mut self.parts.by_name);
         for Part { name, trouble } in parts {
             let before = old.remove(&name);
             let was_ok = before.as_ref().map(|state| state.trouble.is_none());
-            let mut state = before.unwrap_or(State { trouble: None, since_ms: now.wall_ms, bad: None, told: false });
+            let mut state = before.unwrap_or_else(|| State {
+                trouble: None,
+                since_ms: now.wall_ms,
+                bad: None,
+                told: self.parts.told_before.remove(&name),
+            });
             if was_ok == Some(trouble.is_some()) {
                 state.since_ms = now.wall_ms;
             }
@@ -80,12 +89,11 @@ impl MonitorMachine {
                 }
             }
             state.trouble = trouble;
-            self.parts.0.insert(name, state);
+            self.parts.by_name.insert(name, state);
         }
-        for (name, state) in old {
-            if state.told {
-                well_again(run_id, &name, step);
-            }
+        let gone = old.into_iter().filter(|(_, state)| state.told).map(|(name, _)| name);
+        for name in gone.chain(std::mem::take(&mut self.parts.told_before)) {
+            well_again(run_id, &name, step);
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::world::{Does, S, World, spec};
+use super::world::{Does, S, World, health, spec};
 use crate::machine::monitor::{Act, MonitorSpec, Seen};
-use crate::model::{Answer, EventType, Learned, StopCause, Verdict};
+use crate::model::{Answer, EventType, HealthSpec, Learned, StopCause, Told, Verdict};
 
 fn nobody() -> Does {
     Does::Says(Answer::Failed("nobody listens".into()))
@@ -93,7 +93,7 @@ fn a_service_that_only_tells_when_it_is_ready_has_a_budget_too() {
 #[test]
 fn former_starts_and_a_new_program_give_more_time() {
     let learned =
-        |program: &str| Learned { starts: vec![50 * S; 20], program: Some(program.into()), hangs: Vec::new() };
+        |program: &str| Learned { starts: vec![50 * S; 20], program: Some(program.into()), ..Learned::default() };
     let budget = |known: Option<&str>| {
         let mut world = World::starting(spec(), 1);
         world.see(Seen::RunnerGone);
@@ -110,10 +110,25 @@ fn former_starts_and_a_new_program_give_more_time() {
 }
 
 #[test]
+fn what_a_daemon_before_has_told_is_over_when_it_is() {
+    let told = Told { misasked: true, start: true, parts: vec!["telegram".into()] };
+    let health = HealthSpec { parts: Some(health().probe), ..health() };
+    let mut world = World::starting(MonitorSpec { health: Some(health), ..spec() }, 1);
+    world.see(Seen::Learned(Learned { told, ..Learned::default() }));
+    world.change(Does::Answers(Duration::from_millis(2)));
+    world.pass(20 * S);
+    world.see(Seen::Parts { run_id: 1, parts: Ok(Vec::new()) });
+    assert_eq!(world.records(EventType::ProbeMisconfigured)[0]["cleared"], true);
+    let degraded = world.records(EventType::ProbeDegraded);
+    assert_eq!((&degraded[0]["start"], &degraded[1]["part"]), (&true.into(), &"telegram".into()));
+    assert_eq!(degraded.len(), 2);
+}
+
+#[test]
 fn the_first_start_of_a_new_program_teaches_nothing_but_itself() {
     let mut world = World::starting(spec(), 1);
     world.see(Seen::RunnerGone);
-    world.see(Seen::Learned(Learned { starts: vec![10 * S], program: Some("a".into()), hangs: Vec::new() }));
+    world.see(Seen::Learned(Learned { starts: vec![10 * S], program: Some("a".into()), ..Learned::default() }));
     world.run_of_program("b");
     world.pass(100 * S);
     world.change(Does::Answers(Duration::from_millis(2)));
