@@ -162,6 +162,8 @@ fn members(data: &Map<String, Value>) -> String {
             Value::Number(n) if key.ends_with("_ms") && n.as_i64().is_some_and(|ms| ms < MONTH_MS) => {
                 parts.push(format!("{key_text} {}", words::lasting(n.as_i64().unwrap_or_default())));
             }
+            // The row has its own time; another one as a number helps nobody, and is in the JSON.
+            Value::Number(_) if key.ends_with("_ms") => {}
             Value::Number(n) => parts.push(format!("{key_text} {n}")),
             Value::String(s) if !s.is_empty() && s.len() <= 80 && !s.contains('\n') => {
                 parts.push(format!("{key_text} {s}"));
@@ -197,6 +199,12 @@ mod tests {
         assert_eq!(digest_of("service_start", Some(4), start), "run 4: pid 4711, restart attempt 1");
         let held = json!({"reason": "port 18789 is taken", "retry_ms": 900_000, "tail": "a\nb", "again": true});
         assert_eq!(digest_of("service_held", None, held), "port 18789 is taken, again, retry 15m");
+        let hung = json!({"reason": "not one byte came in 5 s", "failing_since_ms": 1_795_341_780_000_i64, "failed_probes": 4,
+            "tolerated_ms": 35_000, "uptime_ms": 720_000, "evidence": "gateway-7.txt"});
+        assert_eq!(
+            digest_of("service_hung", Some(7), hung),
+            "run 7: not one byte came in 5 s, evidence gateway-7.txt, failed probes 4, tolerated 35s, uptime 12m"
+        );
         assert_eq!(digest_of("from_the_future", Some(2), Value::Null), "run 2");
     }
 

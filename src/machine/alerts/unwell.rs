@@ -20,6 +20,7 @@ impl AlertMachine {
         let one = service.loops.entry(Cause::Hung).or_default();
         if is_cleared(record) {
             one.reset();
+            service.unhelped = false;
             return self.resolve(step, &key, "it answers again");
         }
         let data = &record.data;
