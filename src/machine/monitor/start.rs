@@ -81,7 +81,11 @@ impl MonitorMachine {
         let mut moved = answered;
         if let Some(facts) = facts {
             start.looks = Some(match start.looks.take() {
-                None => (facts.clone(), facts),
+                // One look says nothing of what it did before.
+                None => {
+                    moved = true;
+                    (facts.clone(), facts)
+                }
                 Some((first, last)) if startup::progressed(&last, &facts) => {
                     moved = true;
                     (first, facts)

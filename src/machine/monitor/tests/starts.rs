@@ -41,6 +41,20 @@ fn a_start_that_works_is_never_ended_and_told_of_once() {
     assert_eq!(world.convictions(), []);
 }
 
+/// However short its budget is: it is judged by two looks.
+#[test]
+fn a_start_over_its_budget_is_looked_at_before_it_is_ended() {
+    for start_timeout in [Duration::from_millis(100), S, 2 * S, 3 * S] {
+        let mut world = World::starting(MonitorSpec { start_timeout, ..spec() }, 2);
+        world.change(Does::Spins);
+        world.pass(60 * S);
+        assert_eq!(world.convictions(), [], "{start_timeout:?}");
+        let mut world = World::starting(MonitorSpec { start_timeout, ..spec() }, 2);
+        world.pass(8 * S);
+        assert_eq!(world.convictions().len(), 1, "{start_timeout:?}");
+    }
+}
+
 #[test]
 fn one_that_writes_to_its_log_or_answers_is_not_ended_either() {
     let mut world = World::starting(spec(), 2);
