@@ -32,16 +32,16 @@ impl MonitorMachine {
         let convicted = watched.convicted.as_ref().filter(|convicted| convicted.waits(now.mono));
         if let Some(convicted) = convicted {
             return Some(match convicted.unhelped {
-                times if times >= UNHELPED => format!("its restart waits, as {times} restarts did not help"),
-                _ => "its restart waits, as there were ends by force a moment ago".into(),
+                times if times >= UNHELPED => format!("{times} restarts did not help"),
+                _ => "it was ended by force a moment ago, more than once".into(),
             });
         }
         if let Some(woke) = self.woke.filter(|woke| now.mono.since(woke.at) < GRACE) {
             let ago = |d: std::time::Duration| lasting(i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
             let who = if woke.gap.slept.is_zero() { "the supervisor stood still for" } else { "the machine slept for" };
             let (long, since) = (ago(woke.gap.length()), ago(now.mono.since(woke.at)));
-            return Some(format!("{who} {long} until {since} ago; failures do not count yet"));
+            return Some(format!("{who} {long} until {since} ago"));
         }
-        watched.row.void.as_ref().map(|(why, _)| format!("the last probe is void: {why}"))
+        watched.row.void.as_ref().map(|(why, _)| why.clone())
     }
 }

@@ -6,9 +6,12 @@ use serde_json::json;
 
 use super::convict::millis;
 use super::{MonitorMachine, Step};
-use crate::machine::words::lasting;
+use crate::machine::words::{lasting, size};
 use crate::model::{EventType, Facts, Learned, Mono, StartInfo, StopCause};
 use crate::policy::startup;
+
+/// Progress that was made so long ago is still under way.
+const JUST_NOW: Duration = Duration::from_secs(5);
 
 /// A start that is under way, or was.
 #[derive(Debug, Clone)]
@@ -45,25 +48,32 @@ impl Start {
         learned.starts.drain(..extra);
     }
 
-    /// What it has done so far, in words.
-    fn progress(&self) -> String {
+    /// What it has done so far, in words; `None` before anything was seen of it.
+    fn work(&self) -> Option<String> {
         let mut said = Vec::new();
         if let Some((first, last)) = &self.looks {
             if let (Some(first), Some(last)) = (&first.vitals, &last.vitals) {
                 let cpu = last.cpu.saturating_sub(first.cpu).as_secs_f64();
-                said.push(format!(
-                    "{cpu:.1} s of processor time in the last {:.0} s",
-                    last.at.since(first.at).as_secs_f64()
-                ));
+                said.push(format!("CPU {cpu:.1} s"));
             }
             if let Some(more) = last.logged.checked_sub(first.logged).filter(|more| *more > 0) {
-                said.push(format!("{more} bytes logged"));
+                said.push(format!("log +{}", size(more)));
             }
         }
         if self.is_open {
-            said.push("it accepts connections".into());
+            said.push("port open".into());
         }
-        said.join(", ")
+        (!said.is_empty()).then(|| said.join(", "))
+    }
+
+    /// How it gets on: `working (CPU 41.0 s, log +12.3 KiB)`, `no progress for 20s (CPU 0.1 s)`.
+    fn progress(&self, now: Mono) -> Option<String> {
+        let work = self.work()?;
+        let still = now.since(self.moved);
+        Some(match still > JUST_NOW {
+            true => format!("no progress for {} ({work})", lasting_of(still)),
+            false => format!("working ({work})"),
+        })
     }
 }
 
@@ -107,7 +117,7 @@ impl MonitorMachine {
         }
         let is_still = now.since(start.moved) > startup::patience(budget);
         let over = format!("its start has taken {} and may take {}", lasting_of(spent), lasting_of(budget));
-        let progress = start.progress();
+        let work = start.work().unwrap_or_default();
         let Some(watched) = &mut self.watched else { return };
         if is_still && watched.convicted.is_none() {
             let failure = watched.row.bad.as_ref().map_or(String::new(), |(_, why)| format!(": {why}"));
@@ -117,7 +127,7 @@ impl MonitorMachine {
             self.convict(StopCause::StartTimeout, 0, reason, data, step);
         } else if !is_still {
             if !std::mem::replace(&mut self.told.start, true) {
-                let reason = format!("{over}; it still makes progress ({progress}), so it is left alone");
+                let reason = format!("{over}; it still works ({work}), so it is left alone");
                 let data = json!({
                     "run_id": watched.run_id, "start": true, "reason": reason,
                     "spent_ms": millis(spent), "budget_ms": millis(budget),
@@ -143,16 +153,9 @@ impl MonitorMachine {
     pub(super) fn start_info(&self, now: Mono) -> Option<StartInfo> {
         let watched = self.watched.as_ref().filter(|_| self.spec.is_gated)?;
         let start = &watched.start;
-        let spent = now.since(watched.begun).saturating_sub(start.lost);
-        let budget = self.budget(start);
-        let progress = (!watched.is_ready).then(|| {
-            let over = if spent > budget { ", over its time" } else { "" };
-            let done = Some(start.progress()).filter(|done| !done.is_empty());
-            let done = done.map_or(String::new(), |done| format!("; {done}"));
-            format!("{} of {}{over}{done}", lasting_of(spent), lasting_of(budget))
-        });
+        let progress = (!watched.is_ready).then(|| start.progress(now)).flatten();
         Some(StartInfo {
-            budget_ms: millis(budget),
+            budget_ms: millis(self.budget(start)),
             learned_p95_ms: startup::learned(&self.learned.starts).map(millis),
             learned_from: u32::try_from(self.learned.starts.len()).unwrap_or(u32::MAX),
             first_of_program: start.first_of_program,

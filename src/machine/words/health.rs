@@ -78,7 +78,7 @@ pub(super) fn short(view: &RunView, health: &HealthInfo, reason: Option<String>,
             health.note.clone().or(failure),
         ),
         (_, Verdict::Asleep) => {
-            super::with_reason(format!("up for {age}; the machine slept"), health.note.clone().or(failure))
+            format!("up for {age}; {}", health.note.as_deref().unwrap_or("the machine slept a moment ago"))
         }
         (_, Verdict::Misconfigured) => {
             super::with_reason(format!("up for {age}; its probe asks the wrong question"), or_note())
@@ -101,6 +101,9 @@ pub(super) fn short(view: &RunView, health: &HealthInfo, reason: Option<String>,
 fn starting(health: &HealthInfo, age: &str, reason: Option<String>) -> String {
     let Some(start) = &health.start else { return super::with_reason(format!("starting for {age}"), reason) };
     let told = format!("starting for {age} of {}", span(start.budget_ms));
+    if health.verdict == Verdict::Misconfigured {
+        return super::with_reason(format!("{told}; its probe asks the wrong question"), health.failure.clone());
+    }
     match &start.progress {
         Some(progress) => format!("{told}, {progress}"),
         None => super::with_reason(told, reason),
@@ -215,7 +218,8 @@ pub(super) fn sentences(
         }
         (_, Verdict::Asleep) => {
             said.push(format!("{name} is up {since}"));
-            said.push(noted("The machine slept a moment ago, and it has not answered since"));
+            let note = health.note.clone().unwrap_or_else(|| "the machine slept a moment ago".into());
+            said.push(format!("{}, and it has not answered since", super::capital(&note)));
             said.push("It is given time to wake up before silence counts again".into());
             note_is_told = true;
         }

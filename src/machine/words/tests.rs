@@ -282,7 +282,7 @@ fn each_verdict_has_its_words_in_the_table() {
             with(Verdict::Starved, Some("no answer"), None),
             "up for 12m; the machine does not let it run: no answer",
         ),
-        (view(Status::Up), with(Verdict::Asleep, None, None), "up for 12m; the machine slept"),
+        (view(Status::Up), with(Verdict::Asleep, None, None), "up for 12m; the machine slept a moment ago"),
         (
             view(Status::Up),
             with(Verdict::Misconfigured, Some("/x answered 404 instead of 200"), None),

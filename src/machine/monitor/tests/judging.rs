@@ -57,7 +57,7 @@ fn an_answer_before_the_order_acquits() {
     world.pass(50 * S);
     assert_eq!(world.verdict(), Verdict::Hung);
     let info = world.monitor.info(world.now).unwrap();
-    assert!(info.restart_at_ms.unwrap() > world.now.wall_ms && info.note.unwrap().contains("ends by force"));
+    assert!(info.restart_at_ms.unwrap() > world.now.wall_ms && info.note.unwrap().contains("by force"));
     world.change(Does::Answers(Duration::from_millis(2)));
     world.pass(20 * S);
     assert_ne!(world.verdict(), Verdict::Hung);

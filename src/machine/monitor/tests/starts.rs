@@ -33,7 +33,7 @@ fn a_start_that_works_is_never_ended_and_told_of_once() {
     world.pass(240 * S);
     assert_eq!(world.records(EventType::ProbeDegraded).len(), 1);
     let info = world.monitor.info(world.now).unwrap();
-    assert!(info.start.unwrap().progress.unwrap().starts_with("4m of 1m, over its time; "));
+    assert!(info.start.unwrap().progress.unwrap().starts_with("working (CPU 23"));
     world.change(Does::Answers(Duration::from_millis(2)));
     world.pass(10 * S);
     let told = world.records(EventType::ProbeDegraded);
