@@ -56,6 +56,8 @@ struct Book<'a> {
 
 impl<'a> Book<'a> {
     fn new(env: &Env, name: &'a str) -> Self {
+        // The daemon answers before it has written anything.
+        wait_for("the ledger", || (!all_rows(env).is_empty()).then_some(()));
         Self { name, db: env.db() }
     }
 
@@ -152,7 +154,7 @@ fn a_stopped_a_spinning_a_deadlocked_and_a_silent_server_are_found_and_restarted
         took.sort_unstable();
         println!("{fault:?}: found after {took:?} ms");
         assert_eq!(took.len(), usize::try_from(count).unwrap());
-        assert!(took[0] >= 0, "{fault:?} was found before it was");
+        assert!(took[0] >= 650, "{fault:?}: called hung within the pause that is tolerated");
         assert!(!strict || took.last().is_some_and(|most| *most <= BOUND_MS), "{fault:?}: more than {BOUND_MS} ms");
     }
 }
