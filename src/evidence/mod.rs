@@ -25,6 +25,9 @@ use page::Page;
 const FILES: usize = 100;
 const BYTES: u64 = 32 << 20;
 
+/// Longest line of what others have said, in characters.
+const LINE: usize = 2000;
+
 /// How long a service may take to write what a diagnostic signal asks for, and how long it is quiet when it is through.
 const ANSWER: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(100);
@@ -124,7 +127,7 @@ pub fn take(folder: &Path, file: &str, scene: &Scene, budget: &Budget) -> io::Re
     }
     add_all(&mut page, look_beside(look), is_cheap, looked);
 
-    page.section("last probes", 16 << 10, Ok(lines(&scene.probes)));
+    page.section("last probes", 16 << 10, Ok(scene.probes.iter().map(|text| shown(text, LINE)).collect()));
     page.section("parts", 16 << 10, Ok(scene.parts.iter().map(|part| part_line(part, begun)).collect()));
     let asked = match scene.diagnostic_signal {
         Some(signal) if !is_cheap => {
@@ -140,7 +143,7 @@ pub fn take(folder: &Path, file: &str, scene: &Scene, budget: &Budget) -> io::Re
         let room = page.room() / (scene.logs.len() - at);
         let most = if asked { TAIL_ASKED_FOR } else { TAIL };
         let name = log.file_name().unwrap_or_default().to_string_lossy();
-        page.section(&format!("end of {}", redact(&name)), room, tails::of(log, most, room));
+        page.section(&format!("end of {}", shown(&name, LINE)), room, tails::of(log, most, room));
     }
     let (text, left_out) = page.finish();
     files::write_atomic(&folder.join(file), text.as_bytes(), false)?;
@@ -168,7 +171,7 @@ fn heading(scene: &Scene, now: Moment, free: Option<u64>) -> Vec<String> {
     let memory = free.map_or_else(|| "nobody knows how much".to_owned(), words::size);
     vec![
         format!("{}, run {}, pid {}", scene.service, scene.run_id, scene.pid),
-        format!("why      {}", redact(&scene.reason)),
+        format!("why      {}", shown(&scene.reason, LINE)),
         format!("when     {utc} UTC, {} here", words::local_seconds(scene.at.wall_ms, &zone)),
         format!("looked   {} ms later", now.mono.since(scene.at.mono).as_millis()),
         format!("machine  {machine}"),
@@ -201,15 +204,24 @@ fn add_all(page: &mut Page, told: Receiver<parts::Section>, is_cheap: bool, unti
     }
 }
 
-fn lines(texts: &[String]) -> Vec<String> {
-    texts.iter().map(|text| redact(text)).collect()
+/// A text of anybody's as it may be shown: on one line, without secrets, at most `most` characters of it.
+fn shown(text: &str, most: usize) -> String {
+    // Looking for secrets takes time. One that is cut here is known by its beginning, and what is cut is mostly not shown below.
+    cut(&redact(&cut(text, 4 * most)), most)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn part_line(part: &PartInfo, now: Moment) -> String {
     let since = words::lasting(now.wall_ms.saturating_sub(part.since_ms));
     let how = if part.ok { "well" } else { "not well" };
     let trouble = part.trouble.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
-    redact(&format!("{}: {how} for {since}{trouble}", part.name))
+    shown(&format!("{}: {how} for {since}{trouble}", part.name), LINE)
 }
 
 /// Sends the signal to the main process, and waits for its logs to grow. What came of it, in words.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use super::{LINE, cut, shown};
 use crate::machine::words;
 use crate::model::{Mono, ProcessState};
 use crate::policy::redact;
@@ -160,7 +161,7 @@ fn command(arguments: &[String]) -> String {
         let text = match text.split_once('=') {
             // All of what the name says is secret, also behind its first space.
             Some((name, value)) if !name.contains(char::is_whitespace) && value.contains(char::is_whitespace) => {
-                if redact(text) == harmless(text) {
+                if redact(&cut(text, LINE)) == cut(text, LINE) {
                     text.clone()
                 } else {
                     format!("{name}=[redacted]")
@@ -174,7 +175,7 @@ fn command(arguments: &[String]) -> String {
         }
     };
     let words: Vec<String> = arguments.iter().take(WORDS).map(word).collect();
-    shorten(&redact(&words.join(" ")), COMMAND)
+    shown(&words.join(" "), COMMAND)
 }
 
 fn lines(texts: &[String]) -> Vec<String> {
@@ -183,19 +184,12 @@ fn lines(texts: &[String]) -> Vec<String> {
 
 /// A line with a name of anybody's choice in it.
 fn named(line: &str) -> String {
-    shorten(&redact(line), NAME)
+    shown(line, NAME)
 }
 
 /// Without characters that do something.
 fn harmless(line: &str) -> String {
-    line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn shorten(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
+    line.chars().take(LINE).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn word(state: ProcessState) -> &'static str {

@@ -2,11 +2,8 @@
 
 use std::path::Path;
 
+use super::{LINE, shown};
 use crate::logs::read;
-use crate::policy::redact;
-
-/// Longest line, in characters; of a longer one the beginning is shown.
-const LINE: usize = 2000;
 
 /// The last whole lines of the log's last `most` bytes, as far as they fit into `room` bytes; the last one may be unfinished.
 pub(super) fn of(log: &Path, most: usize, room: usize) -> Result<Vec<String>, String> {
@@ -19,7 +16,7 @@ pub(super) fn of(log: &Path, most: usize, room: usize) -> Result<Vec<String>, St
     let mut left = room;
     let mut lines = Vec::new();
     for line in text.lines().rev() {
-        let line = shown(line);
+        let line = shown(line, LINE);
         // With its end.
         let Some(rest) = left.checked_sub(line.len() + 1) else { break };
         left = rest;
@@ -33,14 +30,6 @@ pub(super) fn of(log: &Path, most: usize, room: usize) -> Result<Vec<String>, St
 fn whole(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
     &bytes[end..]
-}
-
-fn shown(line: &str) -> String {
-    let line = redact(line);
-    match line.char_indices().nth(LINE) {
-        Some((end, _)) => format!("{}...", &line[..end]),
-        None => line,
-    }
 }
 
 #[cfg(test)]
