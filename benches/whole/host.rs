@@ -93,6 +93,27 @@ pub fn wakeups(pid: i32) -> Option<u64> {
     Some(threads.flatten().filter_map(of).sum())
 }
 
+/// Processor time of a process so far, user and system, in microseconds; `None` where the system does not tell that exactly.
+#[cfg(target_os = "linux")]
+pub fn cpu(pid: i32) -> Option<f64> {
+    nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid)).ok().map(cpu_of)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn cpu(_: i32) -> Option<f64> {
+    None
+}
+
+/// The same of the thread that asks.
+pub fn own_cpu() -> f64 {
+    cpu_of(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn cpu_of(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock).expect("the clock");
+    time.tv_sec() as f64 * 1e6 + time.tv_nsec() as f64 / 1e3
+}
+
 /// The machine in a line.
 pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);

@@ -67,7 +67,7 @@ fn flood(plan: &Plan, which: Which, bytes: u64) -> (Peer<'_>, Counters, u64) {
     let mut peer = Peer::new(&plan.programs, which, &list);
     let counters = Counters(peer.dir().join("counters"));
     let args = vec![bytes.to_string(), counters.0.display().to_string()];
-    list.push(Service { name: "flood".into(), mode: "flood", args });
+    list.push(Service { name: "flood".into(), mode: "flood", args, more: String::new() });
     peer.configure(&list);
     peer.start(2);
     let began = wait_for("the first line", Duration::from_secs(20), 1, || counters.began());

@@ -1,7 +1,7 @@
 //! The whole program measured beside the floor (`examples/floor.rs`), on the same services (`examples/svc.rs`), in the same run.
 //!
 //! ```text
-//! cargo bench --bench whole [-- [restart] [status] [footprint] [storm] [log] [--quick] [--strict]]
+//! cargo bench --bench whole [-- [restart] [status] [footprint] [storm] [log] [checks] [--quick] [--strict]]
 //! ```
 //! Without names everything is measured. Each measure says what it does at the top of its file. What is printed is a table in
 //! Markdown with the marks that must hold. `--strict` exits with 1 when one is missed; `--quick` is a trial of the harness: it
@@ -10,6 +10,7 @@
 //! Linux, and macOS with less: there `ps` gives resident memory in place of the proportional share, wake-ups and private
 //! memory are not had, and a writer that is killed may leave half a line (pipes take 512 bytes at once, not 4096).
 
+mod checks;
 mod footprint;
 mod host;
 mod log;
@@ -33,12 +34,13 @@ struct Plan {
 
 type Measure = fn(&Plan) -> Vec<Row>;
 
-const MEASURES: [(&str, Measure); 5] = [
+const MEASURES: [(&str, Measure); 6] = [
     ("restart", restart::measure),
     ("status", status::measure),
     ("footprint", footprint::measure),
     ("storm", storm::measure),
     ("log", log::measure),
+    ("checks", checks::measure),
 ];
 
 fn main() -> ExitCode {

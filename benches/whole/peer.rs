@@ -27,11 +27,13 @@ pub struct Service {
     pub name: String,
     pub mode: &'static str,
     pub args: Vec<String>,
+    /// More lines of its table.
+    pub more: String,
 }
 
 /// So many services of one mode.
 pub fn services(n: usize, mode: &'static str) -> Vec<Service> {
-    (0..n).map(|i| Service { name: format!("s{i}"), mode, args: Vec::new() }).collect()
+    (0..n).map(|i| Service { name: format!("s{i}"), mode, args: Vec::new(), more: String::new() }).collect()
 }
 
 /// What a service wrote as its first act.
@@ -87,7 +89,7 @@ impl<'a> Peer<'a> {
                 // No pauses between starts, logs as the floor has them; everything else at its default.
                 let rest = "throttle = \"0s\"\nmin_uptime = \"0s\"\nstop_timeout = \"2s\"\n\
                             log = { max_size = \"50MB\", keep = 20 }\n";
-                let table = |s: &Service| format!("\n[service.{}]\ncommand = {:?}\n{rest}", s.name, argv(s));
+                let table = |s: &Service| format!("\n[service.{}]\ncommand = {:?}\n{rest}{}", s.name, argv(s), s.more);
                 ("services.toml", head + &services.iter().map(table).collect::<String>())
             }
         };
