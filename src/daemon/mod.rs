@@ -86,6 +86,9 @@ enum Event {
     Waited,
 }
 
+/// Events that one turn of the loop takes in at most: signals and what is due wait for no more than these.
+const AT_ONCE: usize = 64;
+
 /// What the loop has waited for.
 enum Next {
     Told(Told),
@@ -207,7 +210,7 @@ impl Daemon {
             ManagerKind::Auto | ManagerKind::Embedded => Some(Embedded::new(in_step)),
             ManagerKind::Launchd | ManagerKind::Systemd => None,
         };
-        let monitors = Monitors::new(&fleet);
+        let monitors = Monitors::new(&fleet, &paths);
         let mut pipes = keep::Pipes::default();
         pipes.follow(&fleet, &paths);
         // The pipes that were held for us until now.
@@ -305,7 +308,13 @@ impl Daemon {
                 Next::Told(Told::Stop) => self.go_down(),
                 Next::Told(Told::Child) => self.reap_orphans(),
                 Next::Told(Told::Reload) => self.reload(ReloadBody::default(), None),
-                Next::Event(Some(event)) => self.on_event(event),
+                Next::Event(Some(event)) => {
+                    self.on_event(event);
+                    // What has come meanwhile comes under the same turn: probes of many services end together.
+                    for event in (1..AT_ONCE).map_while(|_| inbox.try_recv().ok()) {
+                        self.on_event(event);
+                    }
+                }
                 Next::Event(None) => return Ok(()),
                 Next::Due => {}
             }

@@ -18,8 +18,12 @@ use crate::probe;
 use crate::process::{clock, host, vitals};
 use crate::store::Reader;
 
+/// Facts that take longer are done without.
+const FACTS_WITHIN: Duration = Duration::from_millis(500);
+
 pub(super) struct Monitors {
     by_name: BTreeMap<UnitName, Monitor>,
+    paths: Arc<Paths>,
 }
 
 struct Monitor {
@@ -48,8 +52,8 @@ impl Monitor {
 }
 
 impl Monitors {
-    pub(super) fn new(fleet: &Fleet) -> Self {
-        let mut monitors = Self { by_name: BTreeMap::new() };
+    pub(super) fn new(fleet: &Fleet, paths: &Paths) -> Self {
+        let mut monitors = Self { by_name: BTreeMap::new(), paths: Arc::new(paths.clone()) };
         monitors.follow(fleet);
         monitors
     }
@@ -140,26 +144,27 @@ impl Daemon {
     }
 
     fn act(&mut self, name: &UnitName, act: Act) {
-        let Some(asks) = self.monitors.by_name.get(name).map(|monitor| monitor.asks.clone()) else { return };
-        let watch = Watch { name: name.clone(), pid: self.pid_of(name), events: self.events.clone() };
+        let asks = |of: fn(&Asks) -> &Option<Arc<ProbeSpec>>| of(&self.monitors.by_name.get(name)?.asks).clone();
+        let watch = |pid: i32| Watch { name: name.clone(), pid, events: self.events.clone() };
         match act {
-            Act::Probe { run_id, startup, timeout, linger, facts } => {
-                let probe = if startup { asks.startup } else { asks.health };
+            Act::Probe { run_id, pid, startup, timeout, linger, facts } => {
+                let probe = if startup { asks(|asks| &asks.startup) } else { asks(|asks| &asks.health) };
                 if let Some(probe) = probe {
-                    let paths = facts.then(|| self.paths.clone());
-                    tokio::spawn(watch.ask(run_id, probe, timeout, linger, paths));
+                    let paths = facts.then(|| Arc::clone(&self.monitors.paths));
+                    tokio::spawn(watch(pid).ask(run_id, probe, timeout, linger, paths));
                 }
             }
             Act::Parts { run_id, timeout } => {
-                if let Some(probe) = asks.parts {
+                if let Some(probe) = asks(|asks| &asks.parts) {
+                    let watch = watch(0);
                     tokio::spawn(async move {
                         let parts = probe::parts(&probe, timeout).await;
                         watch.tell(Seen::Parts { run_id, parts }).await;
                     });
                 }
             }
-            Act::Look { run_id } => {
-                let paths = self.paths.clone();
+            Act::Look { run_id, pid } => {
+                let (watch, paths) = (watch(pid), Arc::clone(&self.monitors.paths));
                 tokio::spawn(async move {
                     let facts = watch.facts(&paths).await;
                     watch.tell(Seen::Looked { run_id, facts }).await;
@@ -170,11 +175,6 @@ impl Daemon {
             Act::Convict(conviction) => self.convict(name, *conviction),
             Act::Restart { run_id, cause } => self.restart_run(name, run_id, cause),
         }
-    }
-
-    /// The main process of a service, as its runner sees it.
-    fn pid_of(&self, name: &UnitName) -> Option<i32> {
-        self.runners.get(self.runner_of(name)?)?.views.get(name)?.pid
     }
 
     fn restart_run(&self, name: &UnitName, run_id: u64, cause: StopCause) {
@@ -199,7 +199,7 @@ impl Daemon {
 /// What a task that watches one service needs.
 struct Watch {
     name: UnitName,
-    pid: Option<i32>,
+    pid: i32,
     events: mpsc::Sender<Event>,
 }
 
@@ -216,7 +216,7 @@ impl Watch {
         probe: Arc<ProbeSpec>,
         timeout: Duration,
         linger: Option<Duration>,
-        facts: Option<Paths>,
+        facts: Option<Arc<Paths>>,
     ) {
         let probe::Asked { probed, pending } = probe::ask(&probe, timeout).await;
         let facts = match facts {
@@ -233,11 +233,11 @@ impl Watch {
 
     /// Looks at the service's processes and at the machine.
     async fn facts(&self, paths: &Paths) -> Option<Facts> {
-        let pid = self.pid?;
+        let pid = self.pid;
         let logs = [Stream::Stdout, Stream::Stderr].map(|stream| paths.log(&self.name, stream));
         let look = move || look(pid, &logs);
-        // Reading the process table may take longer than the loop has time for.
-        tokio::task::spawn_blocking(look).await.ok()
+        // Reading about processes may take longer than the loop has time for; and a verdict does not wait for what hangs there.
+        tokio::time::timeout(FACTS_WITHIN, tokio::task::spawn_blocking(look)).await.ok()?.ok()
     }
 }
 

@@ -16,6 +16,10 @@ pub(super) const WAKE_SPREAD: Duration = Duration::from_secs(5);
 /// A start is not looked at more closely before: most are over by then.
 const LOOK_AFTER: Duration = Duration::from_secs(2);
 
+/// An interval has so many moments at which services are asked, the same for all with this interval: that they are asked together costs
+/// a third of what it costs to be woken for each (40 against 100 microseconds of processor time for a bare GET, measured).
+const SLOTS: u32 = 4;
+
 /// How far the clock behind a file's time may lag.
 const COARSE: i64 = 20;
 
@@ -34,7 +38,10 @@ impl MonitorMachine {
             let known = self.learned.program.as_ref().zip(view.program.as_ref());
             let first_of_program = known.is_some_and(|(known, program)| known != program);
             // What starts is asked at once; what is already up after a restart of the daemon at its own moment.
-            let wait = if view.ready { self.spread(step) } else { Duration::ZERO };
+            let next = match view.ready {
+                true => slot(now.mono.plus(self.spread(step)), self.interval()).max(now.mono),
+                false => now.mono,
+            };
             self.watched = Some(Watched {
                 run_id: view.run_id,
                 pid,
@@ -42,7 +49,7 @@ impl MonitorMachine {
                 begun,
                 started_ms: view.started_ms.unwrap_or(now.wall_ms),
                 program: view.program.clone(),
-                next: now.mono.plus(wait),
+                next,
                 row: Row::default(),
                 start: Start::new(now.mono, first_of_program),
                 convicted: None,
@@ -71,16 +78,20 @@ impl MonitorMachine {
         }
     }
 
+    fn interval(&self) -> Duration {
+        self.spec.health.as_ref().map_or(START_INTERVAL, |health| health.interval)
+    }
+
     /// A part of an interval.
     fn spread(&self, step: &Step) -> Duration {
-        self.spec.health.as_ref().map_or(Duration::ZERO, |health| health.interval.mul_f64(step.rng.get()))
+        self.interval().mul_f64(step.rng.get())
     }
 
     /// The first good answer, or READY=1, has come.
     fn came_up(&mut self, adopted: bool, step: &mut Step) {
-        let spread = self.spread(step);
+        let (spread, interval) = (self.spread(step), self.interval());
         let Some(watched) = &mut self.watched else { return };
-        watched.next = step.at.mono.plus(spread);
+        watched.next = slot(step.at.mono.plus(spread), interval).max(step.at.mono);
         watched.row = Row::default();
         watched.convicted = None;
         if !adopted {
@@ -97,24 +108,26 @@ impl MonitorMachine {
         let now = step.at.mono;
         let is_notify = self.is_notify();
         let in_grace = self.is_in_grace(now);
+        let interval = self.interval();
         let Some(watched) = &mut self.watched else { return };
         let asks = self.spec.health.is_some() || !watched.is_ready;
         if !asks || self.in_flight.is_some() || watched.next > now {
             return;
         }
         let run_id = watched.run_id;
-        let interval = self.spec.health.as_ref().map_or(START_INTERVAL, |health| health.interval);
         let interval = if watched.is_ready { interval } else { interval.min(START_INTERVAL) };
-        watched.next = now.plus(interval);
+        // Start to start, whatever a turn of ours was late by.
+        let on_time = now.since(watched.next) < interval / SLOTS;
+        watched.next = if on_time { watched.next.plus(interval) } else { slot(now.plus(interval), interval) };
         self.in_flight = Some(Flight { run_id, at: step.at, is_void: false });
         let Some(health) = &self.spec.health else {
-            step.acts.push(Act::Look { run_id });
+            step.acts.push(Act::Look { run_id, pid: watched.pid });
             return;
         };
         let startup = !watched.is_ready && health.startup.is_some();
         if is_notify && !startup {
             if !watched.is_ready {
-                step.acts.push(Act::Look { run_id });
+                step.acts.push(Act::Look { run_id, pid: watched.pid });
                 return;
             }
             // Nobody need be asked.
@@ -124,7 +137,8 @@ impl MonitorMachine {
         let facts = watched.is_ready || now.since(watched.begun) >= LOOK_AFTER;
         // A pause is measured from its first silent probe: should that be answered after all, there was no hang.
         let linger = (watched.is_ready && watched.row.is_empty() && !in_grace).then(|| health.tolerated());
-        step.acts.push(Act::Probe { run_id, startup, timeout: health.timeout, linger, facts });
+        let pid = watched.pid;
+        step.acts.push(Act::Probe { run_id, pid, startup, timeout: health.timeout, linger, facts });
     }
 
     /// What a beat says: whether there was a new one since the last look.
@@ -141,4 +155,10 @@ impl MonitorMachine {
         watched.last_beat = Some(stamp);
         if is_new { Ok(()) } else { Err("no sign of life since the last look".into()) }
     }
+}
+
+/// The last moment before `at` at which services with this interval are asked.
+fn slot(at: Mono, interval: Duration) -> Mono {
+    let grid = u64::try_from((interval / SLOTS).as_nanos()).unwrap_or(u64::MAX).max(1);
+    Mono(at.0 - at.0 % grid)
 }

@@ -184,6 +184,8 @@ pub enum Act {
     Probe {
         /// The run it is for.
         run_id: u64,
+        /// Its main process.
+        pid: i32,
         /// Whether the question is that of the start.
         startup: bool,
         /// For how long.
@@ -204,6 +206,8 @@ pub enum Act {
     Look {
         /// The run it is for.
         run_id: u64,
+        /// Its main process.
+        pid: i32,
     },
     /// Tell the runner.
     TellReady {

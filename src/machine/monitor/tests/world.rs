@@ -163,7 +163,7 @@ impl World {
                 let (asked, deadline) = (self.now.mono, self.now.mono.plus(timeout));
                 self.flights.push(Flight { run_id, asked, deadline, linger, facts, is_over: false, is_look: false });
             }
-            Act::Look { run_id } => {
+            Act::Look { run_id, .. } => {
                 let asked = self.now.mono;
                 self.flights.push(Flight {
                     run_id,
