@@ -1,6 +1,6 @@
 //! What former runs teach: how long starts take, and how soon a service hangs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -33,7 +33,7 @@ impl Reader {
     /// What the ledger knows of former starts and hangs, for each of these services that has any rows.
     ///
     /// Starts of a program that is not the one which came up the time before are left out; the first start ever known is not.
-    /// A hang that was told more than once counts once.
+    /// A hang that was told more than once counts once, and one that was over before its restart not at all.
     ///
     /// # Errors
     /// See [`super::StoreErrorKind`].
@@ -113,17 +113,20 @@ fn learned(conn: &Connection, name: &UnitName) -> rusqlite::Result<Learned> {
         (0..ups.len().min(MOST)).filter(|at| !is_first_of_program(*at)).filter_map(|at| ups[at].0).collect();
     starts.reverse();
 
-    let told = of(EventType::ServiceHung).filter(|row| row.data.get("cleared") != Some(&Value::Bool(true)));
-    let mut hangs = Vec::new();
-    let mut runs = BTreeSet::new();
+    let mut hangs: Vec<(Option<i64>, Hang)> = Vec::new();
     // From the oldest on: what is told first dates the hang.
-    for row in told.collect::<Vec<_>>().into_iter().rev() {
-        if row.run_id.is_none_or(|run| runs.insert(run))
+    for row in of(EventType::ServiceHung).collect::<Vec<_>>().into_iter().rev() {
+        let is_of_run = |(run, _): &(Option<i64>, Hang)| run.is_some() && *run == row.run_id;
+        if row.data.get("cleared") == Some(&Value::Bool(true)) {
+            // It answered again, and no restart was tried for it.
+            hangs.retain(|hang| !is_of_run(hang));
+        } else if !hangs.iter().any(is_of_run)
             && let Some(after) = row.lasting("uptime_ms")
         {
-            hangs.push(Hang { at_ms: row.at_ms, after });
+            hangs.push((row.run_id, Hang { at_ms: row.at_ms, after }));
         }
     }
+    let mut hangs: Vec<Hang> = hangs.into_iter().map(|(_, hang)| hang).collect();
     hangs.drain(..hangs.len().saturating_sub(MOST));
     let program = ups.into_iter().next().and_then(|(_, program)| program);
     Ok(Learned { starts, program, hangs, told: Told::default() })

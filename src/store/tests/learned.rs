@@ -75,7 +75,7 @@ fn the_last_twenty_starts_count_and_none_of_what_is_not_known() {
 }
 
 #[test]
-fn a_hang_counts_once_however_often_it_is_told_and_its_end_does_not() {
+fn a_hang_counts_once_however_often_it_is_told_and_not_when_it_was_over_before_its_restart() {
     let mut story = Story::default();
     let hung = |run: u64, uptime_ms: u64, cleared: bool| {
         let mut data = json!({ "run_id": run, "pid": 7, "reason": "silent", "uptime_ms": uptime_ms });
@@ -87,9 +87,14 @@ fn a_hang_counts_once_however_often_it_is_told_and_its_end_does_not() {
     story.record(EventType::ServiceHung, hung(1, 700, false));
     story.record(EventType::ServiceHung, hung(2, 800, false));
     story.record(EventType::ServiceHung, hung(2, 850, false));
-    story.record(EventType::ServiceHung, hung(2, 800, true));
+    // This run answered again, once: what is told of it after that is another hang.
+    story.record(EventType::ServiceHung, hung(3, 900, false));
+    story.record(EventType::ServiceHung, hung(3, 900, true));
+    story.record(EventType::ServiceHung, hung(4, 100, false));
+    story.record(EventType::ServiceHung, hung(4, 100, true));
+    story.record(EventType::ServiceHung, hung(4, 950, false));
     let hang = |at: i64, after| Hang { at_ms: T0 + at, after: Duration::from_millis(after) };
-    assert_eq!(story.learned().unwrap().hangs, [hang(1, 700), hang(2, 800)]);
+    assert_eq!(story.learned().unwrap().hangs, [hang(1, 700), hang(2, 800), hang(8, 950)]);
 
     let mut story = Story::default();
     for run in 1..=30 {
