@@ -140,8 +140,9 @@ impl Daemon {
                 self.jobs.declared_anew(clock::now().mono);
                 self.monitors.follow(&self.fleet);
                 self.pipes.follow(&self.fleet, &self.paths);
-                let views: Vec<RunView> =
-                    self.runners.values().flat_map(|linked| linked.views.values().cloned()).collect();
+                // Of those whose runner is gone nothing is known until it is back.
+                let linked = self.runners.values().filter(|linked| linked.connected);
+                let views: Vec<RunView> = linked.flat_map(|linked| linked.views.values().cloned()).collect();
                 for view in views {
                     let name = view.name.clone();
                     self.monitor(&name, Seen::View(Box::new(view)));
