@@ -145,8 +145,10 @@ impl MonitorMachine {
     pub(super) fn read_beat(watched: &mut Watched, beat: Option<u64>) -> Result<(), String> {
         let Some(stamp) = beat else { return Err("it has not given a sign of life yet".into()) };
         let is_new = watched.last_beat != Some(stamp);
-        if !watched.is_ready {
-            // A file of the run before is none of this one's.
+        if !watched.is_ready && watched.last_beat.is_none() {
+            // A file of the run before is none of this one's. Only the first that is seen is told by its time: the clock may be
+            // set back after the start.
+            watched.last_beat = Some(stamp);
             let at_ms = i64::try_from(stamp / 1_000_000).unwrap_or(i64::MAX);
             if at_ms.saturating_add(COARSE) < watched.started_ms {
                 return Err("its last sign of life is older than its start".into());

@@ -22,6 +22,8 @@ pub(super) struct Convicted {
     pub(super) restart_at: Mono,
     has_evidence: bool,
     ordered: Option<Mono>,
+    /// It has shown life since the order: when the run is still there, the order did not get through.
+    has_answered: bool,
     pub(super) unhelped: u32,
 }
 
@@ -52,6 +54,10 @@ impl MonitorMachine {
         let due = self.spec.health.as_ref().zip(self.watched.as_ref());
         if due.and_then(|(health, watched)| watched.verdict_due(health)).is_some_and(|due| due <= now) {
             self.convict_hang(step);
+        }
+        let is_lost = |convicted: &Convicted| convicted.has_answered && convicted.due().is_some_and(|due| due <= now);
+        if self.watched.as_ref().and_then(|watched| watched.convicted.as_ref()).is_some_and(is_lost) {
+            self.clear_conviction(step);
         }
         let Some(watched) = &mut self.watched else { return };
         let run_id = watched.run_id;
@@ -106,8 +112,15 @@ impl MonitorMachine {
             data.insert(key.into(), value);
         }
         let restart_at = now.plus(wait);
-        watched.convicted =
-            Some(Convicted { cause, at: now, restart_at, has_evidence: false, ordered: None, unhelped });
+        watched.convicted = Some(Convicted {
+            cause,
+            at: now,
+            restart_at,
+            has_evidence: false,
+            ordered: None,
+            has_answered: false,
+            unhelped,
+        });
         let event = if cause == StopCause::Hung { EventType::ServiceHung } else { EventType::ProbeDegraded };
         step.acts.push(Act::Convict(Box::new(Conviction {
             run_id: watched.run_id,
@@ -129,10 +142,19 @@ impl MonitorMachine {
         self.pass_sentence(step);
     }
 
-    /// It has shown life before its restart was ordered: nothing is done to it.
+    /// It has shown life: nothing is done to it, unless its restart is ordered and under way.
     pub(super) fn acquit(&mut self, step: &mut Step) {
+        let Some(convicted) = self.watched.as_mut().and_then(|watched| watched.convicted.as_mut()) else { return };
+        if convicted.ordered.is_some() {
+            convicted.has_answered = true;
+        } else {
+            self.clear_conviction(step);
+        }
+    }
+
+    fn clear_conviction(&mut self, step: &mut Step) {
         let Some(watched) = &mut self.watched else { return };
-        let Some(convicted) = watched.convicted.take_if(|convicted| convicted.ordered.is_none()) else { return };
+        let Some(convicted) = watched.convicted.take() else { return };
         if convicted.is_hang() {
             self.learned.hangs.pop();
             let reason = "it answered again before it was restarted";

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::world::{Does, S, World, health, spec};
 use crate::machine::monitor::{Act, MonitorMachine, MonitorSpec, Seen};
-use crate::model::{
-    Answer, EventType, Fraction, HealthSpec, Moment, Mono, Part, ProbeKind, Probed, ProcessState, StopCause, Verdict,
-};
+use crate::model::{Answer, EventType, HealthSpec, Part, ProbeKind, Probed, ProcessState, StopCause, Verdict};
 
 #[test]
 fn a_service_that_is_not_let_run_is_starved_and_left_alone() {
@@ -102,12 +100,49 @@ fn an_order_without_effect_is_given_again_and_evidence_is_not_waited_for_for_eve
     world.change(Does::Pauses);
     world.pass(80 * S);
     assert!(world.restarted().len() >= 3, "{:?}", world.restarted());
+    world.see(Seen::RunnerGone);
+    assert_eq!(world.monitor.due(), None);
     // The same, where evidence never comes.
-    let at = |s: u64| Moment { mono: Mono(s * 1_000_000_000), boot_ns: 0, wall_ms: 0 };
-    let mut monitor = world.monitor;
-    let rng = Fraction::new(0.5);
-    monitor.step(at(5000), rng, Seen::RunnerGone);
-    assert_eq!(monitor.due(), None);
+    let mut world = World::up(spec(), 1);
+    world.evidence = false;
+    world.pass(100 * S);
+    world.change(Does::Pauses);
+    world.pass(54 * S);
+    assert_eq!(world.restarted(), []);
+    world.pass(12 * S);
+    assert_eq!(world.restarted(), [StopCause::Hung]);
+}
+
+/// The order did not reach its runner, or was refused, and the service goes on.
+#[test]
+fn an_order_without_effect_is_not_given_again_to_one_that_answers() {
+    let mut world = World::up(spec(), 1);
+    world.restarts = false;
+    world.pass(100 * S);
+    world.change(Does::Pauses);
+    while world.restarted().is_empty() {
+        world.pass(S);
+    }
+    world.change(Does::Answers(Duration::from_millis(2)));
+    world.pass(3600 * S);
+    assert_eq!((world.restarted().len(), world.verdict()), (1, Verdict::Healthy));
+    assert_eq!(world.records(EventType::ServiceHung).last().unwrap()["cleared"], true);
+    // A hang after that is found like any other.
+    world.change(Does::Pauses);
+    world.pass(46 * S);
+    assert_eq!(world.restarted().len(), 2);
+}
+
+#[test]
+fn a_heartbeat_makes_it_ready_though_the_clock_was_set_back() {
+    let health = HealthSpec { startup: None, ..health() };
+    let mut world = World::starting(MonitorSpec { health: Some(health), ..spec() }, 1);
+    let back = world.now.wall_ms - 3_600_000;
+    for n in 0..5 {
+        world.change(Does::Says(Answer::Beat(u64::try_from(back + n * 1000).ok().map(|ms| ms * 1_000_000))));
+        world.pass(2 * S);
+    }
+    assert_eq!(world.verdict(), Verdict::Healthy);
 }
 
 #[test]

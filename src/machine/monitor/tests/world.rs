@@ -74,6 +74,8 @@ pub(super) struct World {
     luck: u64,
     /// Whether restarts are carried out.
     pub(super) restarts: bool,
+    /// Whether evidence is taken.
+    pub(super) evidence: bool,
     /// How the processes and the machine look, beside what follows from what the service does.
     pub(super) state: Option<ProcessState>,
     pub(super) starved: bool,
@@ -107,6 +109,7 @@ impl World {
             asked: 0,
             luck,
             restarts: true,
+            evidence: true,
             state: None,
             starved: false,
         };
@@ -179,7 +182,10 @@ impl World {
                 if let Act::Convict(conviction) = &act {
                     let run_id = conviction.run_id;
                     self.acts.push_back((self.now, act));
-                    return self.see(Seen::EvidenceTaken { run_id });
+                    if self.evidence {
+                        self.see(Seen::EvidenceTaken { run_id });
+                    }
+                    return;
                 }
                 let restart = matches!(act, Act::Restart { .. });
                 let ready = matches!(act, Act::TellReady { .. });
