@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::row::Row;
-use super::{Act, Flight, MonitorMachine, Start, Step, Watched};
-use crate::model::{Answer, Mono, Probed, RunView, Status};
+use super::{Act, Begun, Flight, MonitorMachine, Start, Step, Watched};
+use crate::model::{Answer, Moment, Mono, Probed, RunView, Status};
 use crate::policy::relapse;
 
 /// While a start is under way it is probed at least this often: nobody wants to wait a whole interval to see it up.
@@ -23,6 +23,27 @@ const SLOTS: u32 = 4;
 /// How far the clock behind a file's time may lag.
 const COARSE: i64 = 20;
 
+/// A run that is first seen so long after its start did not begin before our eyes.
+const UNSEEN: Duration = Duration::from_secs(5);
+
+/// When a run began that we see for the first time. The wall clock is all that there is: it may have been set since, and has counted
+/// what the machine slept. So a start that we have not seen begin has its whole budget from now on.
+fn guess(view: &RunView, now: Moment) -> Begun {
+    let age = now.wall_ms.saturating_sub(view.started_ms.unwrap_or(now.wall_ms));
+    let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+    let at = Mono(now.mono.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)));
+    let is_guess = age > UNSEEN;
+    let lost = if is_guess { now.mono.since(at) } else { Duration::ZERO };
+    Begun { run_id: view.run_id, at, lost, is_guess }
+}
+
+impl Watched {
+    pub(super) fn begun(&self) -> Begun {
+        let (lost, is_guess) = self.start.lost();
+        Begun { run_id: self.run_id, at: self.begun, lost, is_guess }
+    }
+}
+
 impl MonitorMachine {
     pub(super) fn on_view(&mut self, view: &RunView, step: &mut Step) {
         self.count_end(view, step.at.mono);
@@ -33,8 +54,7 @@ impl MonitorMachine {
         };
         if !self.is_watched(view.run_id) {
             let now = step.at;
-            let age = now.wall_ms.saturating_sub(view.started_ms.unwrap_or(now.wall_ms));
-            let begun = Mono(now.mono.0.saturating_sub(u64::try_from(age).unwrap_or(0).saturating_mul(1_000_000)));
+            let begun = self.left.filter(|left| left.run_id == view.run_id).unwrap_or_else(|| guess(view, now));
             let known = self.learned.program.as_ref().zip(view.program.as_ref());
             let first_of_program = known.is_some_and(|(known, program)| known != program);
             // What starts is asked at once; what is already up after a restart of the daemon at its own moment.
@@ -46,12 +66,12 @@ impl MonitorMachine {
                 run_id: view.run_id,
                 pid,
                 is_ready: view.ready,
-                begun,
+                begun: begun.at,
                 started_ms: view.started_ms.unwrap_or(now.wall_ms),
                 program: view.program.clone(),
                 next,
                 row: Row::default(),
-                start: Start::new(now.mono, first_of_program),
+                start: Start::new(now.mono, first_of_program, begun),
                 convicted: None,
                 beat: None,
                 last_beat: None,

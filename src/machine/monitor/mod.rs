@@ -78,6 +78,19 @@ pub struct MonitorMachine {
     told: Told,
     parts_in_flight: bool,
     watched: Option<Watched>,
+    /// What was known of the start of a run that we have lost sight of.
+    left: Option<Begun>,
+}
+
+/// When a run was started.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    run_id: u64,
+    at: Mono,
+    /// How much of the time since then could not be used, see [`Start`].
+    lost: Duration,
+    /// Whether we have not seen it begin.
+    is_guess: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -282,6 +295,7 @@ impl MonitorMachine {
             told: Told::default(),
             parts_in_flight: false,
             watched: None,
+            left: None,
         }
     }
 
@@ -292,7 +306,9 @@ impl MonitorMachine {
 
     /// One for another declaration of the same service: what is known of the run is learned anew, everything else is kept.
     pub fn redeclared(&self, spec: MonitorSpec) -> Self {
-        Self { spec, in_flight: None, parts_in_flight: false, watched: None, ..self.clone() }
+        let mut new = Self { spec, in_flight: None, parts_in_flight: false, ..self.clone() };
+        new.lose_sight();
+        new
     }
 
     /// Takes in what was seen.
@@ -300,7 +316,7 @@ impl MonitorMachine {
         let mut step = Step { at, rng, acts: Vec::new() };
         match seen {
             Seen::View(view) => self.on_view(&view, &mut step),
-            Seen::RunnerGone => self.watched = None,
+            Seen::RunnerGone => self.lose_sight(),
             Seen::Tick => self.tick(&mut step),
             Seen::Probed { run_id, probed, facts } => self.on_probed(run_id, &probed, facts, &mut step),
             Seen::Late { run_id, probed } => self.on_late(run_id, &probed, &mut step),
@@ -323,6 +339,11 @@ impl MonitorMachine {
             Seen::EvidenceTaken { run_id } => self.on_evidence(run_id, &mut step),
         }
         step.acts
+    }
+
+    /// Nothing is known of the run until it is seen again, but when it began.
+    fn lose_sight(&mut self) {
+        self.left = self.watched.take().map(|watched| watched.begun()).or(self.left);
     }
 
     /// When the next `Tick` is wanted.

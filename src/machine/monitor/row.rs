@@ -147,7 +147,7 @@ impl MonitorMachine {
         let in_grace = self.is_in_grace(step.at.mono);
         let Some(health) = self.spec.health.as_ref() else { return };
         let Some(watched) = &mut self.watched else { return };
-        let earlier = watched.row.facts.as_ref().map(|(_, last)| last);
+        let earlier = watched.row.facts.as_ref().map(|(_, last)| last).or(watched.start.last_look());
         let weight = match probed.answer {
             Answer::Beat(beat) => Self::read_beat(watched, beat).map_or_else(Weight::Dead, |()| Weight::Well),
             _ => weigh(probed, health.timeout, earlier, facts.as_ref()),
@@ -168,9 +168,7 @@ impl MonitorMachine {
         match weight {
             Weight::Void { why, starved } => {
                 watched.row.void = Some((why, starved));
-                if !watched.is_ready {
-                    self.on_facts_of_start(facts, false, step);
-                }
+                watched.start.excuse(step.at.mono);
             }
             Weight::Dead(why) if watched.is_ready => {
                 if in_grace {

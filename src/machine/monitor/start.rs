@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::convict::millis;
-use super::{MonitorMachine, Step};
+use super::{Begun, MonitorMachine, Step};
 use crate::machine::words::{lasting, size};
 use crate::model::{EventType, Facts, Learned, Mono, StartInfo, StopCause};
 use crate::policy::startup;
@@ -25,11 +25,19 @@ pub(super) struct Start {
     looks: Option<(Facts, Facts)>,
     /// Time that passed while nothing could make progress.
     lost: Duration,
+    /// Whether we have not seen it begin.
+    is_guess: bool,
 }
 
 impl Start {
-    pub(super) fn new(now: Mono, first_of_program: bool) -> Self {
-        Self { first_of_program, moved: now, is_open: false, looks: None, lost: Duration::ZERO }
+    pub(super) fn new(now: Mono, first_of_program: bool, begun: Begun) -> Self {
+        let Begun { lost, is_guess, .. } = begun;
+        Self { first_of_program, moved: now, is_open: false, looks: None, lost, is_guess }
+    }
+
+    /// What of its time is not counted, and whether that is because we have not seen it begin.
+    pub(super) fn lost(&self) -> (Duration, bool) {
+        (self.lost, self.is_guess)
     }
 
     /// The machine stood still for so long.
@@ -38,9 +46,19 @@ impl Start {
         (self.moved, self.looks) = (now, None);
     }
 
+    /// Nothing was learned of it, for want of something on our side or on the machine's: standing still is not held against it.
+    pub(super) fn excuse(&mut self, now: Mono) {
+        self.moved = now;
+    }
+
+    /// What was seen of it last, while it is under way.
+    pub(super) fn last_look(&self) -> Option<&Facts> {
+        self.looks.as_ref().map(|(_, last)| last)
+    }
+
     /// It is up after so long.
     pub(super) fn teach(&self, took: Duration, learned: &mut Learned) {
-        if self.first_of_program {
+        if self.first_of_program || self.is_guess {
             return;
         }
         learned.starts.push(took.saturating_sub(self.lost));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{Does, S, World, health, spec};
-use crate::machine::monitor::{Act, MonitorSpec, Seen};
+use crate::machine::monitor::{Act, MonitorMachine, MonitorSpec, Seen};
 use crate::model::{Answer, EventType, HealthSpec, Learned, StopCause, Told, Verdict};
 
 fn nobody() -> Does {
@@ -69,6 +69,54 @@ fn one_that_writes_to_its_log_or_answers_is_not_ended_either() {
         world.pass(3600 * S);
         assert_eq!(world.convictions(), []);
     }
+}
+
+/// Nobody knows whether it is up: we cannot ask, or the machine lets it do nothing.
+#[test]
+fn one_that_cannot_be_asked_or_is_not_let_run_is_not_ended() {
+    let mut world = World::starting(spec(), 2);
+    world.change(Does::Says(Answer::NotAsked("no descriptor".into())));
+    world.pass(600 * S);
+    assert_eq!(world.convictions(), []);
+    world.change(nobody());
+    world.pass(20 * S);
+    assert_eq!(world.convictions().len(), 1, "now it can be asked, and stands still");
+    let mut world = World::starting(spec(), 2);
+    world.starved = true;
+    world.pass(600 * S);
+    assert_eq!(world.convictions(), []);
+}
+
+/// The wall clock counts what the machine slept: it says nothing of how long a start has taken.
+#[test]
+fn a_start_that_is_lost_sight_of_keeps_its_time_and_a_sleep_is_none_of_it() {
+    for (is_reload, runs_on) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut world = World::starting(spec(), 2);
+        world.pass(Duration::from_millis(5500));
+        world.sleep(8 * 3600 * S, runs_on);
+        match is_reload {
+            true => world.watched_by(world.monitor.redeclared(MonitorSpec { spaced: false, ..spec() })),
+            false => world.reconnect(),
+        }
+        world.pass(50 * S);
+        assert_eq!(world.convictions(), []);
+        world.pass(30 * S);
+        assert_eq!(world.convictions().len(), 1, "its time goes on");
+    }
+}
+
+#[test]
+fn a_start_that_was_not_seen_to_begin_has_its_time_and_teaches_nothing() {
+    let mut world = World::starting(spec(), 2);
+    world.pass(Duration::from_millis(5500));
+    world.sleep(8 * 3600 * S, false);
+    world.watched_by(MonitorMachine::new(spec()));
+    world.pass(55 * S);
+    assert_eq!(world.convictions(), []);
+    world.change(Does::Answers(Duration::from_millis(2)));
+    world.pass(15 * S);
+    assert_eq!(world.verdict(), Verdict::Healthy);
+    assert_eq!(world.monitor.info(world.now).unwrap().start.unwrap().learned_from, 0);
 }
 
 #[test]

@@ -392,6 +392,19 @@ impl World {
         self.new_run();
     }
 
+    /// The runner is gone, and back with the same run.
+    pub(super) fn reconnect(&mut self) {
+        self.see(Seen::RunnerGone);
+        self.push();
+    }
+
+    /// Another monitor goes on, while nothing is asked.
+    pub(super) fn watched_by(&mut self, monitor: MonitorMachine) {
+        assert!(self.flights.is_empty());
+        self.monitor = monitor;
+        self.push();
+    }
+
     /// WATCHDOG=1 comes.
     pub(super) fn beat(&mut self, n: u64) {
         self.run.beat = Some(Mono(n + 1));
