@@ -83,6 +83,17 @@ impl Runner {
         }
     }
 
+    /// How long ago a run that is to be ended for its silence gave a sign of life, when that is within what is tolerated: we were held
+    /// up, and who passed the verdict has not heard of it.
+    pub(super) fn has_just_beaten(&mut self, index: usize, turn: &mut Turn) -> Option<Duration> {
+        // What has come meanwhile is heard before the order is.
+        self.on_notify(index, turn);
+        let service = self.services.get(index)?.as_ref()?;
+        let (tolerated, run) = (service.machine.spec().watchdog()?, service.machine.run()?);
+        let last = service.beats.last.filter(|beat| beat.run_id == run.id)?;
+        Some(turn.now.mono.since(last.at)).filter(|ago| *ago < tolerated)
+    }
+
     /// The moment has come to tell what was held back.
     pub(super) fn tell_beat(&mut self, index: usize, turn: &mut Turn) {
         if let Some(service) = self.services.get_mut(index).and_then(Option::as_mut) {

@@ -206,6 +206,10 @@ fn signs_of_life_are_told_for_the_run_that_gave_them_and_written_down_nowhere() 
             break view;
         }
     };
+    // A verdict that was passed before it was heard of comes to nothing.
+    let order = json!({ "op": "order", "verb": "restart", "names": ["a"], "by": "daemon", "cause": "hung", "wait": false, "run_id": 1 });
+    let refused = Line::new(&env).ask(&order);
+    assert!(refused["error"]["message"].as_str().unwrap().contains("gave a sign of life"), "{refused}");
     // Three hundred at once are a few pushes.
     let mut pushes = 1;
     signal(pid, Signal::SIGUSR2);
