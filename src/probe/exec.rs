@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use tokio::sync::Semaphore;
 
 use super::exchange::MAX_BODY;
 use super::parts;
@@ -16,6 +17,39 @@ const TEMPFAIL: i32 = 75;
 
 /// What a shell says when it cannot execute what it was told to, and when there is no such program.
 const NO_PROGRAM: [i32; 2] = [126, 127];
+
+/// Questions that may be under way on threads at a time. One that waits for a dead disk does not end, whatever is done to it, and when all of
+/// the daemon's threads waited there, nothing else could be looked at either.
+const MOST: usize = 256;
+
+static UNDER_WAY: Semaphore = Semaphore::const_new(MOST);
+
+/// How long what was killed may take to be gone.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Does `work` on a thread and waits for it; `None` when it is not done in time, and is left behind.
+pub(super) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+    within: Duration,
+) -> Result<Option<T>, String> {
+    one_of(&UNDER_WAY, work, within).await
+}
+
+async fn one_of<T: Send + 'static>(
+    under_way: &'static Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+    within: Duration,
+) -> Result<Option<T>, String> {
+    let permit = under_way.try_acquire().map_err(|_| "too many earlier ones have not ended; does a disk hang?")?;
+    let done = tokio::task::spawn_blocking(move || {
+        let _held = permit;
+        work()
+    });
+    match tokio::time::timeout(within, done).await {
+        Ok(done) => done.map(Some).map_err(|error| error.to_string()),
+        Err(_) => Ok(None),
+    }
+}
 
 /// Runs it for at most `timeout`. On a thread, since a child's end is waited for there.
 pub(super) async fn ask(argv: &[String], timeout: Duration) -> (Answer, Option<Vec<Part>>) {
@@ -30,8 +64,11 @@ pub(super) async fn ask(argv: &[String], timeout: Duration) -> (Answer, Option<V
         let given = Given { environment: &environment, only_these: true, keep: Some(MAX_BODY), ..Given::default() };
         judge(command::run_with(&program, &argv[1..], &given, timeout), timeout)
     };
-    let not_run = |error| (Answer::NotAsked(format!("the check could not be waited for: {error}")), None);
-    tokio::task::spawn_blocking(run).await.unwrap_or_else(not_run)
+    match aside(run, timeout.saturating_add(GONE_WITHIN)).await {
+        Ok(Some(found)) => found,
+        Ok(None) => (Answer::NotAsked("the check was killed and does not end; does a disk hang?".into()), None),
+        Err(error) => (Answer::NotAsked(format!("the check could not be waited for: {error}")), None),
+    }
 }
 
 fn judge(ended: Result<Finished, NoAnswer>, timeout: Duration) -> (Answer, Option<Vec<Part>>) {
@@ -88,6 +125,18 @@ fn last_line(done: &Finished) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_does_not_end_is_left_behind_and_does_not_pile_up() {
+        static ONE: Semaphore = Semaphore::const_new(1);
+        let long = Duration::from_secs(20);
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        assert_eq!(one_of(&ONE, move || stopped.recv().is_ok(), Duration::ZERO).await, Ok(None));
+        one_of(&ONE, || true, long).await.unwrap_err();
+        drop(stop);
+        drop(ONE.acquire().await.unwrap());
+        assert_eq!(one_of(&ONE, || true, long).await, Ok(Some(true)));
+    }
 
     #[test]
     fn who_could_not_start_it_is_told_apart() {

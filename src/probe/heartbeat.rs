@@ -5,31 +5,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
+use super::exec::aside;
 use super::words::millis;
 use crate::model::Answer;
-
-/// Looks that may be under way at a time. Those at a file system that hangs do not end, and each holds one of the daemon's threads: when
-/// they had all, nothing else could be looked at either.
-const MOST: usize = 64;
-
-static UNDER_WAY: Semaphore = Semaphore::const_new(MOST);
 
 /// When the file was last modified. On a thread: a file system that hangs shall not take the daemon with it.
 pub(super) async fn look(path: &Path, timeout: Duration) -> Answer {
     let path = path.to_owned();
-    let Ok(permit) = UNDER_WAY.try_acquire() else {
-        return Answer::NotAsked(format!("{MOST} looks at files have not ended yet; does a file system hang?"));
-    };
-    let stat = tokio::task::spawn_blocking(move || {
-        let _held = permit;
-        std::fs::metadata(path).map(|file| modified(file.mtime(), file.mtime_nsec()))
-    });
-    match tokio::time::timeout(timeout, stat).await {
-        Ok(Ok(stat)) => read(stat),
-        Ok(Err(error)) => Answer::NotAsked(format!("the file could not be looked at: {error}")),
-        Err(_) => Answer::NotAsked(format!("its file system did not answer within {}", millis(timeout))),
+    let stat = move || std::fs::metadata(path).map(|file| modified(file.mtime(), file.mtime_nsec()));
+    match aside(stat, timeout).await {
+        Ok(Some(stat)) => read(stat),
+        Ok(None) => Answer::NotAsked(format!("its file system did not answer within {}", millis(timeout))),
+        Err(error) => Answer::NotAsked(format!("the file could not be looked at: {error}")),
     }
 }
 
