@@ -55,8 +55,7 @@ impl MonitorMachine {
         if !self.is_watched(view.run_id) {
             let now = step.at;
             let begun = self.left.filter(|left| left.run_id == view.run_id).unwrap_or_else(|| guess(view, now));
-            let known = self.learned.program.as_ref().zip(view.program.as_ref());
-            let first_of_program = known.is_some_and(|(known, program)| known != program);
+            let first_of_program = self.is_new_program(view.program.as_ref());
             // What starts is asked at once; what is already up after a restart of the daemon at its own moment.
             let next = match view.ready {
                 true => slot(now.mono.plus(self.spread(step)), self.interval()).max(now.mono),
@@ -85,6 +84,11 @@ impl MonitorMachine {
         if came_up {
             self.came_up(view.adopted, step);
         }
+    }
+
+    /// Whether another program came up the last time, as far as is known.
+    pub(super) fn is_new_program(&self, program: Option<&String>) -> bool {
+        self.learned.program.as_ref().zip(program).is_some_and(|(known, program)| known != program)
     }
 
     /// Ends that took force, or that nobody asked for.

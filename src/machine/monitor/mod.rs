@@ -362,6 +362,13 @@ impl MonitorMachine {
         self.told.start |= before.start;
         self.parts.told_before = before.parts.into_iter().collect();
         self.learned = learned;
+        // The ledger may answer later than the first start is seen.
+        let program = self.watched.as_ref().filter(|watched| !watched.is_ready).map(|watched| &watched.program);
+        if let Some(is_first) = program.map(|program| self.is_new_program(program.as_ref()))
+            && let Some(watched) = &mut self.watched
+        {
+            watched.start.is_first_of_program(is_first);
+        }
     }
 
     fn is_watched(&self, run_id: u64) -> bool {

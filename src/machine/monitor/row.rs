@@ -169,6 +169,9 @@ impl MonitorMachine {
             Weight::Void { why, starved } => {
                 watched.row.void = Some((why, starved));
                 watched.start.excuse(step.at.mono);
+                if !watched.is_ready {
+                    self.on_facts_of_start(facts, false, step);
+                }
             }
             Weight::Dead(why) if watched.is_ready => {
                 if in_grace {
@@ -187,6 +190,7 @@ impl MonitorMachine {
                 // Who accepts and is silent has got further than who does not listen yet.
                 let is_open = matches!(probed.answer, Answer::Silent(_));
                 let opened = is_open && !std::mem::replace(&mut watched.start.is_open, true);
+                watched.row.void = None;
                 watched.row.is_bad(asked, &why);
                 self.on_facts_of_start(facts, opened, step);
             }

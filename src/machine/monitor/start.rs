@@ -46,6 +46,11 @@ impl Start {
         (self.moved, self.looks) = (now, None);
     }
 
+    /// Whether it is the first of its program, as is known now.
+    pub(super) fn is_first_of_program(&mut self, is_first: bool) {
+        self.first_of_program = is_first;
+    }
+
     /// Nothing was learned of it, for want of something on our side or on the machine's: standing still is not held against it.
     pub(super) fn excuse(&mut self, now: Mono) {
         self.moved = now;
@@ -145,7 +150,12 @@ impl MonitorMachine {
             self.convict(StopCause::StartTimeout, 0, reason, data, step);
         } else if !is_still {
             if !std::mem::replace(&mut self.told.start, true) {
-                let reason = format!("{over}; it still works ({work}), so it is left alone");
+                let how = match &watched.row.void {
+                    Some((why, _)) => format!("nobody knows how it gets on ({why})"),
+                    None if work.is_empty() => "it answers".into(),
+                    None => format!("it still works ({work})"),
+                };
+                let reason = format!("{over}; {how}, so it is left alone");
                 let data = json!({
                     "run_id": watched.run_id, "start": true, "reason": reason,
                     "spent_ms": millis(spent), "budget_ms": millis(budget),

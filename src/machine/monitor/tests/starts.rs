@@ -77,6 +77,14 @@ fn one_that_cannot_be_asked_or_is_not_let_run_is_not_ended() {
     let mut world = World::starting(spec(), 2);
     world.change(Does::Says(Answer::NotAsked("no descriptor".into())));
     world.pass(600 * S);
+    let told = world.records(EventType::ProbeDegraded);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0]["reason"]
+            .as_str()
+            .unwrap()
+            .ends_with("nobody knows how it gets on (no descriptor), so it is left alone")
+    );
     assert_eq!(world.convictions(), []);
     world.change(nobody());
     world.pass(20 * S);
@@ -169,6 +177,11 @@ fn former_starts_and_a_new_program_give_more_time() {
     assert_eq!(budget(Some("b")).budget_ms, 150_000);
     let first = budget(Some("a"));
     assert_eq!((first.budget_ms, first.first_of_program), (300_000, true));
+    // The ledger is read while the first start is under way already.
+    let mut world = World::starting(spec(), 1);
+    world.run_of_program("b");
+    world.see(Seen::Learned(learned("a")));
+    assert!(world.monitor.info(world.now).unwrap().start.unwrap().first_of_program);
 }
 
 #[test]
