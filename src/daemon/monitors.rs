@@ -1,6 +1,7 @@
 //! All monitors, and what they want done: probes asked, facts looked at, runs restarted.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use tokio::sync::mpsc;
 use super::{Daemon, Event, link};
 use crate::machine::{Act, MonitorMachine, MonitorSpec, Seen};
 use crate::model::paths::{Paths, Stream};
-use crate::model::wire::{RunnerRequest, Verb};
+use crate::model::wire::{RunnerReply, RunnerRequest, Verb};
 use crate::model::{
-    Answer, EventType, Facts, Fleet, HealthInfo, Learned, Moment, Mono, ProbeSpec, Signal, StopCause, UnitName,
+    Answer, EventType, Facts, Fleet, HealthInfo, Learned, Moment, Mono, ProbeSpec, Probed, Signal, StopCause, UnitName,
 };
 use crate::policy::gap::{Gap, gap};
 use crate::probe;
@@ -163,6 +164,13 @@ impl Daemon {
                     });
                 }
             }
+            Act::AskRunner { run_id, timeout } => {
+                let (path, watch) = (self.runner_of(name).map(|id| self.paths.runner_socket(id)), watch(0));
+                tokio::spawn(async move {
+                    let answer = watch.ask_runner(path, timeout).await;
+                    watch.tell(Seen::Probed { run_id, probed: Probed::new(answer, Duration::ZERO), facts: None }).await;
+                });
+            }
             Act::Look { run_id, pid } => {
                 let (watch, paths) = (watch(pid), Arc::clone(&self.monitors.paths));
                 tokio::spawn(async move {
@@ -228,6 +236,18 @@ impl Watch {
             && let Some(probed) = pending.answer(linger).await
         {
             self.tell(Seen::Late { run_id, probed }).await;
+        }
+    }
+
+    /// When WATCHDOG=1 last came, by the word of its runner.
+    async fn ask_runner(&self, path: Option<PathBuf>, timeout: Duration) -> Answer {
+        let asked = async { link::ask(path?, RunnerRequest::Snapshot).await.ok() };
+        match tokio::time::timeout(timeout, asked).await {
+            Ok(Some(RunnerReply::Snapshot(info))) => {
+                let view = info.views.iter().find(|view| view.name == self.name);
+                Answer::Beat(view.and_then(|view| view.beat).map(|beat| beat.0))
+            }
+            _ => Answer::NotAsked("its runner, which hears its WATCHDOG=1, does not answer".into()),
         }
     }
 

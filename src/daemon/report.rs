@@ -104,7 +104,7 @@ impl Daemon {
                 _ => Status::Up,
             };
             if view.status != Status::Up {
-                view.since_ms = health.failing_since_ms.unwrap_or(view.since_ms);
+                view.since_ms = health.since_ms.or(health.failing_since_ms).unwrap_or(view.since_ms);
             }
         }
         Some((linked.info.pid, view, health))

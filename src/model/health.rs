@@ -189,6 +189,8 @@ pub struct Told {
 /// A hang for which a service was restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hang {
+    /// Of which run.
+    pub run_id: u64,
     /// When, milliseconds since 1970 UTC.
     pub at_ms: i64,
     /// How long after its start it began.
@@ -210,6 +212,12 @@ pub struct HealthInfo {
     /// What the last failed probe said, until one is good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// Since when the verdict is what it is, milliseconds since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<i64>,
+    /// When it fell silent, as far as is known, until any byte comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_since_ms: Option<i64>,
     /// What else there is to know, in words: a machine that slept, a restart that waits, a probe that is void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

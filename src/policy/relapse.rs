@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     fn hangs(after_s: &[u64]) -> Vec<Hang> {
-        after_s.iter().map(|s| Hang { at_ms: 0, after: Duration::from_secs(*s) }).collect()
+        after_s.iter().map(|s| Hang { run_id: 0, at_ms: 0, after: Duration::from_secs(*s) }).collect()
     }
 
     #[test]

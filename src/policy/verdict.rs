@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::redact;
 use crate::model::{Answer, Facts, Probed, ProcessState, Verdict};
 
 /// Above this share of time in which all that could run waited for memory, the machine stalls (PSI `full`).
@@ -43,6 +44,20 @@ pub enum Weight {
         /// The machine does not let the service run.
         starved: bool,
     },
+}
+
+impl Weight {
+    /// The same without what looks like a secret: the words go to `status`, to logs and to the ledger.
+    pub fn redacted(self) -> Self {
+        match self {
+            Self::Well => Self::Well,
+            Self::Unwell(why) => Self::Unwell(redact(&why)),
+            Self::Slow(why) => Self::Slow(redact(&why)),
+            Self::Misasked(why) => Self::Misasked(redact(&why)),
+            Self::Dead(why) => Self::Dead(redact(&why)),
+            Self::Void { why, starved } => Self::Void { why: redact(&why), starved },
+        }
+    }
 }
 
 /// Weighs a probe that had `timeout`. `earlier` and `now` are what was seen beside the one before it in the row, and beside it. A beat

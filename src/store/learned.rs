@@ -123,7 +123,8 @@ fn learned(conn: &Connection, name: &UnitName) -> rusqlite::Result<Learned> {
         } else if !hangs.iter().any(is_of_run)
             && let Some(after) = row.lasting("uptime_ms")
         {
-            hangs.push((row.run_id, Hang { at_ms: row.at_ms, after }));
+            let run_id = row.run_id.and_then(|run| u64::try_from(run).ok()).unwrap_or(0);
+            hangs.push((row.run_id, Hang { run_id, at_ms: row.at_ms, after }));
         }
     }
     let mut hangs: Vec<Hang> = hangs.into_iter().map(|(_, hang)| hang).collect();

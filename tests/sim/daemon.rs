@@ -209,7 +209,11 @@ impl Daemon {
                 Act::Convict(conviction) => {
                     w.oracle.fail("who answers is left alone", format!("s{service}: {}", conviction.reason));
                 }
-                Act::Restart { .. } | Act::Record { .. } | Act::Parts { .. } | Act::Look { .. } => {}
+                Act::Restart { .. }
+                | Act::Record { .. }
+                | Act::Parts { .. }
+                | Act::AskRunner { .. }
+                | Act::Look { .. } => {}
                 Act::Probe { run_id, .. } => {
                     let nanos = w.rng.below(SECOND / 10) + 1;
                     w.after(nanos, Event::Probed { service, run_id, daemon: self.pid });

@@ -74,6 +74,7 @@ impl MonitorMachine {
                 convicted: None,
                 beat: None,
                 last_beat: None,
+                lived: None,
             });
         }
         let came_up = view.ready && self.watched.as_ref().is_some_and(|watched| !watched.is_ready);
@@ -131,7 +132,6 @@ impl MonitorMachine {
         self.pass_sentence(step);
         let now = step.at.mono;
         let is_notify = self.is_notify();
-        let in_grace = self.is_in_grace(now);
         let interval = self.interval();
         let Some(watched) = &mut self.watched else { return };
         let asks = self.spec.health.is_some() || !watched.is_ready;
@@ -152,22 +152,29 @@ impl MonitorMachine {
         if is_notify && !startup {
             if !watched.is_ready {
                 step.acts.push(Act::Look { run_id, pid: watched.pid });
-                return;
+            } else if watched.beat.is_some() && watched.beat != watched.last_beat {
+                let probed = Probed::new(Answer::Beat(watched.beat), Duration::ZERO);
+                self.on_probed(run_id, &probed, None, step);
+            } else {
+                // What was not heard may lie with its runner: it is asked, and one that does not answer has told nothing.
+                step.acts.push(Act::AskRunner { run_id, timeout: health.timeout });
             }
-            // Nobody need be asked.
-            let probed = Probed::new(Answer::Beat(watched.beat), Duration::ZERO);
-            return self.on_probed(run_id, &probed, None, step);
+            return;
         }
         let facts = watched.is_ready || now.since(watched.begun) >= LOOK_AFTER;
-        // A pause is measured from its first silent probe: should that be answered after all, there was no hang.
-        let linger = (watched.is_ready && watched.row.is_empty() && !in_grace).then(|| health.tolerated());
+        // Whatever is answered within the pause that is tolerated is a sign of life, however late.
+        let linger = Some(health.tolerated().saturating_sub(health.timeout)).filter(|rest| !rest.is_zero());
         let pid = watched.pid;
         step.acts.push(Act::Probe { run_id, pid, startup, timeout: health.timeout, linger, facts });
     }
 
     /// What a beat says: whether there was a new one since the last look.
     pub(super) fn read_beat(watched: &mut Watched, beat: Option<u64>) -> Result<(), String> {
-        let Some(stamp) = beat else { return Err("it has not given a sign of life yet".into()) };
+        let Some(stamp) = beat else {
+            let gone = watched.last_beat.is_some();
+            let said = if gone { "its sign of life is gone" } else { "it has not given a sign of life yet" };
+            return Err(said.into());
+        };
         let is_new = watched.last_beat != Some(stamp);
         if !watched.is_ready && watched.last_beat.is_none() {
             // A file of the run before is none of this one's. Only the first that is seen is told by its time: the clock may be

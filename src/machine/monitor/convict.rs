@@ -33,12 +33,12 @@ impl Convicted {
     }
 
     /// When the next step is due.
-    pub(super) fn due(&self) -> Option<Mono> {
-        Some(match self.ordered {
+    pub(super) fn due(&self) -> Mono {
+        match self.ordered {
             Some(ordered) => ordered.plus(AGAIN),
             None if self.has_evidence => self.restart_at,
             None => self.at.plus(EVIDENCE_WITHIN).max(self.restart_at),
-        })
+        }
     }
 
     /// Whether the restart waits for more than the evidence.
@@ -55,15 +55,14 @@ impl MonitorMachine {
         if due.and_then(|(health, watched)| watched.verdict_due(health)).is_some_and(|due| due <= now) {
             self.convict_hang(step);
         }
-        let is_lost = |convicted: &Convicted| convicted.has_answered && convicted.due().is_some_and(|due| due <= now);
+        let grace_end = self.grace_end();
+        let is_lost = |convicted: &Convicted| convicted.has_answered && convicted.due() <= now;
         if self.watched.as_ref().and_then(|watched| watched.convicted.as_ref()).is_some_and(is_lost) {
             self.clear_conviction(step);
         }
         let Some(watched) = &mut self.watched else { return };
         let run_id = watched.run_id;
-        if let Some(convicted) =
-            watched.convicted.as_mut().filter(|convicted| convicted.due().is_some_and(|due| due <= now))
-        {
+        if let Some(convicted) = watched.convicted.as_mut().filter(|convicted| convicted.due().max(grace_end) <= now) {
             convicted.ordered = Some(now);
             step.acts.push(Act::Restart { run_id, cause: convicted.cause });
         }
@@ -73,9 +72,15 @@ impl MonitorMachine {
         let (Some(health), Some(watched)) = (&self.spec.health, &self.watched) else { return };
         let since = watched.row.since.unwrap_or(step.at);
         let after = since.mono.since(watched.begun);
-        self.learned.hangs.push(Hang { at_ms: step.at.wall_ms, after });
-        let extra = self.learned.hangs.len().saturating_sub(relapse::HANGS);
-        self.learned.hangs.drain(..extra);
+        // A daemon before us may have told of it already: it is the same hang, and its wait goes on.
+        let told = self.learned.hangs.last().filter(|hang| hang.run_id == watched.run_id).map(|hang| hang.at_ms);
+        if told.is_none() {
+            self.learned.hangs.push(Hang { run_id: watched.run_id, at_ms: step.at.wall_ms, after });
+            let extra = self.learned.hangs.len().saturating_sub(relapse::HANGS);
+            self.learned.hangs.drain(..extra);
+        }
+        let ago = told.map_or(0, |told| step.at.wall_ms.saturating_sub(told).max(0));
+        let waited = Duration::from_millis(u64::try_from(ago).unwrap_or(0));
         let unhelped = relapse::unhelped(&self.learned.hangs);
         let failure = watched.row.bad.as_ref().map_or("", |(_, why)| why.as_str());
         let reason = words::hang(failure, watched.row.facts.as_ref());
@@ -86,14 +91,14 @@ impl MonitorMachine {
             "uptime_ms": millis(after),
             "unhelped": unhelped,
         });
-        self.convict(StopCause::Hung, unhelped, reason, data, step);
+        self.convict(StopCause::Hung, (unhelped, waited), reason, data, step);
     }
 
-    /// The run is to be ended.
+    /// The run is to be ended. `waited`: how much of its wait is over already.
     pub(super) fn convict(
         &mut self,
         cause: StopCause,
-        unhelped: u32,
+        (unhelped, waited): (u32, Duration),
         reason: String,
         mut data: Value,
         step: &mut Step,
@@ -101,6 +106,7 @@ impl MonitorMachine {
         let now = step.at.mono;
         let parts = self.parts.list();
         let wait = if self.spec.spaced { relapse::wait(unhelped, &self.unclean, now) } else { Duration::ZERO };
+        let wait = wait.saturating_sub(waited);
         let Some(watched) = &mut self.watched else { return };
         let Value::Object(data) = &mut data else { return };
         for (key, value) in [
@@ -156,7 +162,7 @@ impl MonitorMachine {
         let Some(watched) = &mut self.watched else { return };
         let Some(convicted) = watched.convicted.take() else { return };
         if convicted.is_hang() {
-            self.learned.hangs.pop();
+            self.learned.hangs.pop_if(|hang| hang.run_id == watched.run_id);
             let reason = "it answered again before it was restarted";
             step.record(EventType::ServiceHung, json!({ "run_id": watched.run_id, "cleared": true, "reason": reason }));
         }

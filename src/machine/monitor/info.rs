@@ -2,7 +2,7 @@
 
 use super::{MonitorMachine, Watched};
 use crate::machine::words::lasting;
-use crate::model::{HealthInfo, Moment};
+use crate::model::{HealthInfo, Moment, Verdict};
 use crate::policy::gap::GRACE;
 use crate::policy::relapse::UNHELPED;
 
@@ -14,12 +14,19 @@ impl MonitorMachine {
         let waits = watched.convicted.as_ref().filter(|convicted| convicted.waits(now.mono));
         let in_ms =
             |until: crate::model::Mono| i64::try_from(until.since(now.mono).as_millis()).unwrap_or(i64::MAX / 2);
+        let verdict = self.verdict(now.mono);
+        let bad = || row.bad.as_ref().map(|(_, why)| why.clone());
         Some(HealthInfo {
-            verdict: self.verdict(now.mono),
+            verdict,
             latency_ms: row.latency_ms,
             checked_ms: row.checked_ms,
             failing_since_ms: row.bad.as_ref().map(|(since, _)| since.wall_ms),
-            failure: row.bad.as_ref().map(|(_, why)| why.clone()),
+            failure: match verdict {
+                Verdict::Misconfigured => row.misasked().or_else(bad),
+                _ => bad(),
+            },
+            since_ms: row.verdict.filter(|(known, _)| *known == verdict).map(|(_, since)| since.wall_ms),
+            silent_since_ms: row.since.map(|since| since.wall_ms),
             note: self.note(watched, now),
             latencies: row.latencies(),
             start: self.start_info(now.mono),
@@ -33,7 +40,7 @@ impl MonitorMachine {
         if let Some(convicted) = convicted {
             return Some(match convicted.unhelped {
                 times if times >= UNHELPED => format!("{times} restarts did not help"),
-                _ => "it was ended by force a moment ago, more than once".into(),
+                _ => "it crashed or was restarted for a hang more than once within 5 min".into(),
             });
         }
         if let Some(woke) = self.woke.filter(|woke| now.mono.since(woke.at) < GRACE) {
@@ -42,6 +49,7 @@ impl MonitorMachine {
             let (long, since) = (ago(woke.gap.length()), ago(now.mono.since(woke.at)));
             return Some(format!("{who} {long} until {since} ago"));
         }
-        watched.row.void.as_ref().map(|(why, _)| why.clone())
+        let void = watched.row.void.as_ref().map(|(why, _)| why.clone());
+        void.or_else(|| self.parts_unknown.as_ref().map(|why| format!("its parts are not known: {why}")))
     }
 }

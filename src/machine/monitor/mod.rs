@@ -30,6 +30,7 @@ use crate::model::{
     RunView, ServiceSpec, StopCause,
 };
 use crate::policy::gap::{GRACE, Gap};
+use crate::policy::redact;
 use convict::Convicted;
 use parts::Parts;
 use row::Row;
@@ -77,6 +78,8 @@ pub struct MonitorMachine {
     in_flight: Option<Flight>,
     told: Told,
     parts_in_flight: bool,
+    /// Why the parts were not to be had, the last time.
+    parts_unknown: Option<String>,
     watched: Option<Watched>,
     /// What was known of the start of a run that we have lost sight of.
     left: Option<Begun>,
@@ -127,6 +130,8 @@ struct Watched {
     beat: Option<u64>,
     /// The last one that was taken for one.
     last_beat: Option<u64>,
+    /// When it last showed life: what is silent is silent since then at most.
+    lived: Option<Moment>,
 }
 
 /// What was put on record and is not over. It outlives runs: what is told of one is over when a later one is well.
@@ -215,6 +220,13 @@ pub enum Act {
         /// For how long.
         timeout: Duration,
     },
+    /// Ask its runner for the last WATCHDOG=1; answer with `Probed`: a beat, or that it could not be asked.
+    AskRunner {
+        /// The run it is for.
+        run_id: u64,
+        /// For how long.
+        timeout: Duration,
+    },
     /// Look at the processes; answer with `Looked`.
     Look {
         /// The run it is for.
@@ -294,6 +306,7 @@ impl MonitorMachine {
             in_flight: None,
             told: Told::default(),
             parts_in_flight: false,
+            parts_unknown: None,
             watched: None,
             left: None,
         }
@@ -306,7 +319,10 @@ impl MonitorMachine {
 
     /// One for another declaration of the same service: what is known of the run is learned anew, everything else is kept.
     pub fn redeclared(&self, spec: MonitorSpec) -> Self {
-        let mut new = Self { spec, in_flight: None, parts_in_flight: false, ..self.clone() };
+        // What is being asked is about the old one, and has to end before anything else is asked.
+        let in_flight = self.in_flight.map(|flight| Flight { is_void: true, ..flight });
+        let mut new = Self { spec, in_flight, parts: Parts::default(), ..self.clone() };
+        new.parts.told_before = self.parts.told();
         new.lose_sight();
         new
     }
@@ -322,10 +338,11 @@ impl MonitorMachine {
             Seen::Late { run_id, probed } => self.on_late(run_id, &probed, &mut step),
             Seen::Parts { run_id, parts } => {
                 self.parts_in_flight = false;
-                if self.is_watched(run_id)
-                    && let Ok(parts) = parts
-                {
-                    self.on_parts(parts, &mut step);
+                if self.is_watched(run_id) {
+                    self.parts_unknown = parts.as_ref().err().map(|why| redact(why));
+                    if let Ok(parts) = parts {
+                        self.on_parts(parts, &mut step);
+                    }
                 }
             }
             Seen::Looked { run_id, facts } => {
@@ -351,7 +368,8 @@ impl MonitorMachine {
         let watched = self.watched.as_ref()?;
         let next = (self.asks(watched) && self.in_flight.is_none()).then_some(watched.next);
         let verdict = self.spec.health.as_ref().and_then(|health| watched.verdict_due(health));
-        let restart = watched.convicted.as_ref().and_then(Convicted::due);
+        // A sentence is not carried out while what it was about may just be waking.
+        let restart = watched.convicted.as_ref().map(|convicted| convicted.due().max(self.grace_end()));
         [next, verdict, restart].into_iter().flatten().min()
     }
 
@@ -378,6 +396,10 @@ impl MonitorMachine {
     /// Whether failures do not count yet.
     fn is_in_grace(&self, now: Mono) -> bool {
         self.woke.is_some_and(|woke| now.since(woke.at) < GRACE)
+    }
+
+    fn grace_end(&self) -> Mono {
+        self.woke.map_or(Mono(0), |woke| woke.at.plus(GRACE))
     }
 
     /// Whether there is anything to ask for: a service that only tells when it is ready is looked at while it starts.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Act, MonitorMachine, Step};
 use crate::model::{EventType, Moment, Part, PartInfo};
+use crate::policy::redact;
 
 /// How the parts were last. They are kept from run to run: a channel that was down before a restart is still told of as the
 /// same trouble after it.
@@ -26,6 +27,12 @@ struct State {
 }
 
 impl Parts {
+    /// Those that somebody was told of, and that are not well again.
+    pub(super) fn told(&self) -> BTreeSet<String> {
+        let told = self.by_name.iter().filter(|(_, state)| state.told).map(|(name, _)| name.clone());
+        told.chain(self.told_before.iter().cloned()).collect()
+    }
+
     /// For readers: those that are not well first.
     pub(super) fn list(&self) -> Vec<PartInfo> {
         let info = |(name, state): (&String, &State)| PartInfo {
@@ -56,7 +63,10 @@ impl MonitorMachine {
         let now = step.at;
         let counts = !self.is_in_grace(now.mono);
         let mut old = std::mem::take(&mut self.parts.by_name);
+        // A list of what fails has all else well; a report that has well ones too says nothing of what it leaves out.
+        let is_list = parts.iter().all(|part| part.trouble.is_some());
         for Part { name, trouble } in parts {
+            let trouble = trouble.map(|text| redact(&text));
             let before = old.remove(&name);
             let was_ok = before.as_ref().map(|state| state.trouble.is_none());
             let mut state = before.unwrap_or_else(|| State {
@@ -90,6 +100,10 @@ impl MonitorMachine {
             }
             state.trouble = trouble;
             self.parts.by_name.insert(name, state);
+        }
+        if !is_list {
+            self.parts.by_name.extend(old.into_iter().filter(|(_, state)| state.told));
+            return;
         }
         let gone = old.into_iter().filter(|(_, state)| state.told).map(|(name, _)| name);
         for name in gone.chain(std::mem::take(&mut self.parts.told_before)) {

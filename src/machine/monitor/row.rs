@@ -33,7 +33,7 @@ pub(super) struct Row {
     /// Answers in a row that say that it is not well.
     unwell: u32,
     /// The first answer in a row that says that the question is wrong, and how many.
-    misasked: Option<(Moment, u32)>,
+    misasked: Option<(Moment, u32, String)>,
     /// Whether each of the last probes was slow, late or missing.
     weak: VecDeque<bool>,
     latencies: VecDeque<f64>,
@@ -42,7 +42,8 @@ pub(super) struct Row {
     /// Why the last probe was void, and whether the machine is to blame.
     pub(super) void: Option<(String, bool)>,
     notes: VecDeque<Note>,
-    degraded_since: Option<Mono>,
+    /// Since when the verdict is what it is.
+    pub(super) verdict: Option<(Verdict, Moment)>,
 }
 
 /// A probe as it is remembered.
@@ -55,10 +56,6 @@ struct Note {
 }
 
 impl Row {
-    pub(super) fn is_empty(&self) -> bool {
-        self.failures == 0
-    }
-
     /// The silence is over, or says nothing any more.
     pub(super) fn clear(&mut self) {
         (self.failures, self.since, self.facts, self.void) = (0, None, None, None);
@@ -67,7 +64,7 @@ impl Row {
     /// What was answered before says nothing of how it answers now.
     pub(super) fn forget_answers(&mut self) {
         self.weak.clear();
-        (self.unwell, self.misasked, self.bad, self.degraded_since) = (0, None, None, None);
+        (self.unwell, self.misasked, self.bad) = (0, None, None);
     }
 
     fn push_weak(&mut self, is_weak: bool) {
@@ -101,7 +98,14 @@ impl Row {
     /// Whether it was asked the wrong question for as long as a hang takes.
     fn is_misasked(&self, health: &HealthSpec, now: Mono) -> bool {
         let least = health.interval.saturating_mul(health.failures.saturating_sub(1));
-        self.misasked.is_some_and(|(since, count)| count >= health.failures && now.since(since.mono) >= least)
+        self.misasked
+            .as_ref()
+            .is_some_and(|(since, count, _)| *count >= health.failures && now.since(since.mono) >= least)
+    }
+
+    /// What the last answer to a wrong question said.
+    pub(super) fn misasked(&self) -> Option<String> {
+        self.misasked.as_ref().map(|(.., why)| why.clone())
     }
 
     pub(super) fn probes(&self) -> Vec<String> {
@@ -150,7 +154,7 @@ impl MonitorMachine {
         let earlier = watched.row.facts.as_ref().map(|(_, last)| last).or(watched.start.last_look());
         let weight = match probed.answer {
             Answer::Beat(beat) => Self::read_beat(watched, beat).map_or_else(Weight::Dead, |()| Weight::Well),
-            _ => weigh(probed, health.timeout, earlier, facts.as_ref()),
+            _ => weigh(probed, health.timeout, earlier, facts.as_ref()).redacted(),
         };
         let weight = match weight {
             Weight::Dead(_) if is_void => {
@@ -182,7 +186,9 @@ impl MonitorMachine {
                         watched.row.push_weak(true);
                     }
                     watched.row.is_bad(asked, &why);
-                    watched.row.fail(asked, facts);
+                    // Asked before it last showed life, it is silent since then only.
+                    let since = watched.lived.filter(|lived| lived.mono > asked.mono).unwrap_or(asked);
+                    watched.row.fail(since, facts);
                 }
                 self.after_answer(step);
             }
@@ -215,8 +221,12 @@ impl MonitorMachine {
         watched.row.checked_ms = Some(step.at.wall_ms);
         watched.row.note(asked.wall_ms, probed.took, Some("answered after its time".into()));
         self.lives(step);
-        if let (Weight::Slow(why), Some(watched)) = (weight, &mut self.watched) {
+        let Some(watched) = &mut self.watched else { return };
+        if let Weight::Slow(why) = weight {
             watched.row.is_bad(asked, &why);
+        }
+        if !watched.is_ready {
+            self.on_facts_of_start(None, true, step);
         }
         self.after_answer(step);
     }
@@ -256,8 +266,8 @@ impl MonitorMachine {
                 row.push_weak(true);
             }
             Weight::Misasked(why) => {
-                let (since, count) = row.misasked.unwrap_or((asked, 0));
-                row.misasked = Some((since, count.saturating_add(1)));
+                let (since, count, _) = row.misasked.take().unwrap_or((asked, 0, String::new()));
+                row.misasked = Some((since, count.saturating_add(1), why.clone()));
                 row.unwell = 0;
                 row.is_bad(asked, why);
             }
@@ -280,6 +290,7 @@ impl MonitorMachine {
         }
         if let Some(watched) = &mut self.watched {
             watched.row.clear();
+            watched.lived = Some(step.at);
         }
         self.acquit(step);
     }
@@ -294,9 +305,16 @@ impl MonitorMachine {
         let reason = watched.row.bad.as_ref().map(|(_, why)| why.clone()).unwrap_or_default();
         let is_misasked = now_verdict == Verdict::Misconfigured;
         let told = &mut self.told;
+        let since = match watched.row.verdict {
+            Some((before, since)) if before == now_verdict => since,
+            _ => step.at,
+        };
+        watched.row.verdict = Some((now_verdict, since));
         if is_misasked && !told.misasked {
             told.misasked = true;
-            let since_ms = watched.row.misasked.map(|(since, _)| since.wall_ms);
+            let first = watched.row.misasked.as_ref();
+            let since_ms = first.map(|(since, ..)| since.wall_ms);
+            let reason = first.map_or(reason.as_str(), |(.., why)| why.as_str());
             let data = json!({ "run_id": run_id, "reason": reason, "failing_since_ms": since_ms });
             step.record(EventType::ProbeMisconfigured, data);
         } else if told.misasked && watched.row.bad.is_none() {
@@ -305,16 +323,15 @@ impl MonitorMachine {
         }
         match now_verdict {
             Verdict::Degraded => {
-                let since = *watched.row.degraded_since.get_or_insert(step.at.mono);
-                if !told.degraded && step.at.mono.since(since) >= health.tolerated() {
+                if !told.degraded && step.at.mono.since(since.mono) >= health.tolerated() {
                     told.degraded = true;
                     let latencies = watched.row.latencies();
+                    let reason = if reason.is_empty() { "its answers are slow" } else { reason.as_str() };
                     let data = json!({ "run_id": run_id, "reason": reason, "latencies": latencies });
                     step.record(EventType::ProbeDegraded, data);
                 }
             }
             Verdict::Healthy => {
-                watched.row.degraded_since = None;
                 if std::mem::take(&mut told.degraded) {
                     step.record(EventType::ProbeDegraded, json!({ "run_id": run_id, "cleared": true }));
                 }

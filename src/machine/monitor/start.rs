@@ -19,6 +19,8 @@ pub(super) struct Start {
     first_of_program: bool,
     /// When it was last seen to make progress.
     moved: Mono,
+    /// Whether it was seen to do something.
+    works: bool,
     /// Whether a connection was accepted.
     pub(super) is_open: bool,
     /// The first look and the last.
@@ -32,7 +34,7 @@ pub(super) struct Start {
 impl Start {
     pub(super) fn new(now: Mono, first_of_program: bool, begun: Begun) -> Self {
         let Begun { lost, is_guess, .. } = begun;
-        Self { first_of_program, moved: now, is_open: false, looks: None, lost, is_guess }
+        Self { first_of_program, moved: now, works: false, is_open: false, looks: None, lost, is_guess }
     }
 
     /// What of its time is not counted, and whether that is because we have not seen it begin.
@@ -121,6 +123,7 @@ impl MonitorMachine {
                 }
                 Some((first, last)) if startup::progressed(&last, &facts) => {
                     moved = true;
+                    start.works = true;
                     (first, facts)
                 }
                 // Small work counts when it adds up: the next look is compared with the same one before.
@@ -147,9 +150,11 @@ impl MonitorMachine {
             let reason = format!("{over}, and it makes no progress{failure}");
             let data = json!({ "start": true, "over": true, "since_ms": watched.started_ms, "spent_ms": millis(spent), "budget_ms": millis(budget) });
             self.told.start = true;
-            self.convict(StopCause::StartTimeout, 0, reason, data, step);
+            self.convict(StopCause::StartTimeout, (0, Duration::ZERO), reason, data, step);
         } else if !is_still {
-            if !std::mem::replace(&mut self.told.start, true) {
+            // Of one that is asked the wrong question that is told, and one that was only looked at once is not known yet.
+            let tells = !self.told.misasked && (answered || watched.row.void.is_some() || watched.start.works);
+            if tells && !std::mem::replace(&mut self.told.start, true) {
                 let how = match &watched.row.void {
                     Some((why, _)) => format!("nobody knows how it gets on ({why})"),
                     None if work.is_empty() => "it answers".into(),

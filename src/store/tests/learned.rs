@@ -93,15 +93,15 @@ fn a_hang_counts_once_however_often_it_is_told_and_not_when_it_was_over_before_i
     story.record(EventType::ServiceHung, hung(4, 100, false));
     story.record(EventType::ServiceHung, hung(4, 100, true));
     story.record(EventType::ServiceHung, hung(4, 950, false));
-    let hang = |at: i64, after| Hang { at_ms: T0 + at, after: Duration::from_millis(after) };
-    assert_eq!(story.learned().unwrap().hangs, [hang(1, 700), hang(2, 800), hang(8, 950)]);
+    let hang = |run_id, at: i64, after| Hang { run_id, at_ms: T0 + at, after: Duration::from_millis(after) };
+    assert_eq!(story.learned().unwrap().hangs, [hang(1, 1, 700), hang(2, 2, 800), hang(4, 8, 950)]);
 
     let mut story = Story::default();
     for run in 1..=30 {
         story.record(EventType::ServiceHung, hung(run, run, false));
     }
     let hangs = story.learned().unwrap().hangs;
-    assert_eq!((hangs.len(), hangs[0], hangs[19]), (20, hang(11, 11), hang(30, 30)));
+    assert_eq!((hangs.len(), hangs[0], hangs[19]), (20, hang(11, 11, 11), hang(30, 30, 30)));
 }
 
 #[test]

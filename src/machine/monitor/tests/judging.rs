@@ -55,7 +55,7 @@ fn an_answer_before_the_order_acquits() {
     world.pass(50 * S);
     assert_eq!(world.verdict(), Verdict::Hung);
     let info = world.monitor.info(world.now).unwrap();
-    assert!(info.restart_at_ms.unwrap() > world.now.wall_ms && info.note.unwrap().contains("by force"));
+    assert!(info.restart_at_ms.unwrap() > world.now.wall_ms && info.note.unwrap().contains("restarted for a hang"));
     world.change(Does::Answers(Duration::from_millis(2)));
     world.pass(20 * S);
     assert_ne!(world.verdict(), Verdict::Hung);
@@ -228,4 +228,51 @@ fn a_late_answer_of_an_old_run_is_dropped_and_a_redeclared_monitor_keeps_what_wa
     let monitor: MonitorMachine = world.monitor.redeclared(other);
     assert_eq!(monitor.info(world.now), None);
     assert_eq!(monitor.learned, world.monitor.learned);
+}
+
+#[test]
+fn beats_that_a_runner_keeps_to_itself_are_no_silence() {
+    let probe = crate::model::ProbeSpec { kind: ProbeKind::Notify, expect_status: 200, expect_json: None };
+    let health = HealthSpec { probe, startup: None, ..health() };
+    let mut world = World::up(MonitorSpec { health: Some(health), ..spec() }, 1);
+    world.beat(1);
+    world.pass(20 * S);
+    world.runner_stands = true;
+    world.pass(3600 * S);
+    assert_eq!(world.convictions(), []);
+    assert_eq!(world.verdict(), Verdict::Unknown);
+    world.runner_stands = false;
+    world.pass(50 * S);
+    assert_eq!(world.convictions().len(), 1);
+}
+
+#[test]
+fn a_daemon_that_comes_back_goes_on_with_the_same_hang_and_its_wait() {
+    let mut world = World::up(spec(), 1);
+    let mut told = 0;
+    while told < 4 {
+        world.pass(600 * S);
+        world.change(Does::Pauses);
+        while !world.acts.iter().any(|(_, act)| matches!(act, Act::Convict(_))) {
+            world.pass(S);
+        }
+        told += 1;
+        if told < 4 {
+            world.pass(S);
+            world.acts.clear();
+        }
+    }
+    let first = world.convictions();
+    assert_eq!((&first[0].2["unhelped"], &first[0].2["restart_in_ms"]), (&3.into(), &300_000.into()));
+    // The daemon is killed; another learns from the ledger and finds the same run.
+    let learned = world.monitor.learned.clone();
+    world.pass(60 * S);
+    world.monitor = MonitorMachine::new(spec());
+    world.see(Seen::Learned(learned));
+    world.seen_again();
+    world.pass(50 * S);
+    let again = world.convictions();
+    assert_eq!(again[0].2["unhelped"], 3, "no restart was between");
+    let rest = again[0].2["restart_in_ms"].as_u64().unwrap();
+    assert!((190_000..=205_000).contains(&rest), "{rest}");
 }

@@ -73,7 +73,7 @@ fn a_week_of_slow_answers_and_pauses_restarts_nothing() {
         let resumes = world.now.mono.plus(until);
         while world.now.mono < resumes {
             let is_slow = world.luck() < 0.01;
-            let latency = if is_slow { 5.0 + 20.0 * world.luck() } else { 0.002 };
+            let latency = if is_slow { 5.0 + 4.9 * world.luck() } else { 0.002 };
             world.change(Does::Answers(Duration::from_secs_f64(latency)));
             world.pass(10 * S);
         }
@@ -147,4 +147,36 @@ fn a_refusal_is_silence_too_but_not_before_its_time() {
     world.pass(46 * S);
     let found = world.convictions();
     assert!(found[0].0.mono.since(began) >= 35 * S, "{:?}", found[0].0.mono.since(began));
+}
+
+/// Each answer takes longer than the timeout, and less than what is tolerated: it is always alive.
+#[test]
+fn answers_that_are_all_late_but_within_what_is_tolerated_restart_nothing() {
+    for (spec, late_s) in [(spec(), 12.0), (spec(), 34.0), (probed(S, S / 2, 4), 1.5), (probed(S, S / 2, 4), 3.2)] {
+        let mut world = World::up(spec.clone(), 5);
+        world.pass(100 * S);
+        world.change(Does::Answers(Duration::from_secs_f64(late_s)));
+        world.pass(3600 * S);
+        assert_eq!(world.convictions(), [], "{late_s}");
+        assert_eq!(world.verdict(), Verdict::Degraded);
+        // Silent from now on: it is hung H after its last sign of life, and not before.
+        let tolerated = spec.health.as_ref().unwrap().tolerated();
+        let last = world.now.mono;
+        world.change(Does::Pauses);
+        world.pass(tolerated * 3);
+        let found = world.convictions();
+        let after = found[0].0.mono.since(last);
+        let interval = spec.health.as_ref().unwrap().interval;
+        assert!(after <= tolerated + interval + Duration::from_millis(10), "{after:?}");
+        assert!(after >= tolerated.saturating_sub(interval), "{after:?}");
+    }
+}
+
+/// The same while it starts: it is not up, and it does something.
+#[test]
+fn late_answers_are_progress_of_a_start() {
+    let mut world = World::starting(spec(), 5);
+    world.change(Does::Answers(12 * S));
+    world.pass(3600 * S);
+    assert_eq!(world.convictions(), []);
 }

@@ -79,6 +79,8 @@ pub(super) struct World {
     /// How the processes and the machine look, beside what follows from what the service does.
     pub(super) state: Option<ProcessState>,
     pub(super) starved: bool,
+    /// Its runner stands still.
+    pub(super) runner_stands: bool,
 }
 
 impl World {
@@ -112,6 +114,7 @@ impl World {
             evidence: true,
             state: None,
             starved: false,
+            runner_stands: false,
         };
         world.push();
         world
@@ -138,10 +141,6 @@ impl World {
             self.cpu += self.now.mono.since(self.since);
         }
         (self.does, self.since) = (does, self.now.mono);
-        // What had waited is answered now.
-        if !matches!(self.does, Does::Pauses | Does::Spins) {
-            self.answer_late();
-        }
     }
 
     pub(super) fn new_run(&mut self) {
@@ -165,6 +164,15 @@ impl World {
                 self.asked += 1;
                 let (asked, deadline) = (self.now.mono, self.now.mono.plus(timeout));
                 self.flights.push(Flight { run_id, asked, deadline, linger, facts, is_over: false, is_look: false });
+            }
+            // Its runner is well, and has said what it has heard.
+            Act::AskRunner { run_id, .. } => {
+                let probed = Probed::new(Answer::Beat(self.run.beat.map(|beat| beat.0)), Duration::ZERO);
+                if self.runner_stands {
+                    let probed = Probed { answer: Answer::NotAsked("its runner does not answer".into()), ..probed };
+                    return self.see(Seen::Probed { run_id, probed, facts: None });
+                }
+                self.see(Seen::Probed { run_id, probed, facts: None });
             }
             Act::Look { run_id, .. } => {
                 let asked = self.now.mono;
@@ -242,13 +250,20 @@ impl World {
         }
     }
 
+    /// What is answered after its time by now.
     fn answer_late(&mut self) {
         let now = self.now.mono;
-        let open =
-            |flight: &Flight| flight.is_over && flight.linger.is_some_and(|linger| now <= flight.deadline.plus(linger));
-        let late: Vec<(u64, Duration)> =
-            self.flights.iter().filter(|f| open(f)).map(|f| (f.run_id, now.since(f.asked))).collect();
-        self.flights.retain(|flight| !flight.is_over);
+        let mut late = Vec::new();
+        for flight in std::mem::take(&mut self.flights) {
+            let answered = self.answered_at(flight.asked).filter(|at| flight.is_over && *at <= now);
+            match (answered, flight.linger) {
+                (Some(at), Some(linger)) if at <= flight.deadline.plus(linger) => {
+                    late.push((flight.run_id, at.since(flight.asked)));
+                }
+                (Some(_), _) => {}
+                (None, _) => self.flights.push(flight),
+            }
+        }
         for (run_id, took) in late {
             let probed = Probed::new(self.answer(), took);
             self.see(Seen::Late { run_id, probed });
@@ -322,12 +337,7 @@ impl World {
         for seen in seen {
             self.see(seen);
         }
-        let late = |flight: &Flight| {
-            flight.is_over && flight.linger.is_some() && self.answered_at(flight.asked).is_some_and(|at| at <= now)
-        };
-        if self.flights.iter().any(late) {
-            self.answer_late();
-        }
+        self.answer_late();
         self.flights.retain(|flight| !flight.is_over || flight.linger.is_some());
         if self.monitor.due().is_some_and(|due| due <= now) {
             self.see(Seen::Tick);
@@ -408,6 +418,14 @@ impl World {
     /// WATCHDOG=1 comes.
     pub(super) fn beat(&mut self, n: u64) {
         self.run.beat = Some(Mono(n + 1));
+        self.push();
+    }
+}
+
+impl World {
+    /// Another daemon sees the run that is there.
+    pub(super) fn seen_again(&mut self) {
+        self.flights.clear();
         self.push();
     }
 }
