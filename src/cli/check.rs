@@ -99,7 +99,8 @@ fn notes(fleet: &Fleet, callers: Option<&OsStr>) -> Vec<String> {
 
 /// How long a service may be silent, and when a hang is found.
 fn tolerated(service: &ServiceSpec) -> Option<String> {
-    let health = service.health.as_ref()?;
+    // What it cannot see is told as a warning.
+    let health = service.health.as_ref().filter(|_| blind(service).is_none())?;
     let (name, show) = (&service.name, |time| config::show_duration(time));
     let (most, every) = (health.tolerated(), health.interval);
     Some(match &health.probe.kind {

@@ -160,7 +160,7 @@ fn members(data: &Map<String, Value>) -> String {
         let key_text = key.strip_suffix("_ms").unwrap_or(key).replace('_', " ");
         match value {
             Value::Number(n) if key.ends_with("_ms") && n.as_i64().is_some_and(|ms| ms < MONTH_MS) => {
-                parts.push(format!("{key_text} {}", words::lasting(n.as_i64().unwrap_or_default())));
+                parts.push(format!("{key_text} {}", words::exactly(n.as_i64().unwrap_or_default())));
             }
             // The row has its own time; another one as a number helps nobody, and is in the JSON.
             Value::Number(_) if key.ends_with("_ms") => {}

@@ -45,6 +45,15 @@ pub fn lasting(ms: i64) -> String {
     text
 }
 
+/// The same, exact where it is short: `700ms`, `3.5s`, `35s`, `3h 2m`.
+pub fn exactly(ms: i64) -> String {
+    match ms {
+        1..1000 => format!("{ms}ms"),
+        1000..60_000 if ms % 1000 != 0 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
+        _ => lasting(ms),
+    }
+}
+
 /// A number of bytes: `512 B`, `12.3 KiB`, `1.5 GiB`.
 pub fn size(bytes: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];

@@ -10,6 +10,9 @@ use super::words::{Text, severity};
 use crate::model::{Alert, AlertChange, AlertState, Cause, EventType, Notice, NoticeKind, Rule, Severity, UnitName};
 use crate::policy::Stamp;
 
+/// The member of an alert's memory that says that its restarts were told to get rarer.
+pub(super) const RARER: &str = "rarer";
+
 /// Between two times that an open alert is put on record for nothing but another of the same.
 const KEEP_EVERY_MS: i64 = 60_000;
 
@@ -256,6 +259,17 @@ impl AlertMachine {
         alert.fingerprint = Some(fingerprint.into());
         alert.memory.insert("kinds".into(), told.into());
         step.tell(NoticeKind::Changed, &format!("c{number}"), alert);
+        self.keep(step, key, true);
+    }
+
+    /// Its restarts get rarer: told once.
+    pub(super) fn rarer(&mut self, step: &mut Step, key: &Key) {
+        let Some(alert) = self.open.get_mut(key) else { return };
+        if alert.memory.contains_key(RARER) || !alert.told || alert.quiet.is_some() || step.is_past {
+            return;
+        }
+        alert.memory.insert(RARER.into(), true.into());
+        step.tell(NoticeKind::Changed, "rarer", alert);
         self.keep(step, key, true);
     }
 

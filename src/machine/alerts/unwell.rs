@@ -38,6 +38,7 @@ impl AlertMachine {
             return;
         }
         let text = words::of_hang(name, data, now.wall_ms);
+        let gets_rarer = unhelped && waits && self.open.contains_key(&key);
         let is_loop = self.open.get(&key).map(|alert| alert.rule != Rule::Hung);
         if is_loop == Some(true) || (is_loop.is_some() && told_before) {
             if !told_before {
@@ -47,12 +48,22 @@ impl AlertMachine {
             if is_loop == Some(false) || unhelped {
                 self.reword(step, &key, text);
             }
+            if gets_rarer {
+                self.rarer(step, &key);
+            }
             return;
         }
         let mut draft = Draft { cause: Some(Cause::Hung), ..Draft::of(Rule::Hung, Some(name), now.wall_ms, text) };
         copy_run_id(data, &mut draft.memory);
         draft.memory.insert("window".into(), Rule::Hung.as_str().into());
+        if unhelped && waits {
+            // What fires says so itself.
+            draft.memory.insert(super::life::RARER.into(), true.into());
+        }
         self.raise(step, origin, draft);
+        if gets_rarer {
+            self.rarer(step, &key);
+        }
     }
 
     /// What is not well and is not the whole: a part of it, or a start that takes long.

@@ -1,6 +1,6 @@
 //! What probes say, in words.
 
-use super::{Reader, in_zone, lasting, local};
+use super::{Reader, exactly, in_zone, lasting, local};
 use crate::model::{HealthInfo, HealthSpec, PartInfo, RunView, StartInfo, Status, Verdict};
 
 /// So many troubled parts are named in the table.
@@ -46,7 +46,7 @@ fn count(n: u64, what: &str) -> String {
 }
 
 fn span(ms: u64) -> String {
-    lasting(i64::try_from(ms).unwrap_or(i64::MAX))
+    exactly(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
 /// The parts that are not well.
@@ -67,6 +67,10 @@ pub(super) fn short(view: &RunView, health: &HealthInfo, reason: Option<String>,
                 Some(when) => format!("{told}; restarted at {}, {}", clock(when, at), as_noted(health)),
                 None => told,
             }
+        }
+        (Status::Degraded, _) if health.silent_since_ms.is_some() => {
+            let silent = lasting(at.now_ms - health.silent_since_ms.unwrap_or(at.now_ms));
+            super::with_reason(format!("silent for {silent}"), failure)
         }
         (Status::Degraded, _) => {
             let slow = || latencies(health).map(|took| format!("its answers are slow ({took})"));
@@ -134,7 +138,7 @@ pub(super) fn sentences(
     let name = &view.name;
     let since = format!("since {} ({})", local(view.since_ms, at.zone), lasting(at.now_ms - view.since_ms));
     let failure = health.failure.clone();
-    let tolerated = spec.map(|spec| lasting(i64::try_from(spec.tolerated().as_millis()).unwrap_or(i64::MAX)));
+    let tolerated = spec.map(|spec| exactly(i64::try_from(spec.tolerated().as_millis()).unwrap_or(i64::MAX)));
     let only_silence = || match &tolerated {
         Some(h) => format!("It is not restarted for that, only after {h} without any sign of life"),
         None => "It is not restarted for that, only when it gives no sign of life".into(),
@@ -186,6 +190,15 @@ pub(super) fn sentences(
                 None => "It is restarted for that once it has been looked at; see `supervisor events --evidence`".into(),
             });
             note_is_told = health.restart_at_ms.is_some();
+        }
+        (Status::Degraded, _) if health.silent_since_ms.is_some() => {
+            let silent = lasting(at.now_ms - health.silent_since_ms.unwrap_or(at.now_ms));
+            said.push(super::with_reason(format!("{name} has given no sign of life for {silent}"), failure));
+            said.extend(
+                tolerated
+                    .as_ref()
+                    .map(|h| format!("Silence is tolerated for {h}; longer than that it is hung, and restarted")),
+            );
         }
         (Status::Degraded, _) => {
             let slow = || latencies(health).map(|took| format!("its answers are slow ({took})"));

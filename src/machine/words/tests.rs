@@ -74,6 +74,14 @@ fn lengths_of_time() {
 }
 
 #[test]
+fn short_times_are_told_exactly() {
+    let table = [(0, "0s"), (1, "1ms"), (700, "700ms"), (3500, "3.5s"), (35_000, "35s"), (60_500, "1m")];
+    for (ms, text) in table {
+        assert_eq!(exactly(ms), text);
+    }
+}
+
+#[test]
 fn sizes_are_told_in_the_greatest_unit() {
     for (bytes, text) in [
         (0, "0 B"),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Text, because, commands, quoted, utc};
-use crate::machine::words::lasting;
+use crate::machine::words::{exactly, lasting};
 use crate::model::UnitName;
 
 /// So many restarts for the same hang did not help.
@@ -28,7 +28,7 @@ pub(in crate::machine::alerts) fn of_hang(name: &UnitName, data: &Map<String, Va
         };
         facts.push(format!("It has been silent since {}{probes}.", utc(since)));
     }
-    facts.extend(number("tolerated_ms").map(|ms| format!("A pause of {} is tolerated.", lasting(ms))));
+    facts.extend(number("tolerated_ms").map(|ms| format!("A pause of {} is tolerated.", exactly(ms))));
     let lived = number("uptime_ms").map(lasting);
     facts.extend(lived.as_ref().map(|lived| format!("It had run for {lived} until then.")));
     facts.extend(
