@@ -32,10 +32,25 @@ fn get(port: u16, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let status = answer.split(' ').nth(1)?.parse().ok()?;
-    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+    let text = loop {
+        let count = stream.read(&mut part).ok()?;
+        answer.extend_from_slice(&part[..count]);
+        let text = String::from_utf8_lossy(&answer);
+        // Not everybody closes the connection when that is asked for.
+        if count == 0 || is_whole(&text) {
+            break text;
+        }
+    };
+    let status = text.split(' ').nth(1)?.parse().ok()?;
+    Some((status, text.split_once("\r\n\r\n")?.1.to_owned()))
+}
+
+/// Whether the body is as long as the answer says; one that does not say it ends with the connection.
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let length = |line: &str| line.to_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok();
+    head.lines().find_map(length).is_some_and(|length| body.len() >= length)
 }
 
 /// Asks until there is an answer. Slower than the one for small programs: what is waited for takes seconds, and asking takes

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod ends;
+mod hangs;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,20 +27,25 @@ pub struct Gateway {
 impl Gateway {
     /// Configured, and nothing started.
     pub fn new() -> Self {
+        Self::with(&[], "stop_timeout = \"60s\"\ndrain_timeout = \"60s\"")
+    }
+
+    /// The same with arguments for Node, and these members in its table.
+    pub fn with(node_args: &[&str], members: &str) -> Self {
         let (node, entry) = (installed("REAL_NODE"), installed("REAL_OPENCLAW"));
         let port = free_port();
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", node.parent().unwrap().display());
+        let node_args: String = node_args.iter().map(|arg| format!("{arg:?}, ")).collect();
         let body = format!(
             r#"
 [service.gateway]
-command = [{node:?}, {entry:?}, "gateway", "run", "--port", "{port}", "--bind", "loopback"]
+command = [{node:?}, {node_args}{entry:?}, "gateway", "run", "--port", "{port}", "--bind", "loopback"]
 cwd = "{{dir}}/home"
 hold_exit_codes = [78]
 watch_config = ["{{dir}}/openclaw/openclaw.json"]
 ports = [{port}]
 start_timeout = "300s"
-stop_timeout = "60s"
-drain_timeout = "60s"
+{members}
 
 [service.gateway.env]
 HOME = "{{dir}}/home"
@@ -59,6 +65,7 @@ DO_NOT_TRACK = "1"
 http = "http://127.0.0.1:{port}/healthz"
 expect_json = {{ ok = true }}
 startup = {{ http = "http://127.0.0.1:{port}/startupz" }}
+parts = {{ http = "http://127.0.0.1:{port}/readyz" }}
 "#
         );
         let env = Env::new(&body);
@@ -76,6 +83,11 @@ startup = {{ http = "http://127.0.0.1:{port}/startupz" }}
 
     /// Writes a configuration that is well and asks nobody outside this machine for anything.
     pub fn mend(&self) {
+        self.configure(json!({}));
+    }
+
+    /// The same with these channels.
+    pub fn configure(&self, channels: Value) {
         let config = json!({
             "gateway": {
                 "mode": "local",
@@ -88,6 +100,7 @@ startup = {{ http = "http://127.0.0.1:{port}/startupz" }}
             "telemetry": { "enabled": false },
             "models": { "catalogRefresh": { "enabled": false } },
             "discovery": { "mdns": { "mode": "off" } },
+            "channels": channels,
         });
         std::fs::write(self.config(), config.to_string()).unwrap();
     }
