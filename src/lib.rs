@@ -16,7 +16,6 @@
 //! store     the SQLite ledger                                                   -> model, process
 //! alert     sinks: messages leave the machine                                     -> model, policy, process
 //! probe     asking a service how it is                                          -> model, process
-//! probe     asking a service how it is                                          -> model, machine
 //! evidence  what a service looked like before it was ended                      -> model, policy, machine (words), process, logs
 //! manager   who starts runners                                                  -> model, process
 //! install   jobs written, loaded, compared                                      -> model, manager, control, process

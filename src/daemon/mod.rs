@@ -148,9 +148,16 @@ pub fn run(options: Options) -> Result<(), Error> {
         let (events, inbox) = mpsc::channel(256);
         let config = options.config.clone();
         let mut daemon = Daemon::start(options, events).inspect_err(|_| wait::before_failing(&config))?;
-        let result = daemon.serve(inbox).await;
-        daemon.finish();
-        result
+        // As a task of its own: what wakes the runtime's first future wakes the whole thread through the kernel, even from a task
+        // beside it, and probes end by the hundred.
+        let served = tokio::spawn(async move {
+            let result = daemon.serve(inbox).await;
+            daemon.finish();
+            result
+        });
+        served
+            .await
+            .unwrap_or_else(|e| Err(Error::new(ErrorKind::Internal, format!("the daemon's loop has ended: {e}"))))
     });
     // A launchctl that hangs is nothing to wait for: launchd would kill us meanwhile.
     runtime.shutdown_background();

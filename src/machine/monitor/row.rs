@@ -321,22 +321,15 @@ impl MonitorMachine {
             told.misasked = false;
             step.record(EventType::ProbeMisconfigured, json!({ "run_id": run_id, "cleared": true }));
         }
-        match now_verdict {
-            Verdict::Degraded => {
-                if !told.degraded && step.at.mono.since(since.mono) >= health.tolerated() {
-                    told.degraded = true;
-                    let latencies = watched.row.latencies();
-                    let reason = if reason.is_empty() { "its answers are slow" } else { reason.as_str() };
-                    let data = json!({ "run_id": run_id, "reason": reason, "latencies": latencies });
-                    step.record(EventType::ProbeDegraded, data);
-                }
-            }
-            Verdict::Healthy => {
-                if std::mem::take(&mut told.degraded) {
-                    step.record(EventType::ProbeDegraded, json!({ "run_id": run_id, "cleared": true }));
-                }
-            }
-            _ => {}
+        let lasts = step.at.mono.since(since.mono) >= health.tolerated();
+        if now_verdict == Verdict::Degraded && lasts && !told.degraded {
+            told.degraded = true;
+            let latencies = watched.row.latencies();
+            let reason = if reason.is_empty() { "its answers are slow" } else { reason.as_str() };
+            let data = json!({ "run_id": run_id, "reason": reason, "latencies": latencies });
+            step.record(EventType::ProbeDegraded, data);
+        } else if now_verdict == Verdict::Healthy && std::mem::take(&mut told.degraded) {
+            step.record(EventType::ProbeDegraded, json!({ "run_id": run_id, "cleared": true }));
         }
     }
 
