@@ -25,6 +25,8 @@ const FACTS_WITHIN: Duration = Duration::from_millis(500);
 pub(super) struct Monitors {
     by_name: BTreeMap<UnitName, Monitor>,
     paths: Arc<Paths>,
+    /// Nothing is due before: all of them are looked through only then, and not after each answer.
+    soonest: Option<Mono>,
 }
 
 struct Monitor {
@@ -54,7 +56,7 @@ impl Monitor {
 
 impl Monitors {
     pub(super) fn new(fleet: &Fleet, paths: &Paths) -> Self {
-        let mut monitors = Self { by_name: BTreeMap::new(), paths: Arc::new(paths.clone()) };
+        let mut monitors = Self { by_name: BTreeMap::new(), paths: Arc::new(paths.clone()), soonest: None };
         monitors.follow(fleet);
         monitors
     }
@@ -72,8 +74,25 @@ impl Monitors {
         }
     }
 
+    /// Something may be due then, and nothing before.
     pub(super) fn due(&self) -> Option<Mono> {
-        self.by_name.values().filter_map(|monitor| monitor.machine.due()).min()
+        self.soonest
+    }
+
+    /// Whose moment has come.
+    fn due_by(&mut self, now: Mono) -> Vec<UnitName> {
+        if self.soonest.is_none_or(|soonest| soonest > now) {
+            return Vec::new();
+        }
+        self.soonest = None;
+        let mut due = Vec::new();
+        for (name, monitor) in &self.by_name {
+            match monitor.machine.due() {
+                Some(at) if at <= now => due.push(name.clone()),
+                at => self.soonest = sooner(self.soonest, at),
+            }
+        }
+        due
     }
 
     pub(super) fn diagnostic_signal(&self, name: &UnitName) -> Option<Signal> {
@@ -86,7 +105,11 @@ impl Monitors {
 
     fn step(&mut self, name: &UnitName, seen: Seen) -> Vec<Act> {
         match self.by_name.get_mut(name) {
-            Some(monitor) => monitor.machine.step(clock::now(), clock::fraction(), seen),
+            Some(monitor) => {
+                let acts = monitor.machine.step(clock::now(), clock::fraction(), seen);
+                self.soonest = sooner(self.soonest, monitor.machine.due());
+                acts
+            }
             None => Vec::new(),
         }
     }
@@ -102,11 +125,7 @@ impl Daemon {
 
     /// Does what is due.
     pub(super) fn tick_monitors(&mut self) {
-        let now = clock::now().mono;
-        let due = |monitor: &Monitor| monitor.machine.due().is_some_and(|due| due <= now);
-        let names: Vec<UnitName> =
-            self.monitors.by_name.iter().filter(|(_, monitor)| due(monitor)).map(|(name, _)| name.clone()).collect();
-        for name in names {
+        for name in self.monitors.due_by(clock::now().mono) {
             self.monitor(&name, Seen::Tick);
         }
     }
@@ -264,4 +283,9 @@ impl Watch {
 fn look(pid: i32, logs: &[std::path::PathBuf; 2]) -> Facts {
     let length = |path: &std::path::PathBuf| path.metadata().map_or(0, |file| file.len());
     Facts { vitals: vitals::look(pid), host: host::load(), logged: logs.iter().map(length).sum() }
+}
+
+/// The earlier of two moments, where there is one.
+fn sooner(one: Option<Mono>, other: Option<Mono>) -> Option<Mono> {
+    [one, other].into_iter().flatten().min()
 }
