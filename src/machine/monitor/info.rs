@@ -26,7 +26,8 @@ impl MonitorMachine {
                 _ => bad(),
             },
             since_ms: row.verdict.filter(|(known, _)| *known == verdict).map(|(_, since)| since.wall_ms),
-            silent_since_ms: row.since.map(|since| since.wall_ms),
+            // One question without an answer yet may be one that is late.
+            silent_since_ms: row.since.filter(|_| row.failures > 1).map(|since| since.wall_ms),
             note: self.note(watched, now),
             latencies: row.latencies(),
             start: self.start_info(now.mono),
