@@ -237,10 +237,10 @@ fn on_the_way_down_nothing_is_started_and_no_stop_is_forgotten() {
     wait_for("the stop of top", || (env.service("top")["status"] == "stopping").then_some(()));
     ok(&env, &["stop", "base", "--no-wait"]);
     signal(env.daemon_pid().unwrap(), Signal::SIGTERM);
-    wait_for("the word on the way down", || {
-        let refused = env.cli(&["start", "base", "--no-wait"]);
-        (refused.status.code() != Some(0)).then_some(())
-    });
+    // A start that comes before that is taken, and takes the stop back.
+    let refused = |verb: &str| env.cli(&[verb, "base", "--no-wait"]).status.code() != Some(0);
+    wait_for("the word on the way down", || refused("stop").then_some(()));
+    assert!(refused("start"));
     std::fs::write(home(&env, "die"), "").unwrap();
     let crash =
         || env.rows("SELECT 1 FROM supervisor_events WHERE service_name = 'base' AND event_type = 'service_crash'");
