@@ -10,6 +10,7 @@ use super::context::{FaultLine, Loaded};
 use super::{Context, Output, Stop};
 use crate::config;
 use crate::error::ErrorKind;
+use crate::machine::words::count;
 use crate::model::{AlertSpec, DEFAULT_PATH, Fleet, ProbeKind, Program, ServiceSpec, Severity, SinkKind, StepAction};
 
 /// `check --json`.
@@ -69,10 +70,6 @@ fn text(loaded: &Loaded, notes: &[String], warnings: &[String]) -> String {
         text.push_str(&format!("warning: {warning}\n"));
     }
     text
-}
-
-fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// What a person should know who is used to their shell's PATH: a service has its own.

@@ -11,6 +11,7 @@ use super::args::{Import, ImportFormat};
 use super::{Context, Output, Stop};
 use crate::error::{Error, ErrorKind};
 use crate::import::{self, Fault, Format, Imported, LARGEST, Note};
+use crate::machine::words::count;
 
 /// `import --json`.
 #[derive(Serialize)]
@@ -117,10 +118,6 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
         std::fs::remove_file(path).ok();
         Error::io("cannot write", path, &error)
     })
-}
-
-fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// What people read on stderr: what could not be imported, what to look at, and how much there is.

@@ -7,6 +7,7 @@ use crate::machine::{Conviction, Seen};
 use crate::model::paths::Stream;
 use crate::model::{StopCause, UnitName};
 use crate::process::{clock, identity};
+use crate::store;
 
 impl Daemon {
     pub(super) fn convict(&mut self, name: &UnitName, conviction: Conviction) {
@@ -15,7 +16,7 @@ impl Daemon {
         let what = if cause == StopCause::Hung { "hung" } else { "start" };
         let file = evidence::file_name(name, run_id, at.wall_ms, what);
         tracing::warn!(service = %name, run_id, pid, reason, "it is to be restarted");
-        data.insert("evidence".into(), file.clone().into());
+        data.insert(store::EVIDENCE.into(), file.clone().into());
         self.record_of(event, Some(name.clone()), data.into());
         let scene = Scene {
             service: name.clone(),

@@ -35,7 +35,6 @@ struct Monitor {
 }
 
 /// The questions of one service, as tasks of their own need them.
-#[derive(Clone, Default)]
 struct Asks {
     health: Option<Arc<ProbeSpec>>,
     startup: Option<Arc<ProbeSpec>>,
@@ -280,8 +279,8 @@ impl Watch {
     }
 }
 
-fn look(pid: i32, logs: &[std::path::PathBuf; 2]) -> Facts {
-    let length = |path: &std::path::PathBuf| path.metadata().map_or(0, |file| file.len());
+fn look(pid: i32, logs: &[PathBuf; 2]) -> Facts {
+    let length = |path: &PathBuf| path.metadata().map_or(0, |file| file.len());
     Facts { vitals: vitals::look(pid), host: host::load(), logged: logs.iter().map(length).sum() }
 }
 

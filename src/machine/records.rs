@@ -72,6 +72,7 @@ pub(super) fn ordered(run_id: u64, by: &str) -> Map<String, Value> {
     map(json!({ "run_id": run_id, "by": by }))
 }
 
-fn millis(d: std::time::Duration) -> u64 {
+/// A length of time as rows have it.
+pub(super) fn millis(d: std::time::Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,8 @@ mod health;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 
 pub use self::health::{latencies, millis, part, start};
@@ -45,7 +47,17 @@ pub fn lasting(ms: i64) -> String {
     text
 }
 
-/// The same, exact where it is short: `700ms`, `3.5s`, `35s`, `3h 2m`.
+/// [`lasting`] of a [`Duration`].
+pub fn lasting_time(time: Duration) -> String {
+    lasting(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// `1 service`, `2 services`.
+pub fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// [`lasting`], exact where it is short: `700ms`, `3.5s`, `35s`, `3h 2m`.
 pub fn exactly(ms: i64) -> String {
     match ms {
         1..1000 => format!("{ms}ms"),
@@ -405,7 +417,7 @@ fn due(then_ms: i64, at: Reader<'_>) -> String {
     format!("{} ({})", soon(then_ms, at.now_ms), local(then_ms, at.zone))
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

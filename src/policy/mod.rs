@@ -32,3 +32,9 @@ pub const HOLD_RETRY: Duration = Duration::from_secs(15 * 60);
 
 /// A service that was held and has run for so long (awake time) is held no more.
 pub const HOLD_OVER: Duration = Duration::from_secs(60);
+
+/// The value that so many percent of a sorted list do not exceed; `None` of an empty one.
+pub fn nearest_rank<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.checked_sub(1)?).copied()
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::nearest_rank;
 use crate::model::Facts;
 
 /// Former starts that are remembered.
@@ -20,8 +21,7 @@ const STILL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 pub fn learned(starts: &[Duration]) -> Option<Duration> {
     let mut sorted = starts.to_vec();
     sorted.sort_unstable();
-    let rank = (sorted.len() * 95).div_ceil(100);
-    sorted.get(rank.checked_sub(1)?).copied()
+    nearest_rank(&sorted, 95)
 }
 
 /// How long a start may take before it has to show that it makes progress. The first start of a new state of its program has twice

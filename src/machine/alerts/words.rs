@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 pub(super) use self::health::{of_hang, of_part, of_slow_start, restart_in_ms, unhelped};
 use super::kinds::cut;
-use crate::machine::words::{exit_text, lasting};
+use crate::machine::words::{exit_text, lasting, lasting_time};
 use crate::model::{Alert, Cause, CrashKind, ExitClass, LastExit, Rule, Severity, UnitName};
 use crate::policy::{HOLD_RETRY, redact};
 
@@ -108,7 +108,7 @@ pub(super) fn of_loop(facts: &LoopFacts<'_>) -> Text {
         said.push(format!("It ran out of memory ({oom})."));
     }
     if *cause == Cause::CleanExit {
-        said.push(format!("Runs shorter than min_uptime ({}) count.", span(facts.min_uptime)));
+        said.push(format!("Runs shorter than min_uptime ({}) count.", lasting_time(facts.min_uptime)));
     }
     said.extend(facts.kind.map(|kind| of_kind(kind, facts.last_ms)).into_iter().flatten());
     Text {
@@ -130,10 +130,6 @@ fn of_kind(kind: &CrashKind, now_ms: i64) -> Vec<String> {
     said
 }
 
-fn span(time: Duration) -> String {
-    lasting(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
-}
-
 /// In UTC: whoever reads it may be elsewhere.
 fn utc(ms: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
@@ -152,7 +148,7 @@ fn because(title: String, data: &Map<String, Value>) -> String {
 /// Of a restart that was asked for.
 pub(super) fn of_restart(name: &UnitName, budget: Duration) -> Text {
     Text {
-        title: format!("{name} is not up {} after it was restarted as asked", span(budget)),
+        title: format!("{name} is not up {} after it was restarted as asked", lasting_time(budget)),
         facts: vec!["A restart that was asked for did not lead to a service that is ready.".into()],
         doing: "The supervisor goes on starting it.".into(),
         advice: commands(name),
@@ -221,7 +217,7 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
             because(format!("{who} is held")),
             format!(
                 "The supervisor keeps it down, as starting it again would not help; it is tried every {}, and at once when a file in its watch_config changes or you start it.",
-                span(HOLD_RETRY)
+                lasting_time(HOLD_RETRY)
             ),
         ),
         Rule::MemoryGrowth => (because(format!("{who} uses more and more memory")), keeps.into()),

@@ -133,9 +133,11 @@ impl MonitorMachine {
         let now = step.at.mono;
         let is_notify = self.is_notify();
         let interval = self.interval();
+        if self.watched.as_ref().is_none_or(|watched| !self.asks(watched)) {
+            return;
+        }
         let Some(watched) = &mut self.watched else { return };
-        let asks = self.spec.health.is_some() || !watched.is_ready;
-        if !asks || self.in_flight.is_some() || watched.next > now {
+        if self.in_flight.is_some() || watched.next > now {
             return;
         }
         let run_id = watched.run_id;

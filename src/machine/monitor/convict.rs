@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Act, Conviction, MonitorMachine, Step, words};
+use crate::machine::records::millis;
 use crate::model::{EventType, Hang, Mono, StopCause};
 use crate::policy::relapse;
 
@@ -167,8 +168,4 @@ impl MonitorMachine {
             step.record(EventType::ServiceHung, json!({ "run_id": watched.run_id, "cleared": true, "reason": reason }));
         }
     }
-}
-
-pub(super) fn millis(d: Duration) -> u64 {
-    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,9 +1,9 @@
 //! What readers are told.
 
+use super::convict::Convicted;
 use super::{MonitorMachine, Watched};
-use crate::machine::words::lasting;
-use crate::model::{HealthInfo, Moment, Verdict};
-use crate::policy::gap::GRACE;
+use crate::machine::words::lasting_time;
+use crate::model::{HealthInfo, Moment, Mono, Verdict};
 use crate::policy::relapse::UNHELPED;
 
 impl MonitorMachine {
@@ -12,8 +12,7 @@ impl MonitorMachine {
         let watched = self.watched.as_ref()?;
         let row = &watched.row;
         let waits = watched.convicted.as_ref().filter(|convicted| convicted.waits(now.mono));
-        let in_ms =
-            |until: crate::model::Mono| i64::try_from(until.since(now.mono).as_millis()).unwrap_or(i64::MAX / 2);
+        let in_ms = |until: Mono| i64::try_from(until.since(now.mono).as_millis()).unwrap_or(i64::MAX / 2);
         let verdict = self.verdict(now.mono);
         let bad = || row.bad.as_ref().map(|(_, why)| why.clone());
         Some(HealthInfo {
@@ -28,7 +27,7 @@ impl MonitorMachine {
             since_ms: row.verdict.filter(|(known, _)| *known == verdict).map(|(_, since)| since.wall_ms),
             // One question without an answer yet may be one that is late.
             silent_since_ms: row.since.filter(|_| row.failures > 1).map(|since| since.wall_ms),
-            note: self.note(watched, now),
+            note: self.note(watched, waits, now),
             latencies: row.latencies(),
             start: self.start_info(now.mono),
             parts: self.parts.list(),
@@ -36,18 +35,16 @@ impl MonitorMachine {
         })
     }
 
-    fn note(&self, watched: &Watched, now: Moment) -> Option<String> {
-        let convicted = watched.convicted.as_ref().filter(|convicted| convicted.waits(now.mono));
-        if let Some(convicted) = convicted {
+    fn note(&self, watched: &Watched, waits: Option<&Convicted>, now: Moment) -> Option<String> {
+        if let Some(convicted) = waits {
             return Some(match convicted.unhelped {
                 times if times >= UNHELPED => format!("{times} restarts did not help"),
                 _ => "it crashed or was restarted for a hang more than once within 5 min".into(),
             });
         }
-        if let Some(woke) = self.woke.filter(|woke| now.mono.since(woke.at) < GRACE) {
-            let ago = |d: std::time::Duration| lasting(i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+        if let Some(woke) = self.woke.filter(|_| self.is_in_grace(now.mono)) {
             let who = if woke.gap.slept.is_zero() { "the supervisor stood still for" } else { "the machine slept for" };
-            let (long, since) = (ago(woke.gap.length()), ago(now.mono.since(woke.at)));
+            let (long, since) = (lasting_time(woke.gap.length()), lasting_time(now.mono.since(woke.at)));
             return Some(format!("{who} {long} until {since} ago"));
         }
         let void = watched.row.void.as_ref().map(|(why, _)| why.clone());

@@ -161,7 +161,7 @@ pub enum Seen {
         /// What was seen beside it.
         facts: Option<Facts>,
     },
-    /// The first probe of a row of failures was answered after its time.
+    /// A probe was answered after its time.
     Late {
         /// The run it was started for.
         run_id: u64,

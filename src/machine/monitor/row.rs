@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{Act, MonitorMachine, Step, Watched};
 use crate::model::{Answer, EventType, Facts, HealthSpec, Latencies, Moment, Mono, Probed, Verdict};
 use crate::policy::gap::{Gap, STALLED};
+use crate::policy::nearest_rank;
 use crate::policy::verdict::{Weight, Window, verdict, weigh};
 
 /// Answers whose times are kept.
@@ -90,6 +91,18 @@ impl Row {
         self.notes.push_back(Note { at_ms, took, said });
     }
 
+    /// One more sign of life that did not come.
+    fn fail(&mut self, asked: Moment, facts: Option<Facts>) {
+        self.void = None;
+        self.failures = self.failures.saturating_add(1);
+        self.since.get_or_insert(asked);
+        self.facts = match (self.facts.take(), facts) {
+            (Some((first, _)), Some(now)) => Some((first, now)),
+            (None, Some(now)) => Some((now.clone(), now)),
+            (kept, None) => kept,
+        };
+    }
+
     fn is_bad(&mut self, at: Moment, why: &str) {
         let since = self.bad.take().map_or(at, |(since, _)| since);
         self.bad = Some((since, why.to_owned()));
@@ -120,9 +133,9 @@ impl Row {
     pub(super) fn latencies(&self) -> Option<Latencies> {
         let mut sorted: Vec<f64> = self.latencies.iter().copied().collect();
         sorted.sort_unstable_by(f64::total_cmp);
-        let answers = u32::try_from(sorted.len()).ok().filter(|count| *count > 0)?;
-        let rank = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).saturating_sub(1)];
-        Some(Latencies { p50_ms: rank(50), p95_ms: rank(95), p99_ms: rank(99), answers })
+        let answers = u32::try_from(sorted.len()).unwrap_or(u32::MAX);
+        let rank = |percent| nearest_rank(&sorted, percent);
+        Some(Latencies { p50_ms: rank(50)?, p95_ms: rank(95)?, p99_ms: rank(99)?, answers })
     }
 }
 
@@ -200,14 +213,14 @@ impl MonitorMachine {
                 watched.row.is_bad(asked, &why);
                 self.on_facts_of_start(facts, opened, step);
             }
-            alive => self.on_life(alive, asked, Some(probed.took), facts, step),
+            alive => self.on_life(alive, asked, probed.took, facts, step),
         }
         if let Some(parts) = &probed.parts {
             self.on_parts(parts.clone(), step);
         }
     }
 
-    /// The first probe of a row was answered after its time: there was a pause, and no hang.
+    /// A probe was answered after its time: there was a pause, and no hang.
     pub(super) fn on_late(&mut self, run_id: u64, probed: &Probed, step: &mut Step) {
         let Some(watched) = self.watched.as_mut().filter(|watched| watched.run_id == run_id) else { return };
         let weight = match weigh(probed, Duration::MAX, None, None) {
@@ -232,14 +245,7 @@ impl MonitorMachine {
     }
 
     /// It has answered.
-    fn on_life(
-        &mut self,
-        weight: Weight,
-        asked: Moment,
-        took: Option<Duration>,
-        facts: Option<Facts>,
-        step: &mut Step,
-    ) {
+    fn on_life(&mut self, weight: Weight, asked: Moment, took: Duration, facts: Option<Facts>, step: &mut Step) {
         self.lives(step);
         let Some(watched) = &mut self.watched else { return };
         let row = &mut watched.row;
@@ -252,7 +258,7 @@ impl MonitorMachine {
                 row.bad = None;
                 row.push_weak(false);
                 // A beat takes no time.
-                if let Some(took) = took.filter(|took| !took.is_zero()) {
+                if !took.is_zero() {
                     row.push_latency(took);
                 }
             }
@@ -354,18 +360,5 @@ impl MonitorMachine {
             is_starved: row.void.as_ref().is_some_and(|(_, starved)| *starved),
             is_unasked: row.void.as_ref().is_some_and(|(_, starved)| !*starved),
         })
-    }
-}
-
-impl Row {
-    fn fail(&mut self, asked: Moment, facts: Option<Facts>) {
-        self.void = None;
-        self.failures = self.failures.saturating_add(1);
-        self.since.get_or_insert(asked);
-        self.facts = match (self.facts.take(), facts) {
-            (Some((first, _)), Some(now)) => Some((first, now)),
-            (None, Some(now)) => Some((now.clone(), now)),
-            (kept, None) => kept,
-        };
     }
 }

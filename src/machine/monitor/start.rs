@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::convict::millis;
 use super::{Begun, MonitorMachine, Step};
-use crate::machine::words::{lasting, size};
+use crate::machine::records::millis;
+use crate::machine::words::{lasting_time, size};
 use crate::model::{EventType, Facts, Learned, Mono, StartInfo, StopCause};
 use crate::policy::startup;
 
@@ -96,7 +96,7 @@ impl Start {
         let work = self.work()?;
         let still = now.since(self.moved);
         Some(match still > JUST_NOW {
-            true => format!("no progress for {} ({work})", lasting_of(still)),
+            true => format!("no progress for {} ({work})", lasting_time(still)),
             false => format!("working ({work})"),
         })
     }
@@ -142,7 +142,7 @@ impl MonitorMachine {
             return;
         }
         let is_still = now.since(start.moved) > startup::patience(budget);
-        let over = format!("its start has taken {} and may take {}", lasting_of(spent), lasting_of(budget));
+        let over = format!("its start has taken {} and may take {}", lasting_time(spent), lasting_time(budget));
         let work = start.work().unwrap_or_default();
         let Some(watched) = &mut self.watched else { return };
         if is_still && watched.convicted.is_none() {
@@ -202,8 +202,4 @@ impl MonitorMachine {
 fn short(before: &Facts, now: &Facts) -> bool {
     let span = before.vitals.as_ref().zip(now.vitals.as_ref()).map(|(before, now)| now.at.since(before.at));
     span.is_some_and(|span| span < Duration::from_secs(1))
-}
-
-fn lasting_of(d: Duration) -> String {
-    lasting(i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,6 +1,6 @@
 //! What probes say, in words.
 
-use super::{Reader, exactly, in_zone, lasting, local};
+use super::{Reader, count, exactly, in_zone, lasting, local};
 use crate::model::{HealthInfo, HealthSpec, PartInfo, RunView, StartInfo, Status, Verdict};
 
 /// So many troubled parts are named in the table.
@@ -19,7 +19,7 @@ pub fn millis(ms: f64) -> String {
 pub fn latencies(health: &HealthInfo) -> Option<String> {
     let known = health.latencies.filter(|known| known.answers > 0)?;
     let (p50, p95, p99) = (millis(known.p50_ms), millis(known.p95_ms), millis(known.p99_ms));
-    Some(format!("p50 {p50}, p95 {p95}, p99 {p99} of the last {}", count(u64::from(known.answers), "answer")))
+    Some(format!("p50 {p50}, p95 {p95}, p99 {p99} of the last {}", count(known.answers as usize, "answer")))
 }
 
 /// How a start stands to those before it.
@@ -29,7 +29,7 @@ pub fn start(start: &StartInfo) -> String {
         text.push_str(", twice as long as usual, as its program is new");
     }
     if let Some(p95) = start.learned_p95_ms {
-        let of = count(u64::from(start.learned_from), "former start");
+        let of = count(start.learned_from as usize, "former start");
         text.push_str(&format!("; p95 of {of} {}", span(p95)));
     }
     text
@@ -39,10 +39,6 @@ pub fn start(start: &StartInfo) -> String {
 pub fn part(part: &PartInfo, now_ms: i64) -> String {
     let trouble = part.trouble.as_deref().unwrap_or("not well");
     format!("{}: {trouble} for {}", part.name, lasting(now_ms - part.since_ms))
-}
-
-fn count(n: u64, what: &str) -> String {
-    if n == 1 { format!("{n} {what}") } else { format!("{n} {what}s") }
 }
 
 fn span(ms: u64) -> String {
@@ -96,7 +92,7 @@ pub(super) fn short(view: &RunView, health: &HealthInfo, reason: Option<String>,
     all.extend(troubled(health).take(FEW).map(|it| part(it, at.now_ms)));
     match troubled(health).count().saturating_sub(FEW) {
         0 => {}
-        more => all.push(format!("{} not well", count(more as u64, "more part"))),
+        more => all.push(format!("{} not well", count(more, "more part"))),
     }
     all.join("; ")
 }
@@ -162,7 +158,7 @@ pub(super) fn sentences(
             said.extend(failure.map(|failure| format!("Its probe says: {failure}")));
             if let Some(start) = &health.start {
                 if let Some(p95) = start.learned_p95_ms {
-                    let of = count(u64::from(start.learned_from), "former start");
+                    let of = count(start.learned_from as usize, "former start");
                     said.push(format!("Of {of} 19 in 20 took no more than {}", span(p95)));
                 }
                 if start.first_of_program {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Text, because, commands, quoted, utc};
-use crate::machine::words::{exactly, lasting};
+use crate::machine::words::{capital, exactly, lasting};
 use crate::model::UnitName;
 
 /// So many restarts for the same hang did not help.
@@ -63,11 +63,6 @@ pub(in crate::machine::alerts) fn of_hang(name: &UnitName, data: &Map<String, Va
         advice.push(format!("supervisor restart {name}"));
     }
     Text { title: because(title, data), facts, tail: super::tail(data), doing, advice }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// Of a start that takes longer than its budget and goes on.
