@@ -160,10 +160,10 @@ fn details(info: &ServiceInfo, context: &Context<'_>) -> String {
     }
     if let Some(memory) = &info.memory {
         let trend = memory.bytes_per_hour.map(|trend| format!(", {:+.1} MiB/h", trend / MIB)).unwrap_or_default();
-        let verdict = memory.verdict.as_ref().map(|verdict| format!(", {verdict}")).unwrap_or_default();
+        let verdict = memory.verdict.as_ref().map(|verdict| format!(", {}", verdict.as_str())).unwrap_or_default();
         // A float holds every size in bytes that a machine has closely enough for one decimal of MiB.
         let size = memory.bytes as f64 / MIB;
-        lines.push(("memory", format!("{size:.1} MiB ({}){trend}{verdict}", memory.metric)));
+        lines.push(("memory", format!("{size:.1} MiB ({}){trend}{verdict}", memory.metric.as_str())));
     }
     let mut text = format!("\n{}\n", info.name);
     for (title, line) in lines {

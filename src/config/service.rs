@@ -10,8 +10,8 @@ use super::reader::{Ctx, Field, Span};
 use super::units::{Wrong, quoted};
 use super::{expand, health, loopback};
 use crate::model::{
-    Builtin, LogSpec, MemorySpec, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName, WatchOn,
-    WatchSpec,
+    Builtin, LogSpec, MemorySpec, OnGrowth, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName,
+    WatchOn, WatchSpec,
 };
 
 pub(super) const KEYS: &[&str] = &[
@@ -253,6 +253,16 @@ fn memory(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<MemorySpec> {
         growth: memory.get("growth").and_then(|field| field.rate(ctx)),
         limit: memory.get("limit").and_then(|field| field.size(ctx, ("1MiB", "1000000GiB"), "\"3GiB\"")),
         interval: memory.duration(ctx, "interval", secs(60), &bounds::MEMORY_INTERVAL),
+        plateau: None,
+        recycle: None,
+        on_growth: OnGrowth::Alert,
+        idle: None,
+        quiet: Vec::new(),
+        max_wait: secs(24 * 3600),
+        ceiling: None,
+        heap: None,
+        requests: None,
+        snapshot_signal: None,
     })
 }
 

@@ -18,6 +18,7 @@ pub mod alerts;
 mod begin;
 pub mod courier;
 mod explain;
+mod memory;
 #[cfg(test)]
 mod model_test;
 mod monitor;
@@ -32,6 +33,7 @@ mod service_tests;
 mod types;
 pub mod words;
 
+pub use memory::{MemoryAct, MemoryMachine, MemorySaved, MemorySeen};
 pub use monitor::{Act, Conviction, MonitorMachine, MonitorSpec, Seen};
 pub use service::ServiceMachine;
 pub use types::{

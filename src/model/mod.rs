@@ -7,6 +7,7 @@ mod alert_spec;
 mod event;
 mod exit;
 mod health;
+mod memory;
 mod name;
 mod outbox;
 pub mod paths;
@@ -30,6 +31,7 @@ pub use health::{
     Answer, Facts, Hang, HealthInfo, HostLoad, Latencies, Learned, Part, PartInfo, Probed, ProcessState, StartInfo,
     Told, Verdict, Vitals,
 };
+pub use memory::{Growth, Life, MemorySample, MemoryVerdict, Metric, ProcessMemory};
 pub use name::{BadName, UnitName};
 pub use outbox::{Breaker, Delivery, Message, OutboxRow, RowState, SinkState};
 pub use phase::{Intent, Status};
@@ -38,8 +40,9 @@ pub use snapshot::{
     ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,
 };
 pub use spec::{
-    Builtin, DEFAULT_PATH, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, ProbeKind, ProbeSpec, ProcessType,
-    Program, Readiness, RestartMode, ServiceSpec, Sweep, Unusable, WatchOn, WatchSpec,
+    Builtin, DEFAULT_PATH, DayHours, FigureSpec, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, OnGrowth,
+    ProbeKind, ProbeSpec, ProcessType, Program, Readiness, RestartMode, ServiceSpec, Sweep, Unusable, WatchOn,
+    WatchSpec,
 };
 pub use task::{CalendarTable, CatchUp, Schedule, StepAction, StepSpec, TaskSpec};
 pub use time::{Fraction, Moment, Mono};

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Alert, Exit, ExitClass, HealthInfo, Intent, Mono, Rule, Severity, Status, UnitName};
+use super::{
+    Alert, Exit, ExitClass, Growth, HealthInfo, Intent, MemoryVerdict, Metric, Mono, Rule, Severity, Status, UnitName,
+};
 
 /// What a runner knows of one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -271,11 +273,21 @@ pub struct MemoryInfo {
     /// Bytes of the tree.
     pub bytes: u64,
     /// Which metric: `anon+swap` on Linux, `footprint` on macOS.
-    pub metric: String,
-    /// Trend.
+    pub metric: Metric,
+    /// Trend, bytes per hour awake.
     pub bytes_per_hour: Option<f64>,
     /// What the trend means.
-    pub verdict: Option<String>,
+    pub verdict: Option<MemoryVerdict>,
+    /// Processes of the tree.
+    pub processes: u32,
+    /// When the sample was taken.
+    pub sampled_ms: i64,
+    /// The growth that was told and has not ended.
+    pub growth: Option<Growth>,
+    /// Since when that holds, milliseconds since 1970 UTC.
+    pub growing_since_ms: Option<i64>,
+    /// A restart for memory that waits, in words.
+    pub waiting: Option<String>,
 }
 
 /// The ledger's state in `status --json`.

@@ -268,12 +268,61 @@ pub enum ProbeKind {
 /// How memory is judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MemorySpec {
-    /// Tell about sustained growth above this, bytes per hour.
+    /// What counts as fast growth, bytes per hour: slower growth that is certain is told too, at lower severity.
     pub growth: Option<u64>,
     /// Restart above this, bytes.
     pub limit: Option<u64>,
     /// Between two samples.
     pub interval: Duration,
+    /// A declared cap: growth below it is a cache that fills, bytes.
+    pub plateau: Option<u64>,
+    /// It (or its worker) is replaced so often on purpose: growth that would not reach the limit within that time is not told.
+    pub recycle: Option<Duration>,
+    /// What is done about growth.
+    pub on_growth: OnGrowth,
+    /// Says whether it is idle: a restart for memory waits for that. A good answer means idle.
+    pub idle: Option<ProbeSpec>,
+    /// Hours of the day, local time, in which a restart for memory may be; without `idle` and `quiet` it waits for nothing.
+    pub quiet: Vec<DayHours>,
+    /// How long a restart waits for one of the two.
+    pub max_wait: Duration,
+    /// Above this it waits no more, bytes.
+    pub ceiling: Option<u64>,
+    /// Heap in use, by the service's own word: judged beside the processes' memory.
+    pub heap: Option<FigureSpec>,
+    /// Requests served so far, by the service's own word: what load explains is no leak.
+    pub requests: Option<FigureSpec>,
+    /// Has its main process write a heap snapshot, once for each growth that is told and on request.
+    pub snapshot_signal: Option<Signal>,
+}
+
+/// What is done about sustained growth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnGrowth {
+    /// It is told.
+    #[default]
+    Alert,
+    /// It is told, and the service is restarted when it is idle, or in its quiet hours.
+    RestartWhenIdle,
+}
+
+/// A stretch of each day, local time, as minutes since midnight; `until` before `from` goes over midnight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayHours {
+    /// Its first minute.
+    pub from: u16,
+    /// The minute after its last.
+    pub until: u16,
+}
+
+/// A number in a JSON answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FigureSpec {
+    /// A loopback URL.
+    pub url: String,
+    /// Where in the answer it stands, as a JSON pointer (RFC 6901): `/memory/heapUsed`.
+    pub pointer: String,
 }
 
 /// One watched set of folders of the built-in file-watcher.

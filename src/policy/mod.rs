@@ -13,6 +13,7 @@ pub mod relapse;
 mod restart;
 pub mod startup;
 mod stop;
+pub mod trend;
 pub mod verdict;
 mod week;
 mod window;

@@ -13,6 +13,7 @@ pub mod host;
 pub mod identity;
 pub mod inside;
 pub mod lock;
+pub mod memory;
 pub mod notify;
 pub mod ports;
 #[cfg(any(target_os = "macos", test))]

@@ -7,8 +7,8 @@ use crate::cli::context::Tallies;
 use crate::cli::testing::{Facts, NOW, name, no_config, up, view};
 use crate::error::{Error, ErrorKind};
 use crate::model::{
-    ExitClass, HealthInfo, LastExit, Latencies, LedgerInfo, MemoryInfo, PartInfo, RestartCounts, ServiceInfo,
-    StartInfo, Status, Unusable, Verdict,
+    ExitClass, HealthInfo, LastExit, Latencies, LedgerInfo, MemoryInfo, MemoryVerdict, Metric, PartInfo, RestartCounts,
+    ServiceInfo, StartInfo, Status, Unusable, Verdict,
 };
 
 #[test]
@@ -77,9 +77,14 @@ fn status_of_names_has_details() {
     });
     report.services[0].memory = Some(MemoryInfo {
         bytes: 612_368_384,
-        metric: "anon+swap".into(),
+        metric: Metric::AnonSwap,
         bytes_per_hour: Some(1_200_000.0),
-        verdict: Some("flat".into()),
+        verdict: Some(MemoryVerdict::Flat),
+        processes: 3,
+        sampled_ms: NOW - 20_000,
+        growth: None,
+        growing_since_ms: None,
+        waiting: None,
     });
     let ran = told(&report).run("status embedding-server gateway");
     assert_eq!(ran.code, Ok(3));
