@@ -91,6 +91,11 @@ pub fn tree(root: i32, most: usize) -> Vec<Seen> {
     found
 }
 
+/// Who has `pid` as its parent.
+pub(super) fn children(pid: i32) -> Vec<i32> {
+    half::children(pid)
+}
+
 /// The threads of `pid`, the first one first where the system has an order, at most `most`.
 pub fn threads(pid: i32, most: usize) -> Vec<Thread> {
     half::threads(pid, most)

@@ -51,11 +51,18 @@ pub(super) fn seen(pid: i32) -> Option<Seen> {
 #[expect(unsafe_code, reason = "libproc has no wrapper in nix")]
 pub(super) fn children(pid: i32) -> Vec<i32> {
     let mut pids = vec![0_i32; super::MOST_PROCESSES];
-    let bytes = i32::try_from(size_of_val(pids.as_slice())).unwrap_or(i32::MAX);
-    // SAFETY: the buffer is as long as is said, and outlives the call.
-    let count = unsafe { libc::proc_listchildpids(pid, pids.as_mut_ptr().cast(), bytes) };
-    pids.truncate(usize::try_from(count).unwrap_or(0));
-    pids
+    loop {
+        let bytes = i32::try_from(size_of_val(pids.as_slice())).unwrap_or(i32::MAX);
+        // SAFETY: the buffer is as long as is said, and outlives the call.
+        let count = unsafe { libc::proc_listchildpids(pid, pids.as_mut_ptr().cast(), bytes) };
+        let count = usize::try_from(count).unwrap_or(0);
+        // A full buffer may be one that was too short.
+        if count < pids.len() {
+            pids.truncate(count);
+            return pids;
+        }
+        pids.resize(pids.len() * 4, 0);
+    }
 }
 
 /// Nothing: what a thread waits for a processor is known of all threads of a process together only, and many that wait at the same
