@@ -20,7 +20,7 @@ use crate::model::paths::Paths;
 use crate::model::{
     DEFAULT_PATH, Fleet, ManagerKind, Moment, Program, SecretSpec, SinkKind, SinkSpec, SinkState, StepAction,
 };
-use crate::process::{command, describe, handover, lock, ports, spawn};
+use crate::process::{command, describe, handover, host, lock, ports, spawn};
 use crate::runner::environment;
 use crate::store::{Reader, StoreErrorKind};
 
@@ -118,10 +118,8 @@ fn nearest(path: &Path) -> PathBuf {
 
 fn disk(folder: &Path) -> Option<Disk> {
     let folder = nearest(folder);
-    let stat = nix::sys::statvfs::statvfs(&folder).ok()?;
-    #[allow(clippy::unnecessary_cast, reason = "32 bits on macOS, 64 on Linux")]
-    let bytes = |blocks: libc::fsblkcnt_t| (blocks as u64).saturating_mul(stat.fragment_size() as u64);
-    Some(Disk { free: bytes(stat.blocks_available()), size: bytes(stat.blocks()), folder })
+    let (free, size) = host::disk(&folder)?;
+    Some(Disk { folder, free, size })
 }
 
 fn database(path: &Path) -> DatabaseFacts {

@@ -1,5 +1,7 @@
 //! How the machine is: whether it lets anybody run.
 
+use std::path::Path;
+
 use crate::model::HostLoad;
 
 /// A look at the machine. What the system does not tell counts as idle.
@@ -10,6 +12,19 @@ pub fn load() -> HostLoad {
 /// Memory that could be had without swapping, bytes, where the system tells.
 pub fn free_memory() -> Option<u64> {
     half::free_memory()
+}
+
+/// Bytes that we may still write to the file system of `folder`.
+pub fn free_disk(folder: &Path) -> Option<u64> {
+    disk(folder).map(|(free, _)| free)
+}
+
+/// The same, and its size.
+pub fn disk(folder: &Path) -> Option<(u64, u64)> {
+    let stat = nix::sys::statvfs::statvfs(folder).ok()?;
+    #[allow(clippy::unnecessary_cast, reason = "32 bits on macOS, 64 on Linux")]
+    let bytes = |blocks: libc::fsblkcnt_t| (blocks as u64).saturating_mul(stat.fragment_size() as u64);
+    Some((bytes(stat.blocks_available()), bytes(stat.blocks())))
 }
 
 #[expect(unsafe_code, reason = "getloadavg has no wrapper in nix or std")]
@@ -83,6 +98,15 @@ mod tests {
         assert!(load.load >= 0.0 && load.processors >= 1, "{load:?}");
         assert!(load.memory_stall.is_none_or(|share| (0.0..=1.0).contains(&share)), "{load:?}");
         assert!(free_memory().unwrap() > 1 << 20);
+    }
+
+    #[test]
+    fn a_folder_has_room_and_what_is_not_there_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (free, size) = disk(folder.path()).unwrap();
+        assert!(free <= size && size > 1 << 20, "{free} of {size}");
+        assert!(free_disk(folder.path()).is_some());
+        assert_eq!(free_disk(&folder.path().join("gone")), None);
     }
 
     #[test]
