@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
 use super::clock;
-use crate::model::{MemorySample, Metric, ProcessMemory};
+use crate::model::{MemorySample, ProcessMemory};
 
 #[cfg(target_os = "linux")]
 #[path = "memory_linux.rs"]

@@ -3,7 +3,7 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 
 use super::*;
-use crate::model::Signal;
+use crate::model::{Metric, Signal};
 use crate::process::testing::{Guard, sh, wait_for};
 use crate::process::{identity, signal};
 
