@@ -1,7 +1,7 @@
 //! The whole program measured beside the floor (`examples/floor.rs`), on the same services (`examples/svc.rs`), in the same run.
 //!
 //! ```text
-//! cargo bench --bench whole [-- [restart] [status] [footprint] [storm] [log] [checks] [--quick] [--strict]]
+//! cargo bench --bench whole [-- [restart] [status] [footprint] [storm] [log] [checks] [memory] [--quick] [--strict]]
 //! ```
 //! Without names everything is measured. Each measure says what it does at the top of its file. What is printed is a table in
 //! Markdown with the marks that must hold. `--strict` exits with 1 when one is missed; `--quick` is a trial of the harness: it
@@ -14,6 +14,7 @@ mod checks;
 mod footprint;
 mod host;
 mod log;
+mod memory;
 mod peer;
 mod programs;
 mod restart;
@@ -34,13 +35,14 @@ struct Plan {
 
 type Measure = fn(&Plan) -> Vec<Row>;
 
-const MEASURES: [(&str, Measure); 6] = [
+const MEASURES: [(&str, Measure); 7] = [
     ("restart", restart::measure),
     ("status", status::measure),
     ("footprint", footprint::measure),
     ("storm", storm::measure),
     ("log", log::measure),
     ("checks", checks::measure),
+    ("memory", memory::measure),
 ];
 
 fn main() -> ExitCode {

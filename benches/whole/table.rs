@@ -106,7 +106,8 @@ fn number(x: f64) -> String {
     let digits = match x.abs() {
         x if x == x.round() || x >= 1000.0 => 0,
         x if x >= 100.0 => 1,
-        _ => 2,
+        x if x >= 0.1 => 2,
+        _ => 4,
     };
     format!("{x:.digits$}")
 }
