@@ -77,6 +77,13 @@ impl ServiceMachine {
         }
     }
 
+    /// What was out of memory when the last run ended: that is found out when its end is put on record.
+    pub fn ran_out_of_memory(&mut self, what: &str) {
+        if let Some(exit) = &mut self.last_exit {
+            exit.out_of_memory = Some(what.to_owned());
+        }
+    }
+
     /// Takes one input in and tells what is to be done about it.
     pub fn step(&mut self, at: Moment, rng: Fraction, input: Input) -> Vec<Effect> {
         let mut step = Step { at, rng, effects: Vec::new() };

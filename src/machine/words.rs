@@ -133,9 +133,27 @@ pub fn exit_text(exit: &LastExit) -> String {
         ExitClass::OverMemory => "was above its memory limit and was ended",
         ExitClass::Lost => "ended unseen",
     };
-    match how {
-        Some(how) => format!("{class} ({how})"),
-        None => class.to_owned(),
+    match (how, exit.out_of_memory.as_deref().map(oom_text)) {
+        (Some(how), Some(oom)) => format!("{class} ({how}: {oom})"),
+        (Some(how), None) => format!("{class} ({how})"),
+        (None, Some(oom)) => format!("{class} ({oom})"),
+        (None, None) => class.to_owned(),
+    }
+}
+
+/// A word of `out_of_memory` in words.
+fn oom_text(word: &str) -> String {
+    match word {
+        "v8" => "V8's heap was full".into(),
+        "python" => "Python had no memory left".into(),
+        "allocator" => "memory was not to be had".into(),
+        "kernel" => "the kernel killed it for lack of memory".into(),
+        "kernel-likely" => {
+            "likely the kernel killed it for lack of memory, as it did somebody on this machine then".into()
+        }
+        "jetsam" => "macOS killed it for lack of memory".into(),
+        // Of a newer runner.
+        other => format!("out of memory, {other}"),
     }
 }
 

@@ -51,6 +51,21 @@ pub struct MemorySample {
     pub count: u32,
 }
 
+/// What the system tells about whether it killed a process for lack of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KillEvidence {
+    /// Nothing.
+    Nothing,
+    /// Linux: it has killed somebody on this machine lately.
+    OnMachine,
+    /// Linux: it has killed somebody in the control group of this process lately.
+    InGroup,
+    /// Linux: its log names this process.
+    Named,
+    /// macOS: it says so of this process.
+    Jetsam,
+}
+
 /// One life of a process tree: its main process, known over restarts of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Life {

@@ -31,7 +31,7 @@ pub use health::{
     Answer, Facts, Hang, HealthInfo, HostLoad, Latencies, Learned, Part, PartInfo, Probed, ProcessState, StartInfo,
     Told, Verdict, Vitals,
 };
-pub use memory::{Growth, Life, MemorySample, MemoryVerdict, Metric, ProcessMemory};
+pub use memory::{Growth, KillEvidence, Life, MemorySample, MemoryVerdict, Metric, ProcessMemory};
 pub use name::{BadName, UnitName};
 pub use outbox::{Breaker, Delivery, Message, OutboxRow, RowState, SinkState};
 pub use phase::{Intent, Status};

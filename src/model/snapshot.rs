@@ -92,12 +92,15 @@ pub struct LastExit {
     pub signal: Option<String>,
     /// When, milliseconds since 1970 UTC.
     pub at_ms: i64,
+    /// What was out of memory, where that ended it: a word as in the record's `out_of_memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_memory: Option<String>,
 }
 
 impl LastExit {
     /// Puts an end into words for JSON.
     pub fn new(class: ExitClass, exit: Exit, at_ms: i64) -> Self {
-        Self { class, code: exit.code(), signal: exit.signal().map(|s| s.to_string()), at_ms }
+        Self { class, code: exit.code(), signal: exit.signal().map(|s| s.to_string()), at_ms, out_of_memory: None }
     }
 }
 

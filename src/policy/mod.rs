@@ -18,7 +18,7 @@ pub mod verdict;
 mod week;
 mod window;
 
-pub use oom::recognise_oom;
+pub use oom::{may_be_kill, recognise_kill, recognise_oom};
 pub use periodic::periodic;
 pub use redact::redact;
 pub use restart::{Backoff, Next, STABLE_UPTIME, classify, next_after};

@@ -15,6 +15,7 @@ pub mod inside;
 pub mod lock;
 pub mod memory;
 pub mod notify;
+pub mod oom;
 pub mod ports;
 #[cfg(any(target_os = "macos", test))]
 mod procargs;

@@ -45,10 +45,12 @@ use sweep::Sweeper;
 use crate::error::{Error, ErrorKind};
 use crate::journal;
 use crate::logs::Block;
-use crate::machine::{Input, SavedPhase};
+use crate::machine::{Input, Phase, SavedPhase};
 use crate::model::paths::{EMBEDDED_RUNNER, Paths, Stream};
 use crate::model::{Exit, Moment, Mono, ProgramId, UnitName};
+use crate::policy::{may_be_kill, recognise_kill};
 use crate::process::lock::Lock;
+use crate::process::oom::Kills;
 use crate::process::watch::Ended;
 use crate::process::{clock, notify, reap, table, wait};
 
@@ -103,6 +105,7 @@ pub(crate) struct Runner {
     guard: guard::Guard,
     changes: Changes,
     sweeper: Sweeper,
+    kills: Kills,
     orders: orders::Orders,
     troubles: BTreeSet<String>,
     going_down: bool,
@@ -209,7 +212,10 @@ impl Runner {
                     _ => {}
                 }
             }
+            let now = turn.now.mono;
             self.finish(turn);
+            // Nothing that is to be started waits any more.
+            self.kills.remember(now);
             if self.leaving {
                 // As after a SIGKILL, but for the journal: what is in the block is written by the successor.
                 self.sync_journal();
@@ -263,6 +269,7 @@ impl Runner {
                     reap::reap(pid);
                 }
                 None => {
+                    self.kills.ended(pid);
                     let exit = reap::reap(pid);
                     self.on_end(index, pid, exit, turn);
                 }
@@ -314,6 +321,12 @@ impl Runner {
         // What it said before it ended is not the next run's.
         self.on_notify(index, turn);
         let Some(service) = self.services[index].as_mut() else { return };
+        let ours = matches!(service.machine.phase(), Phase::Stopping { .. });
+        service.killed_by = service
+            .machine
+            .run()
+            .filter(|_| may_be_kill(exit, ours))
+            .and_then(|run| recognise_kill(exit, ours, self.kills.evidence(run.process.pid, run.started)));
         let refused = exit.code().is_some_and(|code| service.machine.spec().hold_exit_codes.contains(&code));
         if refused {
             let words = service.last_words();

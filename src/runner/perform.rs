@@ -51,7 +51,10 @@ impl Runner {
             Effect::Record { event, mut data, with_tail } => {
                 if with_tail {
                     let tail = service.tail(TAIL);
-                    add_tail(&mut data, tail);
+                    let killed_by = service.killed_by.take();
+                    if let Some(what) = add_tail(&mut data, tail, killed_by) {
+                        service.machine.ran_out_of_memory(what);
+                    }
                 }
                 let seq = self.journal.next_seq();
                 match event {
@@ -350,7 +353,8 @@ fn is_ready(phase: &Phase) -> bool {
     matches!(phase, Phase::Up(_) | Phase::Done)
 }
 
-fn add_tail(data: &mut Map<String, Value>, tail: String) {
+/// Adds the last words, and what was out of memory where that ended it; tells the latter.
+fn add_tail(data: &mut Map<String, Value>, tail: String, killed_by: Option<&'static str>) -> Option<&'static str> {
     let code = data.get("exit_code").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
     let signal = data.get("signal").and_then(Value::as_str).and_then(Signal::parse);
     let exit = match (code, signal) {
@@ -359,10 +363,12 @@ fn add_tail(data: &mut Map<String, Value>, tail: String) {
         (None, None) => crate::model::Exit::Unknown,
     };
     let crashed = data.get("class").and_then(Value::as_str) == Some(ExitClass::Crash.as_str());
-    if crashed && let Some(kind) = recognise_oom(exit, &tail) {
-        data.insert("out_of_memory".into(), kind.into());
+    let what = recognise_oom(exit, &tail).or(killed_by).filter(|_| crashed);
+    if let Some(what) = what {
+        data.insert("out_of_memory".into(), what.into());
     }
     data.insert("stderr_tail".into(), tail.into());
+    what
 }
 
 /// The cause a restart is recorded with when the daemon asks for one.

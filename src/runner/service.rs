@@ -48,6 +48,8 @@ pub(super) struct Service {
     pub(super) beats: Beats,
     /// Whether the last start found something missing before it asked for a process.
     pub(super) unprepared: bool,
+    /// A word for the system's kill for lack of memory that ended the run which is ending.
+    pub(super) killed_by: Option<&'static str>,
     /// The epoch that is on disk.
     pub(super) saved_epoch: u64,
     /// The least seq that the start of the current run can have in the journal; 0 when it is there for sure.
@@ -132,6 +134,7 @@ impl Service {
             program: None,
             beats: Beats::default(),
             unprepared: false,
+            killed_by: None,
             saved_epoch: 0,
             start_seq: 0,
             end_seq: 0,

@@ -19,6 +19,7 @@ use crate::model::paths::Paths;
 use crate::model::{EventType, ServiceSpec, UnitName};
 use crate::process::handover::{self, Received};
 use crate::process::lock::Lock;
+use crate::process::oom::Kills;
 use crate::process::{clock, files, identity, notify, tune};
 
 impl Runner {
@@ -85,6 +86,7 @@ impl Runner {
             guard: Default::default(),
             changes,
             sweeper: Sweeper::default(),
+            kills: Kills::default(),
             orders: orders::Orders::default(),
             troubles: BTreeSet::new(),
             going_down: false,

@@ -246,7 +246,7 @@ pub(super) fn last_exits(conn: &Connection) -> rusqlite::Result<BTreeMap<UnitNam
         let (service, class): (String, String) = (row.get(0)?, row.get(1)?);
         if let (Ok(service), Some(class)) = (UnitName::new(&service), class_named(&class)) {
             let code = row.get::<_, Option<i64>>(2)?.and_then(|code| i32::try_from(code).ok());
-            let exit = LastExit { class, code, signal: row.get(3)?, at_ms: row.get(4)? };
+            let exit = LastExit { class, code, signal: row.get(3)?, at_ms: row.get(4)?, out_of_memory: None };
             found.insert(service, exit);
         }
     }

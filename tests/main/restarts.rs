@@ -88,6 +88,21 @@ fn a_port_that_somebody_else_has_holds_with_his_name_until_he_is_gone() {
 }
 
 #[test]
+fn v8_that_gives_up_its_heap_is_on_record_as_out_of_memory() {
+    // As node prints it, between lines of its own, before it aborts.
+    let script = "printf '<--- Last few GCs --->\\n\\nFATAL ERROR: Reached heap limit Allocation failed - JavaScript heap \
+        out of memory\\n----- Native stack trace -----\\n' >&2; kill -ABRT $$";
+    let env = Env::new(&service("node", script, "restart = \"never\""));
+    env.start_daemon();
+    env.wait_status("node", "failed");
+    let row = wait_row(&env, "node", |row| row.is("service_crash"));
+    assert_eq!((&row.data["signal"], &row.data["out_of_memory"]), (&"SIGABRT".into(), &"v8".into()), "{row:?}");
+    assert!(row.data["stderr_tail"].as_str().unwrap().contains("heap limit"));
+    let why = ok(&env, &["why", "node"]);
+    assert!(why.contains("crashed (SIGABRT: V8's heap was full)"), "{why}");
+}
+
+#[test]
 fn restart_modes_decide_between_again_done_and_failed() {
     let fails_once = "test -e $HOME/tried && exec sleep 1000; : >$HOME/tried; exit 5";
     let env = Env::new(
@@ -146,6 +161,7 @@ fn signals_are_crashes_with_their_names_and_attempts_count_up_until_an_operator_
         assert_eq!(row.data["signal"], with.as_str());
         assert!(row.data["exit_code"].is_null());
         assert_eq!(row.data["class"], "crash");
+        assert!(row.data.get("out_of_memory").is_none(), "memory has nothing to do with it: {row:?}");
         assert_eq!(row.data["pid"], pid);
         assert_eq!(row.data["restart_attempt"].as_u64(), Some(run - 1));
         assert!(row.data["uptime_ms"].is_u64());

@@ -7,8 +7,8 @@ use crate::cli::context::Tallies;
 use crate::cli::testing::{Facts, NOW, name, no_config, up, view};
 use crate::error::{Error, ErrorKind};
 use crate::model::{
-    ExitClass, HealthInfo, LastExit, Latencies, LedgerInfo, MemoryInfo, MemoryVerdict, Metric, PartInfo, RestartCounts,
-    ServiceInfo, StartInfo, Status, Unusable, Verdict,
+    Exit, ExitClass, HealthInfo, LastExit, Latencies, LedgerInfo, MemoryInfo, MemoryVerdict, Metric, PartInfo,
+    RestartCounts, ServiceInfo, StartInfo, Status, Unusable, Verdict,
 };
 
 #[test]
@@ -48,8 +48,10 @@ fn a_table_cannot_be_broken_from_inside() {
 #[test]
 fn status_of_names_has_details() {
     let mut report = six();
-    report.services[0].last_exit =
-        Some(LastExit { class: ExitClass::Crash, code: None, signal: Some("SIGKILL".into()), at_ms: NOW - 10_920_000 });
+    report.services[0].last_exit = Some(LastExit {
+        signal: Some("SIGKILL".into()),
+        ..LastExit::new(ExitClass::Crash, Exit::Unknown, NOW - 10_920_000)
+    });
     report.services[0].restart_attempt = Some(2);
     report.services[0].health = Some(HealthInfo {
         verdict: Verdict::Healthy,

@@ -56,7 +56,7 @@ pub(super) fn end_of(data: &Map<String, Value>, at_ms: i64) -> Option<LastExit> 
     let class = ExitClass::ALL.into_iter().find(|known| known.as_str() == class)?;
     let code = data.get("exit_code").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
     let signal = data.get("signal").and_then(Value::as_str).map(redact);
-    Some(LastExit { class, code, signal, at_ms })
+    Some(LastExit { class, code, signal, at_ms, out_of_memory: quoted(data, "out_of_memory") })
 }
 
 /// The last lines of stderr in a record.
@@ -103,9 +103,6 @@ pub(super) fn of_loop(facts: &LoopFacts<'_>) -> Text {
         let lived = data.get("uptime_ms").and_then(Value::as_i64);
         let lived = lived.map_or(String::new(), |ms| format!(" after {}", lasting(ms)));
         said.push(format!("The last run {}{lived}.", exit_text(&end)));
-    }
-    if let Some(oom) = quoted(data, "out_of_memory") {
-        said.push(format!("It ran out of memory ({oom})."));
     }
     if *cause == Cause::CleanExit {
         said.push(format!("Runs shorter than min_uptime ({}) count.", lasting_time(facts.min_uptime)));

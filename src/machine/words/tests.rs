@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Intent, Latencies, PartInfo, ProbeKind, ProbeSpec, StartInfo, Verdict};
+use crate::model::{Exit, Intent, Latencies, PartInfo, ProbeKind, ProbeSpec, StartInfo, Verdict};
 
 /// 2026-11-22 10:03:00 UTC.
 const NOW: i64 = 1_795_341_780_000;
@@ -44,7 +44,7 @@ fn health(verdict: Verdict, failure: Option<&str>) -> HealthInfo {
 }
 
 fn crash() -> LastExit {
-    LastExit { class: ExitClass::Crash, code: None, signal: Some("SIGKILL".into()), at_ms: NOW - 5000 }
+    LastExit { signal: Some("SIGKILL".into()), ..LastExit::new(ExitClass::Crash, Exit::Unknown, NOW - 5000) }
 }
 
 fn short(view: &RunView, health: Option<&HealthInfo>) -> String {
@@ -181,6 +181,26 @@ fn the_paragraph_says_what_why_since_when_and_what_would_change_it() {
          far. The next start is due in 12s (2026-11-22 10:03); `supervisor start gateway` starts it at once. \
          Its last run crashed (SIGKILL) 5s ago."
     );
+}
+
+#[test]
+fn an_end_for_lack_of_memory_says_so() {
+    for (word, said) in [
+        ("v8", "crashed (SIGKILL: V8's heap was full)"),
+        ("python", "crashed (SIGKILL: Python had no memory left)"),
+        ("allocator", "crashed (SIGKILL: memory was not to be had)"),
+        ("kernel", "crashed (SIGKILL: the kernel killed it for lack of memory)"),
+        ("jetsam", "crashed (SIGKILL: macOS killed it for lack of memory)"),
+        ("balloon", "crashed (SIGKILL: out of memory, balloon)"),
+    ] {
+        let end = LastExit { out_of_memory: Some(word.into()), ..crash() };
+        assert_eq!(exit_text(&end), said);
+    }
+    let end = LastExit { out_of_memory: Some("kernel-likely".into()), ..crash() };
+    let waiting = RunView { last_exit: Some(end), ..view(Status::Waiting) };
+    let (short, long) = (short(&waiting, None), long(&waiting, None));
+    assert!(long.contains("Its last run crashed (SIGKILL: likely the kernel killed it"), "{long}");
+    assert!(short.contains("likely"), "{short}");
 }
 
 #[test]

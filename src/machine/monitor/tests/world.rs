@@ -207,6 +207,7 @@ impl World {
                         code: None,
                         signal: Some("SIGKILL".into()),
                         at_ms: self.now.wall_ms,
+                        out_of_memory: None,
                     });
                     self.run.status = Status::Stopping;
                     self.push();
