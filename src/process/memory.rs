@@ -135,7 +135,7 @@ fn anon_and_swap(status: &[u8]) -> Option<u64> {
     anon?.checked_add(swap?).filter(|bytes| *bytes <= ABSURD)
 }
 
-/// `	   12345 kB`, in bytes.
+/// `   12345 kB`, in bytes.
 #[cfg(any(target_os = "linux", test))]
 fn kib(text: &[u8]) -> Option<u64> {
     let number = text.trim_ascii().strip_suffix(b"kB")?.trim_ascii_end();
