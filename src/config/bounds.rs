@@ -30,6 +30,9 @@ pub(super) const PROBE_INTERVAL: Bounds = ms(10)..=secs(DAY);
 /// The product's promise: zero is refused and 120 s is the top.
 pub(super) const PROBE_TIMEOUT: Bounds = ms(1)..=secs(120);
 pub(super) const MEMORY_INTERVAL: Bounds = ms(100)..=secs(DAY);
+pub(super) const RECYCLE: Bounds = secs(1)..=secs(366 * DAY);
+/// Zero would be not to wait: that is what leaving `idle` and `quiet` out says.
+pub(super) const MAX_WAIT: Bounds = secs(1)..=secs(31 * DAY);
 
 pub(super) const SETTLE: Bounds = secs(0)..=secs(HOUR);
 pub(super) const HANDLER_TIMEOUT: Bounds = ms(100)..=secs(DAY);

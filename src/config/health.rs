@@ -68,8 +68,12 @@ pub(super) fn read(ctx: &mut Ctx<'_>, service: &Fields<'_>, owner: &Owner<'_>) -
     let startup = f
         .inner(ctx, "startup", STARTUP_KEYS, "{ http = \"http://127.0.0.1:18789/startupz\" }")
         .and_then(|startup| self::probe(ctx, &startup));
-    let parts = f.inner(ctx, "parts", PARTS_KEYS, PARTS_EXAMPLE).and_then(|parts| self::parts(ctx, &parts));
-    let diagnostic_signal = f.get("diagnostic_signal").and_then(|field| diagnostic_signal(ctx, &field, owner));
+    let parts = f.inner(ctx, "parts", PARTS_KEYS, PARTS_EXAMPLE);
+    let parts = parts.and_then(|parts| answering(ctx, &parts, "tells of no parts", "/readyz"));
+    let diagnostic_signal = f.get("diagnostic_signal").and_then(|field| {
+        let help = "write \"QUIT\", or what the program documents for this";
+        signal_to(ctx, &field, owner, ("\"QUIT\"", "write down what it is doing", help))
+    });
     Some(HealthSpec { probe: probe?, interval, timeout, failures, startup, parts, diagnostic_signal })
 }
 
@@ -113,12 +117,12 @@ fn probe(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<ProbeSpec> {
     Some(ProbeSpec { kind, expect_status: u16::try_from(expect_status).unwrap_or(200), expect_json })
 }
 
-/// The probe of named parts: one whose answer has a text in which names can stand.
-fn parts(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<ProbeSpec> {
+/// A probe whose answer has a text in which something can stand. `lacks`: what a connection alone does not say.
+pub(super) fn answering(ctx: &mut Ctx<'_>, f: &Fields<'_>, lacks: &str, path: &str) -> Option<ProbeSpec> {
     let probe = probe(ctx, f)?;
     if matches!(probe.kind, ProbeKind::Unix(_)) && f.get("path").is_none() {
-        let message = "a connection alone tells of no parts".to_owned();
-        f.conflict(ctx, "unix", message, "no answer", "write path = \"/readyz\" beside it");
+        let message = format!("a connection alone {lacks}");
+        f.conflict(ctx, "unix", message, "no answer", &format!("write path = \"{path}\" beside it"));
         return None;
     }
     Some(probe)
@@ -178,16 +182,21 @@ fn path(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<String> {
     None
 }
 
-/// A signal upon which a program writes down what it is doing, and lives on for the moment.
-fn diagnostic_signal(ctx: &mut Ctx<'_>, field: &Field<'_>, owner: &Owner<'_>) -> Option<Signal> {
-    let signal = field.signal(ctx, "\"QUIT\"")?;
+/// A signal upon which a program does something, and lives on for the moment.
+pub(super) fn signal_to(
+    ctx: &mut Ctx<'_>,
+    field: &Field<'_>,
+    owner: &Owner<'_>,
+    (example, does, help): (&str, &str, &str),
+) -> Option<Signal> {
+    let signal = field.signal(ctx, example)?;
     let is = |names: &[&str]| names.iter().any(|name| Signal::parse(name) == Some(signal));
     let message = if is(&["KILL", "TERM", "INT", "HUP", "PIPE", "ALRM"]) {
-        format!("{signal} ends a process instead of having it write down what it is doing")
+        format!("{signal} ends a process instead of having it {does}")
     } else if is(&["STOP", "TSTP", "TTIN", "TTOU"]) {
-        format!("{signal} stops a process, which then writes nothing down")
+        format!("{signal} stops a process, which then does not {does}")
     } else if is(&["CONT", "CHLD", "URG", "WINCH"]) {
-        format!("no program takes {signal} for the order to write down what it is doing")
+        format!("no program takes {signal} for the order to {does}")
     } else if signal == owner.stop_signal {
         format!("{signal} is the service's `stop_signal`, upon which it ends")
     } else if is(&["USR1", "USR2"]) && is_openclaw(owner.program) {
@@ -195,8 +204,7 @@ fn diagnostic_signal(ctx: &mut Ctx<'_>, field: &Field<'_>, owner: &Owner<'_>) ->
     } else {
         return Some(signal);
     };
-    let wrong = Wrong::new(code::BAD_FORM, message, "not for this");
-    field.wrong(ctx, wrong.help("write \"QUIT\", or what the program documents for this"));
+    field.wrong(ctx, Wrong::new(code::BAD_FORM, message, "not for this").help(help));
     None
 }
 

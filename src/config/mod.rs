@@ -8,7 +8,7 @@
 //!
 //! Decision: the TOML document is walked by hand, with the place of every value, and not through serde. Context: serde
 //! stops at the first thing it dislikes, and a person who mends a file wants to see all of it. Cost: a reader of our
-//! own; the structs in `schema_file` and
+//! own; the structs in `schema_file`, `schema_memory` and
 //! `schema_rest` say the same a second time for the schema, and tests hold the two together.
 
 mod address;
@@ -23,10 +23,12 @@ mod fields;
 mod health;
 mod load;
 mod loopback;
+mod memory;
 mod parse;
 mod reader;
 mod schema;
 mod schema_file;
+mod schema_memory;
 mod schema_rest;
 mod service;
 mod sink;

@@ -76,6 +76,10 @@ text_type! {
     RateText, { "type": "string", "pattern": "^[0-9]+(KiB|MiB|GiB|KB|MB|GB)/h$", "examples": ["10MB/h"] }
 }
 text_type! {
+    /// `03:00-05:00`.
+    HoursText, { "type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", "examples": ["03:00-05:00", "23:30-04:00"] }
+}
+text_type! {
     /// Absolute, or beginning with `~` or a variable.
     PathText, { "type": "string", "pattern": "^(/|~$|~/|.*\\$\\{)", "examples": ["~/.openclaw", "/usr/local/bin", "${HOME}/x"] }
 }

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::schema::{DurationText, PathText, RateText, SizeText};
+use super::schema::{DurationText, PathText, SizeText};
+use super::schema_memory::Memory;
 use super::schema_rest::{Alerts, Task};
 use crate::model::{Builtin, ManagerKind, ProcessType, RestartMode, Sweep, WatchOn};
 
@@ -320,26 +321,6 @@ pub(super) struct Parts {
     /// A program that prints JSON with the name of each part and "ok" or what is wrong with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     exec: Vec<String>,
-}
-
-/// How memory is judged: all processes of the service together.
-#[derive(Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Memory {
-    /// Tell about sustained growth above this.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    growth: Option<RateText>,
-    /// Restart, drained, above this.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<SizeText>,
-    /// Between two samples.
-    interval: DurationText,
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self { growth: None, limit: None, interval: DurationText("60s") }
-    }
 }
 
 /// Watched folders and what is run for each file in them.

@@ -8,10 +8,9 @@ use super::fault::code;
 use super::fields::Fields;
 use super::reader::{Ctx, Field, Span};
 use super::units::{Wrong, quoted};
-use super::{expand, health, loopback};
+use super::{expand, health, loopback, memory};
 use crate::model::{
-    Builtin, LogSpec, MemorySpec, OnGrowth, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName,
-    WatchOn, WatchSpec,
+    Builtin, LogSpec, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName, WatchOn, WatchSpec,
 };
 
 pub(super) const KEYS: &[&str] = &[
@@ -44,7 +43,6 @@ pub(super) const KEYS: &[&str] = &[
     "listen",
 ];
 pub(super) const LOG_KEYS: &[&str] = &["max_size", "keep"];
-pub(super) const MEMORY_KEYS: &[&str] = &["growth", "limit", "interval"];
 pub(super) const WATCH_KEYS: &[&str] =
     &["paths", "on", "recursive", "settle", "ignore", "run", "concurrency", "timeout"];
 
@@ -98,7 +96,9 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> Service
     ports_at.extend(listen_at);
     let (after, after_at) = after(ctx, f);
     let stop_signal = stop_signal(ctx, f);
-    let health = health::read(ctx, f, &health::Owner { program: &program, stop_signal, notify });
+    let owner = health::Owner { program: &program, stop_signal, notify };
+    let health = health::read(ctx, f, &owner);
+    let memory = memory::read(ctx, f, &owner);
     let home = ctx.around.home.clone();
     let spec = ServiceSpec {
         name,
@@ -125,7 +125,7 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> Service
         process_type: f.choice(ctx, "process_type", ProcessType::Interactive, PROCESS_TYPES),
         log: log(ctx, f),
         health,
-        memory: memory(ctx, f),
+        memory,
         watch: watch(ctx, f, builtin),
         listen,
     };
@@ -245,25 +245,6 @@ fn log(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> LogSpec {
         spec.keep = log.number(ctx, "keep", spec.keep, 1..=1000);
     }
     spec
-}
-
-fn memory(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<MemorySpec> {
-    let memory = f.inner(ctx, "memory", MEMORY_KEYS, "{ growth = \"10MB/h\", limit = \"3GiB\" }")?;
-    Some(MemorySpec {
-        growth: memory.get("growth").and_then(|field| field.rate(ctx)),
-        limit: memory.get("limit").and_then(|field| field.size(ctx, ("1MiB", "1000000GiB"), "\"3GiB\"")),
-        interval: memory.duration(ctx, "interval", secs(60), &bounds::MEMORY_INTERVAL),
-        plateau: None,
-        recycle: None,
-        on_growth: OnGrowth::Alert,
-        idle: None,
-        quiet: Vec::new(),
-        max_wait: secs(24 * 3600),
-        ceiling: None,
-        heap: None,
-        requests: None,
-        snapshot_signal: None,
-    })
 }
 
 /// A fault where `key` is there although the service is not that built-in one.

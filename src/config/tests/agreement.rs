@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{EVERY_KEY, fleet, read};
-use crate::config::schema_file::{File, Health, Log, Memory, Service, Startup, Supervisor, Watch};
+use crate::config::schema_file::{File, Health, Log, Service, Startup, Supervisor, Watch};
+use crate::config::schema_memory::{Idle, Memory};
 use crate::config::schema_rest::{Alerts, Deadman, Step, Task};
-use crate::config::{alerts, fault::code, health, parse, schema, service, sink, task};
+use crate::config::{alerts, fault::code, health, memory, parse, schema, service, sink, task};
 
 fn schema_value() -> Value {
     serde_json::from_str(&schema()).unwrap()
@@ -26,7 +27,9 @@ const TABLES: &[(&str, &[&str], &str)] = &[
     ("/definitions/Supervisor", parse::SUPERVISOR_KEYS, "[supervisor]"),
     ("/definitions/Service", service::KEYS, "[service.web]"),
     ("/definitions/Log", service::LOG_KEYS, "[service.web.log]"),
-    ("/definitions/Memory", service::MEMORY_KEYS, "[service.web.memory]"),
+    ("/definitions/Memory", memory::KEYS, "[service.web.memory]"),
+    ("/definitions/Idle", memory::IDLE_KEYS, "[service.web.memory.idle]"),
+    ("/definitions/Figure", memory::FIGURE_KEYS, "[service.web.memory.heap]"),
     ("/definitions/Watch", service::WATCH_KEYS, "[[service.watcher.watch]]"),
     ("/definitions/Health", health::KEYS, "[service.web.health]"),
     ("/definitions/Startup", health::STARTUP_KEYS, "[service.web.health.startup]"),
@@ -122,6 +125,10 @@ fn the_defaults_of_the_schema_are_those_of_the_reader() {
         (
             written("[service.a]\ncommand = [\"x\"]\n[service.a.memory]", &Memory::default()),
             "[service.a]\ncommand = [\"x\"]\nmemory = {}\n".to_owned(),
+        ),
+        (
+            written("[service.a]\ncommand = [\"x\"]\nmemory.limit = \"1GiB\"\n[service.a.memory.idle]", &Idle::default()) + "http = \"http://127.0.0.1:1\"\n",
+            "[service.a]\ncommand = [\"x\"]\nmemory = { limit = \"1GiB\", idle.http = \"http://127.0.0.1:1\" }\n".to_owned(),
         ),
         (
             written("[service.a]\ncommand = [\"x\"]\n[service.a.health]", &Health::default()) + "http = \"http://127.0.0.1:1\"\n",

@@ -41,6 +41,7 @@ fn what_the_process_was_started_from_needs_a_restart_and_nothing_else() {
         ("log.keep = 1", "log"),
         ("health.tcp = \"127.0.0.1:1\"", "health"),
         ("memory = {}", "memory"),
+        ("memory = { limit = \"1GiB\", quiet = [\"03:00-05:00\"], snapshot_signal = \"PROF\" }", "memory"),
     ] {
         let new = service(&format!("command = [\"x\"]\n{line}"));
         assert!(!needs_restart(&old, &new), "{line}");

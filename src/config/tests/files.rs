@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{EVERY_KEY, OURS, around, fleet, read, source};
 use crate::config::{parse, render, state_dir};
 use crate::model::{
-    AlertSpec, Builtin, CalendarTable, CatchUp, CrashWindow, DeadmanSpec, LogSpec, ManagerKind, ProbeKind, ProcessType,
-    Program, RestartMode, Schedule, SecretSpec, ServiceSpec, Severity, Signal, SinkKind, SinkSpec, StepAction, Sweep,
-    TaskSpec, UnitName,
+    AlertSpec, Builtin, CalendarTable, CatchUp, CrashWindow, DayHours, DeadmanSpec, FigureSpec, LogSpec, ManagerKind,
+    OnGrowth, ProbeKind, ProcessType, Program, RestartMode, Schedule, SecretSpec, ServiceSpec, Severity, Signal,
+    SinkKind, SinkSpec, StepAction, Sweep, TaskSpec, UnitName,
 };
 
 const fn secs(n: u64) -> Duration {
@@ -107,6 +107,7 @@ fn defaults_follow_what_they_depend_on() {
     assert_eq!((health.interval, health.timeout, health.failures), (secs(2), secs(2), 4));
     let memory = a.memory.as_ref().unwrap();
     assert_eq!((memory.growth, memory.limit, memory.interval), (None, None, secs(60)));
+    assert_eq!((memory.ceiling, memory.max_wait, memory.on_growth), (None, secs(24 * 3600), OnGrowth::Alert));
     assert_eq!(b.listen.as_deref(), Some("127.0.0.1:18790"));
     let health = b.health.as_ref().unwrap();
     assert_eq!((health.interval, health.timeout, health.probe.expect_status), (secs(10), secs(5), 200));
@@ -159,6 +160,16 @@ fn every_key_is_taken_over() {
     assert_eq!(health.parts.as_ref().map(|p| &p.kind), Some(&ProbeKind::Exec(vec!["/bin/parts".into()])));
     let memory = web.memory.as_ref().unwrap();
     assert_eq!((memory.growth, memory.limit, memory.interval), (Some(5_000_000), Some(1 << 30), secs(30)));
+    assert_eq!((memory.plateau, memory.ceiling), (Some(512 << 20), Some(2 << 30)));
+    assert_eq!((memory.recycle, memory.max_wait), (Some(secs(6 * 3600)), secs(12 * 3600)));
+    assert_eq!(memory.on_growth, OnGrowth::RestartWhenIdle);
+    assert_eq!(memory.quiet, [DayHours { from: 180, until: 300 }, DayHours { from: 1410, until: 15 }]);
+    let idle = memory.idle.as_ref().unwrap();
+    assert_eq!((&idle.kind, idle.expect_status), (&ProbeKind::Http("http://127.0.0.1:8080/idle".into()), 204));
+    let figure = |url: &str, pointer: &str| FigureSpec { url: url.into(), pointer: pointer.into() };
+    assert_eq!(memory.heap, Some(figure("http://127.0.0.1:8080/stats", "/memory/heapUsed")));
+    assert_eq!(memory.requests, Some(figure("http://[::1]:8080/stats", "/served")));
+    assert_eq!(memory.snapshot_signal, Signal::parse("PROF"));
     assert_eq!(fleet.services[1].program, Program::Builtin(Builtin::EmitServer));
     let watch = &fleet.services[2].watch[0];
     assert_eq!((watch.paths[0].to_str(), watch.recursive, watch.concurrency), (Some("/home/u/in"), true, 4));

@@ -5,6 +5,7 @@ mod diffs;
 mod faults;
 mod files;
 mod health;
+mod memory;
 mod mutation;
 
 use super::{Parsed, Source, Surroundings, parse};
