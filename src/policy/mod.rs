@@ -6,6 +6,7 @@
 pub mod breaker;
 pub mod delivery;
 pub mod gap;
+pub mod limit;
 mod oom;
 mod periodic;
 mod redact;
