@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{ExitClass, Moment, Mono, UnitName};
 
-/// The kinds of ledger row (CONTRACT, observability.sqlite). `log_gap` and `journal_gap` are additions of ours.
+/// The kinds of ledger row (CONTRACT, observability.sqlite). `log_gap`, `journal_gap` and `memory_snapshot` are additions of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it, and the contract defines them")]
@@ -24,6 +24,7 @@ pub enum EventType {
     ServiceLost,
     MemoryGrowth,
     MemoryLimit,
+    MemorySnapshot,
     ProbeMisconfigured,
     TaskStarted,
     TaskFinished,
@@ -45,7 +46,7 @@ pub enum EventType {
 
 impl EventType {
     /// All types that this version writes.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::SupervisorStart,
         Self::SupervisorStop,
         Self::ServiceStart,
@@ -58,6 +59,7 @@ impl EventType {
         Self::ServiceLost,
         Self::MemoryGrowth,
         Self::MemoryLimit,
+        Self::MemorySnapshot,
         Self::ProbeMisconfigured,
         Self::TaskStarted,
         Self::TaskFinished,
@@ -90,6 +92,7 @@ impl EventType {
             Self::ServiceLost => "service_lost",
             Self::MemoryGrowth => "memory_growth",
             Self::MemoryLimit => "memory_limit",
+            Self::MemorySnapshot => "memory_snapshot",
             Self::ProbeMisconfigured => "probe_misconfigured",
             Self::TaskStarted => "task_started",
             Self::TaskFinished => "task_finished",

@@ -1,21 +1,96 @@
 //! The daemon's side of one service's memory: when it is looked at, what is told, and when it is restarted for it.
 //!
-//! Whether it grows is [`policy::trend`](crate::policy::trend)'s to say; what is too much, and when a restart may be, `policy::limit`'s.
-//! This machine puts them together, and outlives the daemon by [`MemorySaved`].
+//! Whether it grows is [`policy::trend`](crate::policy::trend)'s to say; what is too much, and when a restart may be,
+//! [`policy::limit`](crate::policy::limit)'s. This machine puts them together, and outlives the daemon by [`MemorySaved`].
+//!
+//! ```text
+//!   run seen ──► Sample each interval ──► Keep
+//!                        ├─► trend: grows ──► memory_growth, Snapshot ── on_growth ──┐
+//!                        └─► level: near, over ──► memory_limit ─────────────────────┤
+//!                                          idle, quiet, waited, above the ceiling ◄──┘──► Restart
+//! ```
+
+mod growth;
+mod info;
+mod kept;
+mod restart;
+mod sampling;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::model::{EventType, Life, MemoryInfo, MemorySample, MemorySpec, Moment, Mono, RunView, Signal, StopCause};
+pub use self::kept::MemoryKept;
+use self::restart::Waiting;
+use self::sampling::{Judged, Points, Run, Trends};
+use crate::model::{EventType, Life, MemorySample, MemorySpec, Moment, Mono, RunView, Signal, StopCause};
 use crate::policy::gap::Gap;
 use crate::policy::trend::Trend;
+
+/// How often the state is put by for a later daemon while nothing happens: what a sample adds is not worth a write.
+const SAVE_EVERY: Duration = Duration::from_secs(15 * 60);
+
+/// A heap snapshot that has not come by then is not waited for.
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// One service's memory.
 #[derive(Debug, Clone)]
 pub struct MemoryMachine {
     spec: MemorySpec,
+    /// Whether restarts may be held back; `throttle = "0s"` says no.
+    spaced: bool,
+    trends: Trends,
+    kept: MemoryKept,
+    /// What the trends know last.
+    life: Option<Life>,
+    /// Whether something is to be put by at once.
+    is_dirty: bool,
+    saved: Option<Mono>,
+    run: Option<Run>,
+    /// A look at the tree is under way.
+    sampling: Option<Flight>,
+    /// The question whether it is idle is under way.
+    asking: Option<Flight>,
+    /// A heap snapshot is being written, since then.
+    snapshot: Option<Mono>,
+}
+
+/// Something asked for, and not answered yet.
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    run_id: u64,
+    /// We slept since: what comes of it says nothing.
+    is_void: bool,
+}
+
+impl Flight {
+    /// Takes the answer: whether it is one about this run.
+    fn land(flight: &mut Option<Self>, run_id: u64) -> bool {
+        flight.take().is_some_and(|flight| flight.run_id == run_id && !flight.is_void)
+    }
+
+    fn void(flight: &mut Option<Self>) {
+        if let Some(flight) = flight {
+            flight.is_void = true;
+        }
+    }
+}
+
+/// One step's surroundings.
+struct Step {
+    at: Moment,
+    acts: Vec<MemoryAct>,
+}
+
+impl Step {
+    fn record(&mut self, event: EventType, data: Value) {
+        if let Value::Object(data) = data {
+            self.acts.push(MemoryAct::Record { event, data });
+        }
+    }
 }
 
 /// What of it outlives the daemon.
@@ -27,6 +102,9 @@ pub struct MemorySaved {
     pub trend: Trend,
     /// The detector of the heap, where the service tells it.
     pub heap: Option<Trend>,
+    /// What was told and done.
+    #[serde(default)]
+    pub kept: MemoryKept,
 }
 
 /// What is told to it.
@@ -135,7 +213,25 @@ pub enum MemoryAct {
 impl MemoryMachine {
     /// One that has seen nothing.
     pub fn new(spec: MemorySpec) -> Self {
-        Self { spec }
+        Self {
+            spec,
+            spaced: true,
+            trends: Trends::default(),
+            kept: MemoryKept::default(),
+            life: None,
+            is_dirty: false,
+            saved: None,
+            run: None,
+            sampling: None,
+            asking: None,
+            snapshot: None,
+        }
+    }
+
+    /// The same, and whether restarts that do not help get rarer: `throttle = "0s"` says no.
+    #[must_use]
+    pub fn spaced(self, spaced: bool) -> Self {
+        Self { spaced, ..self }
     }
 
     /// What of the declaration it goes by.
@@ -145,22 +241,108 @@ impl MemoryMachine {
 
     /// One for another declaration of the same service: what is known is kept.
     pub fn redeclared(&self, spec: MemorySpec) -> Self {
-        Self { spec }
+        let mut new = Self { spec, ..self.clone() };
+        // What was asked may have been another question, and what was waited for another thing.
+        Flight::void(&mut new.asking);
+        if let Some(run) = &mut new.run {
+            run.waiting = None;
+        }
+        new
     }
 
     /// Takes in what was seen.
     pub fn step(&mut self, at: Moment, seen: MemorySeen) -> Vec<MemoryAct> {
-        let _ = (at, seen);
-        Vec::new()
+        self.step_by(at, seen, Trends::judge)
+    }
+
+    /// The same, with somebody to judge the samples.
+    fn step_by(
+        &mut self,
+        at: Moment,
+        seen: MemorySeen,
+        judge: impl FnOnce(&mut Trends, &MemorySpec, &Points) -> Judged,
+    ) -> Vec<MemoryAct> {
+        let mut step = Step { at, acts: Vec::new() };
+        match seen {
+            MemorySeen::View(view) => self.on_view(&view, at),
+            MemorySeen::RunnerGone => self.run = None,
+            MemorySeen::Restored(saved) => self.restore(*saved, at),
+            MemorySeen::Sampled { run_id, sample, life, free, heap, requests, minute } => {
+                let is_ours = Flight::land(&mut self.sampling, run_id);
+                let looked = sampling::Looked { sample: sample.zip(life), free, heap, requests, minute };
+                if is_ours {
+                    self.on_look(run_id, looked, &mut step, judge);
+                }
+                self.plan(at.mono);
+            }
+            MemorySeen::Idle { run_id, idle } => {
+                let is_ours = Flight::land(&mut self.asking, run_id);
+                self.consider(idle.filter(|_| is_ours), &mut step);
+            }
+            MemorySeen::SnapshotWanted => self.on_snapshot_wanted(&mut step),
+            MemorySeen::SnapshotTaken { run_id, taken } => self.on_snapshot(run_id, taken, &mut step),
+            MemorySeen::Gap(_) => {
+                Flight::void(&mut self.sampling);
+                Flight::void(&mut self.asking);
+                if let Some(run) = &mut self.run {
+                    run.next = run.soon(at.mono, self.spec.interval);
+                }
+            }
+            MemorySeen::Tick => self.tick(&mut step),
+        }
+        self.save(&mut step);
+        step.acts
+    }
+
+    fn tick(&mut self, step: &mut Step) {
+        let now = step.at.mono;
+        if self.snapshot.is_some_and(|since| since.plus(SNAPSHOT_WITHIN) <= now) {
+            self.snapshot = None;
+        }
+        if self.sample_due().is_some_and(|due| due <= now)
+            && let Some(run) = &self.run
+        {
+            self.sampling = Some(Flight { run_id: run.run_id, is_void: false });
+            step.acts.push(MemoryAct::Sample { run_id: run.run_id, pid: run.pid });
+        }
+        if self.run.as_ref().and_then(|run| run.waiting.as_ref()).is_some_and(|waiting| waiting.due() <= now) {
+            self.consider(None, step);
+        }
+    }
+
+    /// When the tree is looked at next. While a heap snapshot is written, its size is that of the snapshot as well.
+    fn sample_due(&self) -> Option<Mono> {
+        let run = self.run.as_ref()?;
+        (self.sampling.is_none() && self.snapshot.is_none()).then_some(run.next)
     }
 
     /// When the next `Tick` is wanted.
     pub fn due(&self) -> Option<Mono> {
-        None
+        let waiting = self.run.as_ref().and_then(|run| run.waiting.as_ref());
+        let restart = waiting.filter(|_| self.snapshot.is_none()).map(Waiting::due);
+        let snapshot = self.snapshot.map(|since| since.plus(SNAPSHOT_WITHIN));
+        [self.sample_due(), restart, snapshot].into_iter().flatten().min()
     }
 
-    /// For `status`.
-    pub fn info(&self) -> Option<MemoryInfo> {
-        None
+    fn restore(&mut self, saved: MemorySaved, at: Moment) {
+        let MemorySaved { life, trend, heap, kept } = saved;
+        (self.life, self.trends, self.kept) = (Some(life), Trends { tree: trend, heap }, kept);
+        self.saved = Some(at.mono);
+        if let Some(run) = &mut self.run {
+            run.resume(&self.kept);
+        }
+    }
+
+    /// Puts by what a later daemon needs: at once when something was told or done, else now and then.
+    fn save(&mut self, step: &mut Step) {
+        let now = step.at.mono;
+        let is_due = self.is_dirty || self.saved.is_some_and(|saved| now.since(saved) >= SAVE_EVERY);
+        if let Some(life) = self.life.clone().filter(|_| is_due) {
+            self.is_dirty = false;
+            self.saved = Some(now);
+            let Trends { tree: trend, heap } = self.trends.clone();
+            let kept = self.kept.clone();
+            step.acts.push(MemoryAct::Save(Box::new(MemorySaved { life, trend, heap, kept })));
+        }
     }
 }

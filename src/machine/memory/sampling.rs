@@ -1,0 +1,251 @@
+//! When the tree of a run is looked at, and what of a look goes to the detectors.
+
+use std::time::Duration;
+
+use super::kept::MemoryKept;
+use super::restart::Waiting;
+use super::{MemoryAct, MemoryMachine, Step};
+use crate::model::{Growth, Life, MemorySample, MemorySpec, Metric, Moment, Mono, RunView, Status};
+use crate::policy::limit::{Level, Stage};
+use crate::policy::trend::{Point, Trend, TrendSpec};
+
+/// A run is looked at for the first time within this ...
+const FIRST: Duration = Duration::from_secs(10);
+
+/// ... and at least so often while it is near its limit: with an hour between two samples the machine would be full first.
+const TENSE: Duration = Duration::from_secs(60);
+
+/// What nobody uses, bytes: such a number was misread.
+const ABSURD: u64 = 1 << 50;
+
+/// What is known of the run that is there.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) run_id: u64,
+    pub(super) pid: i32,
+    pub(super) started_ms: i64,
+    /// When it is looked at next.
+    pub(super) next: Mono,
+    /// Its place among the services: so they are not all looked at at once.
+    phase: f64,
+    pub(super) level: Level,
+    pub(super) newest: Option<Newest>,
+    /// What a restart of it waits for.
+    pub(super) waiting: Option<Waiting>,
+}
+
+/// What of the last look is asked for later.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Newest {
+    pub(super) at: Moment,
+    pub(super) bytes: u64,
+    pub(super) metric: Metric,
+    pub(super) processes: u32,
+    minute: u16,
+}
+
+impl Newest {
+    /// The minute of the day that it is by now.
+    pub(super) fn minute(&self, now: Moment) -> u16 {
+        const MINUTE: u64 = 60_000_000_000;
+        let since = now.boot_ns.saturating_sub(self.at.boot_ns) / MINUTE;
+        u16::try_from((u64::from(self.minute) + since) % 1440).unwrap_or(self.minute)
+    }
+}
+
+/// A look at the tree.
+pub(super) struct Looked {
+    pub(super) sample: Option<(MemorySample, Life)>,
+    pub(super) free: Option<u64>,
+    pub(super) heap: Option<f64>,
+    pub(super) requests: Option<f64>,
+    pub(super) minute: u16,
+}
+
+/// What goes to the detectors.
+pub(super) struct Points {
+    pub(super) tree: Point,
+    pub(super) heap: Option<Point>,
+}
+
+/// The detectors.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trends {
+    pub(super) tree: Trend,
+    pub(super) heap: Option<Trend>,
+}
+
+/// What the detectors say after a sample.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Judged {
+    pub(super) tree: Said,
+    pub(super) heap: Said,
+}
+
+/// What one detector says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Said {
+    /// Growth that is to be told.
+    pub(super) new: Option<Growth>,
+    /// Whether what was told goes on.
+    pub(super) stands: bool,
+}
+
+impl Trends {
+    pub(super) fn judge(&mut self, spec: &MemorySpec, points: &Points) -> Judged {
+        let say = |trend: &mut Trend, spec: &TrendSpec, point: Point| {
+            let new = trend.sample(spec, point);
+            Said { new, stands: trend.told().is_some() }
+        };
+        let of_tree =
+            TrendSpec { growth: spec.growth, plateau: spec.plateau, recycle: spec.recycle, limit: spec.limit };
+        let tree = say(&mut self.tree, &of_tree, points.tree);
+        // Cap and limit are of the whole tree.
+        let of_heap = TrendSpec { plateau: None, limit: None, ..of_tree };
+        if spec.heap.is_none() {
+            self.heap = None;
+        }
+        let heap = match (points.heap, &mut self.heap) {
+            (Some(point), trend) => say(trend.get_or_insert_default(), &of_heap, point),
+            (None, Some(trend)) => Said { new: None, stands: trend.told().is_some() },
+            (None, None) => Said::default(),
+        };
+        Judged { tree, heap }
+    }
+}
+
+impl Run {
+    fn new(view: &RunView, pid: i32, at: Moment, interval: Duration) -> Self {
+        let mut run = Self {
+            run_id: view.run_id,
+            pid,
+            started_ms: view.started_ms.unwrap_or(at.wall_ms),
+            next: at.mono,
+            phase: phase(view.name.as_str()),
+            level: Level::default(),
+            newest: None,
+            waiting: None,
+        };
+        run.next = run.soon(at.mono, interval);
+        run
+    }
+
+    /// Takes up where a daemon before us left off.
+    pub(super) fn resume(&mut self, kept: &MemoryKept) {
+        if let Some(told) = kept.level.filter(|told| told.run_id == self.run_id) {
+            self.level = Level::at(told.stage);
+        }
+    }
+
+    /// A moment in the near future, another one for each service.
+    pub(super) fn soon(&self, now: Mono, interval: Duration) -> Mono {
+        now.plus(interval.min(FIRST).mul_f64(self.phase))
+    }
+
+    /// The next moment of this service: the same in each interval, whenever it was started.
+    fn next_after(&self, now: Mono, interval: Duration) -> Mono {
+        let every = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let offset = u64::try_from(interval.mul_f64(self.phase).as_nanos()).unwrap_or(0);
+        let earliest = now.0.saturating_add(every / 2);
+        let number = earliest.saturating_sub(offset).div_ceil(every);
+        Mono(offset.saturating_add(number.saturating_mul(every)))
+    }
+}
+
+impl MemoryMachine {
+    pub(super) fn on_view(&mut self, view: &RunView, at: Moment) {
+        let pid = view.pid.filter(|_| matches!(view.status, Status::Starting | Status::Up));
+        let Some(pid) = pid else {
+            // One that is being stopped is neither looked at nor restarted.
+            self.run = None;
+            return;
+        };
+        if self.run.as_ref().is_none_or(|run| (run.run_id, run.pid) != (view.run_id, pid)) {
+            let mut run = Run::new(view, pid, at, self.spec.interval);
+            run.resume(&self.kept);
+            self.run = Some(run);
+        }
+    }
+
+    /// Says when the tree is looked at next.
+    pub(super) fn plan(&mut self, now: Mono) {
+        let bounds = self.bounds();
+        let Some(run) = &mut self.run else { return };
+        let is_tense = bounds.is_some_and(|bounds| run.level.is_tense(bounds) || run.level.stage() == Stage::Over);
+        let interval = if is_tense { self.spec.interval.min(TENSE) } else { self.spec.interval };
+        run.next = run.next_after(now, interval);
+    }
+
+    pub(super) fn on_look(
+        &mut self,
+        run_id: u64,
+        looked: Looked,
+        step: &mut Step,
+        judge: impl FnOnce(&mut Trends, &MemorySpec, &Points) -> Judged,
+    ) {
+        let Looked { sample, free, heap, requests, minute } = looked;
+        let Some(run) = self.run.as_mut().filter(|run| run.run_id == run_id) else { return };
+        // Without its main process it is about to end: the runner will say so. What cannot be is not taken for a fall or a leak.
+        let Some((sample, life)) = sample.filter(|(sample, _)| (1..ABSURD).contains(&sample.bytes)) else { return };
+        let (bytes, metric) = (sample.bytes, sample.metric);
+        run.newest = Some(Newest { at: step.at, bytes, metric, processes: sample.count, minute: minute % 1440 });
+        let room = self.spec.limit.map(|limit| limit.saturating_sub(bytes));
+        let tree = Point {
+            awake: seconds(sample.at.mono),
+            wall: wall_seconds(sample.at.wall_ms),
+            bytes,
+            life: number_of(&life, metric),
+            room: [room, free].into_iter().flatten().min(),
+            requests: requests.filter(|served| served.is_finite() && *served >= 0.0),
+        };
+        let heap = heap.and_then(whole).map(|bytes| Point { bytes, room: None, ..tree });
+        step.acts.push(MemoryAct::Keep { run_id, life: life.clone(), sample });
+        let judged = judge(&mut self.trends, &self.spec, &Points { tree, heap });
+        if self.life.as_ref() != Some(&life) {
+            self.life = Some(life);
+            self.is_dirty = true;
+        }
+        self.on_judged(judged, step);
+        self.on_level(bytes, free, step);
+        self.consider(None, step);
+    }
+}
+
+/// Seconds of the awake clock. A float holds the milliseconds of any time that a machine is up.
+fn seconds(at: Mono) -> f64 {
+    Duration::from_nanos(at.0).as_secs_f64()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a float holds every millisecond of the next 285,000 years")]
+fn wall_seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// A number of bytes that a service tells; `None` for what cannot be one.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and within bounds")]
+fn whole(bytes: f64) -> Option<u64> {
+    const MOST: f64 = (1_u64 << 50) as f64;
+    (bytes >= 1.0 && bytes < MOST).then_some(bytes as u64)
+}
+
+/// A number that stands for a life, the same in each version and on each machine: it is written down.
+fn number_of(life: &Life, metric: Metric) -> u64 {
+    let parts =
+        [life.boot_id.as_bytes(), &life.pid.to_le_bytes(), &life.start.to_le_bytes(), metric.as_str().as_bytes()];
+    parts.iter().fold(FNV, |hash, part| fnv(hash, part))
+}
+
+/// Which part of each interval has gone by when a service of this name is looked at.
+fn phase(name: &str) -> f64 {
+    // The last bits of this sum hardly mix; the upper ones do after another round.
+    let mixed = fnv(fnv(FNV, name.as_bytes()), b"phase");
+    f64::from(u32::try_from(mixed >> 32).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// Where the sum of Fowler, Noll and Vo (FNV-1a) begins.
+const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// That sum, gone on with.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
