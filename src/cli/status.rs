@@ -82,28 +82,38 @@ fn text(report: &StatusReport, names: &[UnitName], context: &Context<'_>) -> Str
 
 /// One row a service.
 pub(super) fn table(services: &[ServiceInfo], width: Option<u16>, color: bool) -> String {
+    // Where nobody's memory is looked at the column would only take room from the others.
+    let has_memory = services.iter().any(|info| info.memory.is_some());
+    let header: &[&str] = match has_memory {
+        true => &["NAME", "STATUS", "PID", "UPTIME", "RESTARTS", "MEM", "WHY"],
+        false => &["NAME", "STATUS", "PID", "UPTIME", "RESTARTS", "WHY"],
+    };
     let grid = Grid {
-        header: &["NAME", "STATUS", "PID", "UPTIME", "RESTARTS", "WHY"],
+        header,
         right: &[2, 4],
         painted: (1, |word| serde_json::from_value::<Status>(word.into()).ok().map(style::of_status)),
     };
-    let rows: Vec<_> = services.iter().map(row).collect();
+    let rows: Vec<_> = services.iter().map(|info| row(info, has_memory)).collect();
     grid.render(&rows, width, color)
 }
 
-fn row(info: &ServiceInfo) -> Vec<String> {
+fn row(info: &ServiceInfo, has_memory: bool) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     let automatic = info.restarts.map(|counts| {
         counts.crash + counts.hung + counts.start_timeout + counts.over_memory + counts.recycled + counts.lost
     });
-    vec![
+    let mut cells = vec![
         info.name.to_string(),
         info.status.to_string(),
         or_dash(info.pid.map(|pid| pid.to_string())),
         or_dash(info.uptime_s.map(seconds)),
         or_dash(automatic.map(|count| count.to_string())),
-        info.why.clone(),
-    ]
+    ];
+    if has_memory {
+        cells.push(or_dash(info.memory.as_ref().map(words::memory_short)));
+    }
+    cells.push(info.why.clone());
+    cells
 }
 
 fn seconds(s: u64) -> String {
@@ -159,11 +169,9 @@ fn details(info: &ServiceInfo, context: &Context<'_>) -> String {
         );
     }
     if let Some(memory) = &info.memory {
-        let trend = memory.bytes_per_hour.map(|trend| format!(", {:+.1} MiB/h", trend / MIB)).unwrap_or_default();
-        let verdict = memory.verdict.as_ref().map(|verdict| format!(", {}", verdict.as_str())).unwrap_or_default();
-        // A float holds every size in bytes that a machine has closely enough for one decimal of MiB.
-        let size = memory.bytes as f64 / MIB;
-        lines.push(("memory", format!("{size:.1} MiB ({}){trend}{verdict}", memory.metric.as_str())));
+        let titles = std::iter::once("memory").chain(std::iter::repeat(""));
+        lines
+            .extend(words::memory(memory, context.reader()).into_iter().zip(titles).map(|(line, title)| (title, line)));
     }
     let mut text = format!("\n{}\n", info.name);
     for (title, line) in lines {
@@ -171,8 +179,6 @@ fn details(info: &ServiceInfo, context: &Context<'_>) -> String {
     }
     text
 }
-
-const MIB: f64 = 1024.0 * 1024.0;
 
 /// How many alerts are open, and the first of them.
 fn alerts(open: &[OpenAlert]) -> Option<String> {

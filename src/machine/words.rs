@@ -3,6 +3,7 @@
 //! Pure: the time and the zone are arguments, and only the model is used.
 
 mod health;
+mod memory;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 pub use self::health::{latencies, millis, part, start};
+pub use self::memory::{hours, memory, memory_short, rate, why_memory};
 use crate::model::{
     ExitClass, HealthInfo, HealthSpec, LastExit, ManagerKind, RestartCounts, RunView, Schedule, ServiceInfo,
     ServiceSpec, Status, TaskSpec, UnitKind, UnitName, Unusable,

@@ -123,8 +123,17 @@ fn story(rule: Rule, start_ms: i64) -> Vec<(i64, EventType, serde_json::Value)> 
             EventType::ServiceHeld,
             json!({ "run_id": 7, "reason": "exit code 78 (EX_CONFIG)", "remedy": "mend its configuration, and it is started at once" }),
         ),
-        Rule::MemoryGrowth => one(EventType::MemoryGrowth, json!({ "run_id": 7, "bytes_per_hour": 14_000_000 })),
-        Rule::MemoryLimit => one(EventType::MemoryLimit, json!({ "run_id": 7, "bytes": 3_300_000_000_i64 })),
+        Rule::MemoryGrowth => one(
+            EventType::MemoryGrowth,
+            json!({ "run_id": 7, "bytes": 2_500_000_000_i64, "metric": "anon+swap", "severity": "critical", "limit": 3_i64 << 30,
+                "since_ms": start_ms - 15 * 60 * MINUTE_MS, "verdict": "growing", "bytes_per_hour": 230_000_000, "low": 210_000_000,
+                "high": 250_000_000, "grown": 3_450_000_000_i64, "hours": 15.0, "hours_left": 3.1, "test": "level" }),
+        ),
+        Rule::MemoryLimit => one(
+            EventType::MemoryLimit,
+            json!({ "run_id": 7, "stage": "over", "severity": "warning", "bytes": 3_300_000_000_i64, "metric": "anon+swap",
+                "limit": 3_i64 << 30, "unhelped": 0, "restart_in_ms": 0, "idle": false, "quiet": true, "max_wait_ms": 24 * 60 * MINUTE_MS }),
+        ),
         Rule::ProbeMisconfigured => {
             one(EventType::ProbeMisconfigured, json!({ "run_id": 7, "reason": "/healthz answered 404 instead of 200" }))
         }

@@ -7,7 +7,7 @@ use crate::cli::context::Tallies;
 use crate::cli::testing::{Facts, NOW, name, no_config, up, view};
 use crate::error::{Error, ErrorKind};
 use crate::model::{
-    Exit, ExitClass, HealthInfo, LastExit, Latencies, LedgerInfo, MemoryInfo, MemoryVerdict, Metric, PartInfo,
+    Exit, ExitClass, Growth, HealthInfo, LastExit, Latencies, LedgerInfo, MemoryInfo, MemoryVerdict, Metric, PartInfo,
     RestartCounts, ServiceInfo, StartInfo, Status, Unusable, Verdict,
 };
 
@@ -81,12 +81,21 @@ fn status_of_names_has_details() {
         bytes: 612_368_384,
         metric: Metric::AnonSwap,
         bytes_per_hour: Some(1_200_000.0),
-        verdict: Some(MemoryVerdict::Flat),
+        verdict: Some(MemoryVerdict::Growing),
         processes: 3,
         sampled_ms: NOW - 20_000,
-        growth: None,
-        growing_since_ms: None,
-        waiting: None,
+        growth: Some(Growth {
+            verdict: MemoryVerdict::Growing,
+            bytes_per_hour: 14_680_064.0,
+            low: 13_000_000.0,
+            high: 16_000_000.0,
+            grown: 220_200_960.0,
+            hours: 15.0,
+            hours_left: Some(20.5),
+            test: "level".into(),
+        }),
+        growing_since_ms: Some(NOW - 54_000_000),
+        waiting: Some("it grows: its restart waits for 03:00-05:00".into()),
     });
     let ran = told(&report).run("status embedding-server gateway");
     assert_eq!(ran.code, Ok(3));

@@ -182,7 +182,14 @@ impl AlertMachine {
         alert.last_ms = draft.last_ms;
         draft.text.put_into(alert);
         alert.memory.extend(draft.memory);
-        self.keep(step, &key, false);
+        let is_worse = draft.severity > alert.severity;
+        alert.severity = alert.severity.max(draft.severity);
+        if is_worse && alert.told && alert.quiet.is_none() && !step.is_past {
+            // Who has heard that there is time hears that there is none.
+            let severity = alert.severity;
+            step.tell(NoticeKind::Changed, severity.as_str(), alert);
+        }
+        self.keep(step, &key, is_worse);
     }
 
     /// The same, in other words.

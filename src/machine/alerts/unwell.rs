@@ -1,4 +1,4 @@
-//! The rules about what lives and is not well: hangs, starts that take long, parts.
+//! The rules about what lives and is not well: hangs, starts that take long, parts, memory.
 
 use serde_json::Value;
 
@@ -84,6 +84,33 @@ impl AlertMachine {
             return;
         }
         let mut draft = Draft::of(rule, Some(name), step.now.wall_ms, text);
+        copy_run_id(data, &mut draft.memory);
+        draft.memory.extend(part.map(|part| ("part".to_owned(), part.into())));
+        self.raise(step, &heard.origin, draft);
+    }
+
+    /// Memory: it grows, or there is too much of it.
+    pub(super) fn memory(&mut self, step: &mut Step, rule: Rule, name: &UnitName, heard: &Heard<'_>) {
+        let data = &heard.record.data;
+        let part = words::of_what(data).map(str::to_owned);
+        let key = Key::new(rule, Some(name), None).of_part(part.as_deref());
+        if is_cleared(heard.record) {
+            return self.resolve(step, &key, "it is over");
+        }
+        if !self.is_judged(name) {
+            return;
+        }
+        let is_growth = rule == Rule::MemoryGrowth;
+        if words::is_restart(data) {
+            // The same trouble, and its end; of growth the slope says more.
+            if !is_growth {
+                self.reword(step, &key, words::of_limit(name, data));
+            }
+            return;
+        }
+        let text = if is_growth { words::of_growth(name, data) } else { words::of_limit(name, data) };
+        let severity = words::severity_of(rule, data);
+        let mut draft = Draft { severity, ..Draft::of(rule, Some(name), step.now.wall_ms, text) };
         copy_run_id(data, &mut draft.memory);
         draft.memory.extend(part.map(|part| ("part".to_owned(), part.into())));
         self.raise(step, &heard.origin, draft);

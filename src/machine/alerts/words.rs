@@ -1,12 +1,14 @@
 //! What an alert says. Every text that comes from outside goes through [`redact`] here.
 
 mod health;
+mod memory;
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 pub(super) use self::health::{of_hang, of_part, of_slow_start, restart_in_ms, unhelped};
+pub(super) use self::memory::{is_restart, of_growth, of_limit, of_what, severity_of};
 use super::kinds::cut;
 use crate::machine::words::{exit_text, lasting, lasting_time};
 use crate::model::{Alert, Cause, CrashKind, ExitClass, LastExit, Rule, Severity, UnitName};
@@ -217,11 +219,6 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
                 lasting_time(HOLD_RETRY)
             ),
         ),
-        Rule::MemoryGrowth => (because(format!("{who} uses more and more memory")), keeps.into()),
-        Rule::MemoryLimit => (
-            because(format!("{who} was above its memory limit")),
-            "The supervisor restarts it, and lets it finish its work first.".into(),
-        ),
         Rule::ProbeMisconfigured => (
             because(format!("the health probe of {who} asks the wrong question")),
             "The supervisor does not restart it for that: whoever answers is alive. Until the question is right, only silence is seen.".into(),
@@ -247,11 +244,6 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
     }
     for (key, what) in [("result", "Result"), ("failed", "It could not be mended"), ("latency", "Latency")] {
         facts.extend(quoted(data, key).map(|said| format!("{what}: {said}.")));
-    }
-    for (key, what) in
-        [("bytes", "Memory, bytes"), ("limit", "Limit, bytes"), ("bytes_per_hour", "Growth, bytes an hour")]
-    {
-        facts.extend(data.get(key).and_then(Value::as_f64).map(|number| format!("{what}: {number:.0}.")));
     }
     let mut advice: Vec<String> = quoted(data, "remedy").into_iter().collect();
     match rule {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::kept::Episode;
-use super::sampling::{Judged, Newest, Said};
+use super::sampling::{End, Judged, Newest, Said};
 use super::{MemoryAct, MemoryMachine, SNAPSHOT_WITHIN, Step};
 use crate::model::{EventType, Growth, MemoryVerdict, Severity};
 
@@ -46,10 +46,10 @@ impl MemoryMachine {
         let Some(newest) = run.newest else { return };
         let run_id = run.run_id;
         let is_new = judged.tree.new.is_some() || judged.heap.new.is_some();
-        let fast = self.spec.growth;
+        let (fast, limit) = (self.spec.growth, self.spec.limit);
         let kept = &mut self.kept;
-        let mut is_changed = tell(&mut kept.growing, judged.tree, (run_id, newest, false), fast, step);
-        is_changed |= tell(&mut kept.heap_growing, judged.heap, (run_id, newest, true), fast, step);
+        let mut is_changed = tell(&mut kept.growing, judged.tree, (run_id, newest, false), (fast, limit), step);
+        is_changed |= tell(&mut kept.heap_growing, judged.heap, (run_id, newest, true), (fast, limit), step);
         self.is_dirty |= is_changed;
         if !self.is_growing() {
             self.kept.has_snapshot = false;
@@ -107,14 +107,16 @@ fn tell(
     slot: &mut Option<Episode>,
     said: Said,
     (run_id, newest, is_heap): (u64, Newest, bool),
-    fast: Option<u64>,
+    (fast, limit): (Option<u64>, Option<u64>),
     step: &mut Step,
 ) -> bool {
     let mut data = match said {
         Said { new: Some(growth), .. } => {
             let since_ms = slot.as_ref().map_or(hours_before(step.at.wall_ms, growth.hours), |told| told.since_ms);
+            // Without it what is left is what the machine has.
+            let limit = limit.filter(|_| newest.end == Some(End::Limit));
             let data = json!({
-                "run_id": run_id, "bytes": newest.bytes, "metric": newest.metric,
+                "run_id": run_id, "limit": limit, "bytes": newest.bytes, "metric": newest.metric,
                 "severity": severity(&growth, fast), "since_ms": since_ms, "verdict": growth.verdict,
                 "bytes_per_hour": growth.bytes_per_hour, "low": growth.low, "high": growth.high,
                 "grown": growth.grown, "hours": growth.hours, "hours_left": growth.hours_left, "test": growth.test,

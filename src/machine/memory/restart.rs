@@ -109,11 +109,7 @@ impl MemoryMachine {
     }
 
     fn row(&self, run_id: u64, stage: &str, bytes: u64, bounds: Bounds) -> Value {
-        let severity = match stage {
-            _ if self.kept.unhelped > 0 => Severity::Critical,
-            "near" => Severity::Info,
-            _ => Severity::Warning,
-        };
+        let severity = if self.kept.unhelped > 0 { Severity::Critical } else { Severity::Warning };
         let metric = self.run.as_ref().and_then(|run| run.newest).map(|newest| newest.metric);
         json!({
             "run_id": run_id, "stage": stage, "severity": severity, "bytes": bytes, "limit": bounds.limit, "metric": metric,

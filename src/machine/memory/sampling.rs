@@ -41,7 +41,18 @@ pub(super) struct Newest {
     pub(super) bytes: u64,
     pub(super) metric: Metric,
     pub(super) processes: u32,
+    /// What its growth comes to first, where it is known.
+    pub(super) end: Option<End>,
     minute: u16,
+}
+
+/// Where growth ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// At the limit.
+    Limit,
+    /// Where the machine has no more.
+    Machine,
 }
 
 impl Newest {
@@ -188,14 +199,23 @@ impl MemoryMachine {
         // Without its main process it is about to end: the runner will say so. What cannot be is not taken for a fall or a leak.
         let Some((sample, life)) = sample.filter(|(sample, _)| (1..ABSURD).contains(&sample.bytes)) else { return };
         let (bytes, metric) = (sample.bytes, sample.metric);
-        run.newest = Some(Newest { at: step.at, bytes, metric, processes: sample.count, minute: minute % 1440 });
-        let room = self.spec.limit.map(|limit| limit.saturating_sub(bytes));
+        let to_limit = self.spec.limit.map(|limit| (limit.saturating_sub(bytes), End::Limit));
+        let room =
+            [to_limit, free.map(|free| (free, End::Machine))].into_iter().flatten().min_by_key(|(room, _)| *room);
+        run.newest = Some(Newest {
+            at: step.at,
+            bytes,
+            metric,
+            processes: sample.count,
+            end: room.map(|(_, end)| end),
+            minute: minute % 1440,
+        });
         let tree = Point {
             awake: seconds(sample.at.mono),
             wall: wall_seconds(sample.at.wall_ms),
             bytes,
             life: number_of(&life, metric),
-            room: [room, free].into_iter().flatten().min(),
+            room: room.map(|(room, _)| room),
             requests: requests.filter(|served| served.is_finite() && *served >= 0.0),
         };
         let heap = heap.and_then(whole).map(|bytes| Point { bytes, room: None, ..tree });
@@ -225,7 +245,7 @@ fn wall_seconds(ms: i64) -> f64 {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and within bounds")]
 fn whole(bytes: f64) -> Option<u64> {
     const MOST: f64 = (1_u64 << 50) as f64;
-    (bytes >= 1.0 && bytes < MOST).then_some(bytes as u64)
+    (1.0..MOST).contains(&bytes).then_some(bytes as u64)
 }
 
 /// A number that stands for a life, the same in each version and on each machine: it is written down.

@@ -185,6 +185,25 @@ pub(super) fn happen(world: &mut World, line: &str) {
             }
             world.record(EventType::ProbeDegraded, Some(&name(1)), data);
         }
+        "grows" => {
+            let hours_left =
+                words.iter().position(|word| *word == "left").map(|at| words[at + 1].parse::<f64>().unwrap());
+            let data = json!({
+                "run_id": world.runs[&name(1)], "severity": words[2], "bytes": 626_000_000, "metric": "anon+swap",
+                "limit": 3_u64 << 30, "since_ms": BASE_MS + world.now - ms("15h"), "bytes_per_hour": 14_680_064.0,
+                "low": 13_000_000.0, "high": 16_000_000.0, "grown": 220_200_960.0, "hours": 15.0, "hours_left": hours_left,
+                "of": words.last().filter(|word| **word == "heap"),
+            });
+            world.record(EventType::MemoryGrowth, Some(&name(1)), data);
+        }
+        "level" => {
+            let data = json!({
+                "run_id": world.runs[&name(1)], "stage": words[2], "severity": words[3], "bytes": 3_300_000_000_u64,
+                "metric": "footprint", "limit": 3_u64 << 30, "quiet": true, "max_wait_ms": ms("24h"), "chance": "quiet",
+                "waited_ms": ms("3h"), "unhelped": u64::from(words[3] == "critical"), "restart_in_ms": ms("20m"),
+            });
+            world.record(EventType::MemoryLimit, Some(&name(1)), data);
+        }
         "growth" | "limit" | "probe" | "hangs" => {
             let event = match words[0] {
                 "growth" => EventType::MemoryGrowth,
@@ -196,7 +215,8 @@ pub(super) fn happen(world: &mut World, line: &str) {
             world.record(
                 event,
                 Some(&name(1)),
-                json!({ "run_id": run, "reason": says, "cleared": words.get(2) == Some(&"over") }),
+                json!({ "run_id": run, "reason": says, "cleared": words.get(2) == Some(&"over"),
+                    "of": words.get(3).filter(|word| **word == "heap") }),
             );
         }
         "task" => world.record(EventType::TaskFinished, Some(&name(1)), json!({ "result": words[2] })),

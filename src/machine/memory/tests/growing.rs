@@ -7,7 +7,7 @@ use crate::model::{DayHours, EventType, Growth, MemorySpec, MemoryVerdict, OnGro
 
 #[test]
 fn growth_is_told_with_what_is_known_of_it_and_its_end_as_well() {
-    let mut world = World::new(MemorySpec { growth: Some(5_000_000), ..spec() });
+    let mut world = World::new(MemorySpec { growth: Some(5_000_000), ..limited() });
     world.run(M);
     assert_eq!(world.machine.info().unwrap().growth, None);
     let told_at = world.now.wall_ms;
@@ -15,7 +15,8 @@ fn growth_is_told_with_what_is_known_of_it_and_its_end_as_well() {
     world.run(2 * M);
     let row = &world.rows[0].1;
     let members =
-        "run_id bytes metric severity since_ms verdict bytes_per_hour low high grown hours hours_left test".split(' ');
+        "run_id limit bytes metric severity since_ms verdict bytes_per_hour low high grown hours hours_left test"
+            .split(' ');
     assert!(members.clone().all(|key| !row[key].is_null()), "{row:?}");
     assert_eq!(row.len(), members.count(), "{row:?}");
     let since = row["since_ms"].as_i64().unwrap();

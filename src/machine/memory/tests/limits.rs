@@ -12,10 +12,10 @@ fn one_spike_is_nothing_and_what_comes_near_is_told_before() {
     assert_eq!((world.rows.len(), world.ordered.len()), (0, 0));
     world.bytes = GIB - 50 * MIB;
     world.run(10 * M);
-    assert_eq!(world.limits(), ["near info"]);
+    assert_eq!(world.limits(), ["near warning"]);
     world.bytes = 300 * MIB;
     world.run(10 * M);
-    assert_eq!(world.limits(), ["near info", "true"]);
+    assert_eq!(world.limits(), ["near warning", "true"]);
     assert_eq!(world.ordered.len(), 0);
 }
 
