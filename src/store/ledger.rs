@@ -13,6 +13,7 @@ use super::alerts::{self, Telling};
 use super::batch::{Batch, Learned, Stop, Tails, Writing};
 use super::error::{StoreError, StoreErrorKind};
 use super::foreign::{self, Foreign};
+use super::memory::Pruning;
 use super::{query, schema};
 use crate::model::{AlertChange, LastExit, Record, RestartCounts, UnitName};
 
@@ -35,6 +36,8 @@ pub struct Ledger {
     refused: Option<String>,
     /// The last tail of each service's stderr that stands in a row as a whole.
     tails: Tails,
+    /// How far pruning the history of memory is.
+    pub(super) pruning: Pruning,
 }
 
 /// What comes of the records that are new. It may be asked again about the same ones, when a transaction has to be done
@@ -57,7 +60,15 @@ impl Ledger {
             let detail = format!("its tables have schema {found}, this version knows {ours}");
             StoreError::new(StoreErrorKind::NewerSchema, "write to", path, detail)
         })?;
-        let ledger = Self { conn, path: path.to_path_buf(), id, foreign, refused: None, tails: Tails::new() };
+        let ledger = Self {
+            conn,
+            path: path.to_path_buf(),
+            id,
+            foreign,
+            refused: None,
+            tails: Tails::new(),
+            pruning: Pruning::default(),
+        };
         ledger.check_place()?;
         Ok(ledger)
     }

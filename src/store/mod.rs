@@ -14,6 +14,9 @@
 //! supervisor_sinks         how each sink is doing
 //! supervisor_silences      who is not told of what, until when
 //! supervisor_crash_kinds   the kinds of crashes that were seen
+//! supervisor_memory        samples, and the least of 15 minutes and of an hour, of memory
+//! supervisor_memory_lives  of which service, run, process and metric those are
+//! supervisor_memory_trends each leak detector's state
 //! supervisor_meta          the schema number of our tables, and single values
 //! ```
 //!

@@ -52,6 +52,18 @@ CREATE TABLE IF NOT EXISTS supervisor_crash_kinds (
   service TEXT NOT NULL, fingerprint TEXT NOT NULL, last_ms INTEGER NOT NULL, body TEXT NOT NULL,
   PRIMARY KEY (service, fingerprint)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS supervisor_memory_lives (
+  id INTEGER PRIMARY KEY, service TEXT NOT NULL, boot_id TEXT NOT NULL, pid INTEGER NOT NULL, start INTEGER NOT NULL,
+  run_id INTEGER NOT NULL, metric TEXT NOT NULL, UNIQUE (service, boot_id, pid, start, run_id, metric)
+);
+CREATE TABLE IF NOT EXISTS supervisor_memory (
+  life INTEGER NOT NULL, span_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  awake_ns INTEGER NOT NULL, count INTEGER NOT NULL, processes TEXT, PRIMARY KEY (life, span_ms, at_ms)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS supervisor_memory_by_age ON supervisor_memory (span_ms, at_ms);
+CREATE TABLE IF NOT EXISTS supervisor_memory_trends (
+  service TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, state TEXT NOT NULL
+) WITHOUT ROWID;
 ";
 
 /// Columns of `supervisor_events` that came later: empty in rows that were written before, and by versions that do not

@@ -5,6 +5,7 @@ mod faults;
 mod foreign;
 mod growth;
 mod learned;
+mod memory;
 mod outbox;
 mod reading;
 mod retention;
