@@ -23,7 +23,7 @@
 //! control   the sockets: client and server                                      -> model, process
 //! daemon    judges, records, answers                                            -> all of the above but import
 //! doctor    what is wrong with this machine's set-up                            -> model, process, store, manager, config, alert, runner (environment)
-//! cli       asks and prints                                                     -> model, machine, config, import, control, store, alert (previews), journal and logs (reading), process, manager, install, doctor
+//! cli       asks and prints                                                     -> model, policy (the leak detector, replayed), machine, config, import, control, store, alert (previews), journal and logs (reading), process, manager, install, doctor
 //! ```
 pub mod alert;
 pub mod cli;

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use super::alerts::args::Alerts;
 use super::examples::*;
+pub use super::memory::args::Memory;
 use super::plain;
 use crate::error::{Error, ErrorKind};
 
@@ -117,6 +118,9 @@ pub enum Ask {
     /// Tell what a person should look at, and what stands in the way of telling them
     #[command(after_help = ALERTS_EXAMPLES)]
     Alerts(Alerts),
+    /// Draw what a service's memory did, and tell whether it grows
+    #[command(after_help = MEMORY_EXAMPLES, override_usage = "supervisor memory [OPTIONS] [NAME]\n       supervisor memory replay [OPTIONS] --growth <RATE> [FILE]")]
+    Memory(Memory),
     /// Tell what is wrong with this machine's set-up, each with what mends it
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
@@ -406,6 +410,7 @@ fn usage_error(rendered: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::super::alerts::args::{One, Preview, Say, Silence, Test, Unsilence};
+    use super::super::memory::args::{Replay, What};
     use super::*;
 
     fn read(line: &str) -> Result<Invocation, Early> {
@@ -499,6 +504,33 @@ mod tests {
                 "supervisor alerts preview --rule held --sink ops",
                 say(Say::Preview(Preview { rule: Some("held".into()), sink: Some("ops".into()) })),
             ),
+            ("supervisor memory", Command::Ask(Ask::Memory(Memory::default()))),
+            (
+                "supervisor memory a --since 10d --svg /tmp/a.svg",
+                Command::Ask(Ask::Memory(Memory {
+                    name: Some("a".into()),
+                    since: Some("10d".into()),
+                    svg: Some("/tmp/a.svg".into()),
+                    what: None,
+                })),
+            ),
+            (
+                "supervisor memory -- replay",
+                Command::Ask(Ask::Memory(Memory { name: Some("replay".into()), ..Memory::default() })),
+            ),
+            (
+                "supervisor memory replay --growth 10MB/h --plateau 1GiB --limit 3GiB --recycle 24h -",
+                Command::Ask(Ask::Memory(Memory {
+                    what: Some(What::Replay(Replay {
+                        growth: "10MB/h".into(),
+                        plateau: Some("1GiB".into()),
+                        limit: Some("3GiB".into()),
+                        recycle: Some("24h".into()),
+                        file: Some("-".into()),
+                    })),
+                    ..Memory::default()
+                })),
+            ),
             ("supervisor doctor", Command::Ask(Ask::Doctor(Doctor::default()))),
             (
                 "supervisor doctor --self-test --calendar",
@@ -570,6 +602,10 @@ mod tests {
             ("supervisor alerts silence", "<NAME>", "supervisor alerts silence [OPTIONS] <NAME>|--all <TIME>"),
             ("supervisor alerts --all --since 1h", "cannot be used with", "supervisor alerts"),
             ("supervisor alerts frob", "unrecognized subcommand 'frob'", "supervisor alerts"),
+            ("supervisor memory a b", "'b' cannot be used with '[NAME]'", "supervisor memory"),
+            ("supervisor memory --svg x", "<NAME>", "supervisor memory"),
+            ("supervisor memory replay", "--growth <RATE>", "supervisor memory replay --growth <RATE>"),
+            ("supervisor memory replay --growth 1MB/h a b", "unexpected argument 'b'", "supervisor memory replay"),
             ("supervisor doctor --calendar", "--self-test", "supervisor doctor"),
             ("supervisor check x", "unexpected argument 'x'", "supervisor check"),
             ("supervisor import", "<FILE>...", "supervisor import <FILE>..."),

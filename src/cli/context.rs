@@ -15,7 +15,7 @@ use crate::config::Surroundings;
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::{Alert, Fleet, LastExit, Moment, OutboxRow, RestartCounts, Silence, SinkState, UnitName};
-use crate::store::{EventRow, Filter};
+use crate::store::{EventRow, Filter, HistoryPoint, KeptSample};
 
 /// Where facts come from that are not asked of a control socket.
 pub trait Sources {
@@ -39,6 +39,9 @@ pub trait Sources {
 
     /// What the database has of alerts; `None` without a database.
     fn alerts(&self, database: &Path, wanted: &AlertsWanted, now_ms: i64) -> Result<Option<AlertsSeen>, Error>;
+
+    /// What the database has of memory since then, of one service or of all that have something; `None` without a database.
+    fn memory(&self, database: &Path, of: Option<&UnitName>, since_ms: i64) -> Result<Option<Vec<MemoryKept>>, Error>;
 
     /// Hands a log to `to`, as bytes. When it follows it ends only with an error of `to` or of the file.
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
@@ -110,6 +113,17 @@ pub struct AlertsSeen {
     pub sinks: Vec<SinkState>,
     /// In force.
     pub silences: Vec<Silence>,
+}
+
+/// What the database has of one service's memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryKept {
+    /// Whose.
+    pub service: UnitName,
+    /// The sample that came last, while it is kept.
+    pub newest: Option<KeptSample>,
+    /// Oldest first.
+    pub points: Vec<HistoryPoint>,
 }
 
 /// Which log, and what of it.

@@ -126,7 +126,7 @@ fn digest(row: &EventRow) -> String {
 }
 
 /// How a run ended.
-fn end(data: &Map<String, Value>) -> String {
+pub(super) fn end(data: &Map<String, Value>) -> String {
     let number = |key: &str| data.get(key).and_then(Value::as_i64);
     let word = |key: &str| data.get(key).and_then(Value::as_str);
     let code = number("exit_code").and_then(|code| i32::try_from(code).ok());

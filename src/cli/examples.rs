@@ -63,6 +63,25 @@ Open ones come first, then the newest past ones; below them what waits or went w
 silences in force. --json prints {schema, alerts, sinks, silences, outbox: {pending, refused, expired}}. Works without the \
 daemon, from the database. Exits 0 whatever is open.";
 
+pub(super) const MEMORY_EXAMPLES: &str = "\
+Examples:
+  supervisor memory
+  supervisor memory gateway
+  supervisor memory gateway --since 10d --svg gateway.svg
+  supervisor memory replay --growth 10MB/h recorded.csv
+
+Samples are kept for 48 h, the least of each 15 minutes for 10 days, the least of each hour for a year. Works without the \
+daemon, from the database; only the daemon knows how the trend stands. A service that is called replay: `supervisor memory \
+-- replay`. --json prints {schema, service, since_ms, now, limit, trend, points, marks}, without NAME {schema, services}.";
+
+pub(super) const REPLAY_EXAMPLES: &str = "\
+Examples:
+  supervisor memory replay --growth 10MB/h recorded.csv
+  zcat recorded.csv.gz | supervisor memory replay --growth 20MB/h --plateau 1GiB -
+
+Reads `t_seconds,rss_bytes,pid` lines, oldest first; a header is allowed. Another pid is another life. Prints `t_seconds \
+verdict bytes_per_hour` for each alert, with --json one object a line. Exits 2 for a line that cannot be read, with its number.";
+
 pub(super) const SILENCE_EXAMPLES: &str = "\
 Examples:
   supervisor alerts silence gateway 2h

@@ -16,6 +16,7 @@ mod import;
 mod install;
 mod logs;
 mod manuals;
+mod memory;
 mod names;
 mod order;
 mod plain;
@@ -37,7 +38,9 @@ mod why;
 use std::io::{self, IsTerminal, Write};
 
 pub use args::{Ask, Command, Early, Global, Invocation, parse};
-pub use context::{AlertsSeen, AlertsWanted, Context, FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
+pub use context::{
+    AlertsSeen, AlertsWanted, Context, FaultLine, Loaded, LogFrom, LogWanted, MemoryKept, Sources, Tallies,
+};
 pub use sources::Files;
 
 use crate::error::{Error, ErrorKind};
@@ -135,6 +138,7 @@ fn execute_to(ask: &Ask, context: &Context<'_>, output: &mut Output<'_>) -> Resu
         Ask::Logs(args) => logs::run(args, context, output),
         Ask::Events(args) => events::run(args, context, output),
         Ask::Alerts(args) => alerts::run(args, context, output),
+        Ask::Memory(args) => memory::run(args, context, output),
         Ask::Doctor(args) => doctor::run(args, context, output),
         Ask::Check => check::run(context, output),
         Ask::Import(args) => import::run(args, context, output),

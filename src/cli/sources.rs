@@ -5,13 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::Global;
-use super::context::{AlertsSeen, AlertsWanted, FaultLine, Loaded, LogFrom, LogWanted, Sources, Tallies};
+use super::context::{AlertsSeen, AlertsWanted, FaultLine, Loaded, LogFrom, LogWanted, MemoryKept, Sources, Tallies};
 use super::unread;
 use crate::config::{self, Source, Surroundings};
 use crate::error::{Error, ErrorKind};
 use crate::logs::read::{self, Begin};
 use crate::model::paths::Paths;
-use crate::model::{OutboxRow, RowState};
+use crate::model::{OutboxRow, RowState, UnitName};
 use crate::store::{AlertFilter, EventRow, Filter, OutboxFilter, Reader, StoreError, StoreErrorKind};
 
 const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -103,6 +103,19 @@ impl Sources for Files {
     fn alerts(&self, database: &Path, wanted: &AlertsWanted, now_ms: i64) -> Result<Option<AlertsSeen>, Error> {
         let Some(reader) = open(database)? else { return Ok(None) };
         alerts(&reader, wanted, now_ms).map(Some).map_err(told)
+    }
+
+    fn memory(&self, database: &Path, of: Option<&UnitName>, since_ms: i64) -> Result<Option<Vec<MemoryKept>>, Error> {
+        let Some(reader) = open(database)? else { return Ok(None) };
+        let services = match of {
+            Some(service) => vec![service.clone()],
+            None => reader.memory_services().map_err(told)?,
+        };
+        let kept = |service: UnitName| {
+            let (newest, points) = (reader.newest_memory(&service)?, reader.memory_history(&service, since_ms)?);
+            Ok(MemoryKept { service, newest, points })
+        };
+        services.into_iter().map(kept).collect::<Result<_, StoreError>>().map(Some).map_err(told)
     }
 
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {

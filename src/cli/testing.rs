@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use jiff::tz::TimeZone;
 
 use super::args::Color;
-use super::context::{AlertsSeen, AlertsWanted, Context, Loaded, LogWanted, Sources, Tallies};
+use super::context::{AlertsSeen, AlertsWanted, Context, Loaded, LogWanted, MemoryKept, Sources, Tallies};
 use super::{Command, Output, execute_to, parse};
 use crate::config::Surroundings;
 use crate::error::{Error, ErrorKind};
@@ -37,6 +37,7 @@ pub(super) struct Facts {
     pub(super) events: Option<Vec<EventRow>>,
     pub(super) alerts: Option<AlertsSeen>,
     pub(super) alerts_wanted: RefCell<Vec<AlertsWanted>>,
+    pub(super) memory: Option<Vec<MemoryKept>>,
     pub(super) width: Option<u16>,
     pub(super) filters: RefCell<Vec<Filter>>,
     pub(super) logs: RefCell<Vec<LogWanted>>,
@@ -76,6 +77,7 @@ impl Facts {
             events: None,
             alerts: None,
             alerts_wanted: RefCell::default(),
+            memory: None,
             width: None,
             filters: RefCell::default(),
             logs: RefCell::default(),
@@ -253,6 +255,14 @@ impl Sources for Facts {
             AlertsWanted::One(id) => seen.alerts.retain(|alert| alert.id.starts_with(id.as_str())),
         }
         Ok(Some(seen))
+    }
+
+    fn memory(&self, database: &Path, of: Option<&UnitName>, since_ms: i64) -> Result<Option<Vec<MemoryKept>>, Error> {
+        assert_eq!(database, self.paths().database());
+        let Some(mut kept) = self.memory.clone() else { return Ok(None) };
+        kept.retain(|kept| of.is_none_or(|of| kept.service == *of));
+        kept.iter_mut().for_each(|kept| kept.points.retain(|point| point.at_ms >= since_ms));
+        Ok(Some(kept))
     }
 
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {

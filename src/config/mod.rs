@@ -33,6 +33,7 @@ mod schema_rest;
 mod service;
 mod sink;
 mod task;
+mod typed;
 mod units;
 mod validate;
 
@@ -45,4 +46,5 @@ pub use fault::{Fault, code, render};
 pub use load::{Source, Surroundings, locate, read};
 pub use parse::{Parsed, parse, state_dir};
 pub use schema::schema;
+pub use typed::{typed_duration, typed_rate, typed_size};
 pub use units::show_duration;

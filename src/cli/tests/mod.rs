@@ -2,6 +2,7 @@
 
 mod alerts;
 mod import;
+mod memory;
 mod orders;
 mod reading;
 mod status;

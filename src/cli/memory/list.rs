@@ -1,0 +1,79 @@
+//! `memory` alone: a line for each service whose memory is looked at.
+
+use serde_json::{Value, json};
+
+use super::chart::Chart;
+use super::{LATELY_MS, infos, is_growing, recorded, rows, spec, terminal, told};
+use crate::cli::context::MemoryKept;
+use crate::cli::table::Grid;
+use crate::cli::{Context, Output, Stop};
+use crate::machine::words;
+use crate::model::{MemoryInfo, MemoryVerdict, UnitName};
+
+/// Blocks of the last two days.
+const BLOCKS: usize = 24;
+
+pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
+    let place = context.place();
+    let since_ms = context.now_ms - LATELY_MS;
+    let mut all = context.sources.memory(&place.paths.database(), None, since_ms)?.unwrap_or_default();
+    let names = place.names();
+    for name in names.iter().filter(|name| spec(&place, name).is_some()) {
+        if all.iter().all(|kept| kept.service != *name) {
+            all.push(MemoryKept { service: name.clone(), newest: None, points: Vec::new() });
+        }
+    }
+    // In file order; what is gone from services.toml comes last while there is something of the last two days.
+    let order = |kept: &MemoryKept| names.iter().position(|name| *name == kept.service).unwrap_or(usize::MAX);
+    all.retain(|kept| order(kept) < usize::MAX || !kept.points.is_empty());
+    all.sort_by_key(|kept| (order(kept), kept.service.clone()));
+    let said = infos(&place);
+    let mut table = Vec::new();
+    for kept in all {
+        let from_daemon = said.as_ref().and_then(|said| said.iter().find(|(name, _)| *name == kept.service)?.1.clone());
+        let info = match from_daemon {
+            Some(info) => Some(info),
+            None => recorded(&kept, &rows(&kept.service, since_ms, context, &place)?),
+        };
+        let mut chart = Chart::new(kept.points, Vec::new(), None, since_ms, context.now_ms);
+        // All lines are of the same time.
+        chart.from_ms = since_ms;
+        table.push((kept.service, info, chart));
+    }
+    if context.json {
+        let services: Vec<Value> =
+            table.iter().map(|(name, info, _)| json!({ "service": name, "now": info })).collect();
+        writeln!(output.out, "{}", json!({ "schema": 1, "services": services }))?;
+        return Ok(0);
+    }
+    if table.is_empty() {
+        writeln!(
+            output.notes,
+            "note: no service's memory is looked at; services.toml has it like this:\n\n[service.NAME.memory]\n\
+             growth = \"10MB/h\"\nlimit = \"3GiB\""
+        )?;
+        return Ok(0);
+    }
+    let grid = Grid {
+        header: &["NAME", "VERDICT", "NOW", "TREND", "LAST 48 H"],
+        right: &[2, 3],
+        painted: (1, |word| {
+            let verdict: Option<MemoryVerdict> = serde_json::from_value(word.into()).ok();
+            verdict.filter(|verdict| is_growing(*verdict)).map(|_| anstyle::AnsiColor::Yellow.on_default())
+        }),
+    };
+    let cells: Vec<_> = table.iter().map(|(name, info, chart)| cells(name, info.as_ref(), chart)).collect();
+    output.out.write_all(grid.render(&cells, context.width, context.color).as_bytes())?;
+    Ok(0)
+}
+
+fn cells(name: &UnitName, info: Option<&MemoryInfo>, chart: &Chart) -> Vec<String> {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    vec![
+        name.to_string(),
+        or_dash(info.and_then(|info| info.verdict).map(|verdict| verdict.as_str().to_owned())),
+        or_dash(info.map(|info| words::size(info.bytes))),
+        or_dash(info.and_then(|info| info.bytes_per_hour).map(told::rate)),
+        terminal::sparkline(chart, BLOCKS),
+    ]
+}

@@ -1,0 +1,197 @@
+//! `memory`: the history of a service's memory, drawn; all services in a line each; the leak detector over a recorded history.
+
+pub(super) mod args;
+mod chart;
+mod list;
+mod replay;
+mod svg;
+mod terminal;
+mod told;
+
+use serde_json::json;
+
+use self::chart::{Chart, Mark, MarkKind};
+use super::context::{MemoryKept, Place};
+use super::table::harmless;
+use super::{Context, Output, Stop, events, names, since};
+use crate::control::client::Daemon;
+use crate::machine::words;
+use crate::model::{EventType, Growth, MemoryInfo, MemorySpec, MemoryVerdict, UnitName};
+use crate::store::{EventRow, Filter};
+use args::{Memory, What};
+
+/// What is shown when nobody says since when, milliseconds.
+const LATELY_MS: i64 = 48 * 3_600_000;
+
+/// So many events are looked at, the newest; in a picture more would be a black bar.
+const MOST_EVENTS: usize = 2000;
+
+pub(super) fn run(args: &Memory, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
+    match (&args.what, &args.name) {
+        (Some(What::Replay(args)), _) => replay::run(args, context, output),
+        (None, None) => list::run(context, output),
+        (None, Some(name)) => one(&names::one(name)?, args, context, output),
+    }
+}
+
+fn one(name: &UnitName, args: &Memory, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
+    let since_ms = match &args.since {
+        Some(text) => since::parse(text, context.now_ms, context.zone())?,
+        None => context.now_ms - LATELY_MS,
+    };
+    let place = context.place();
+    let kept = context.sources.memory(&place.paths.database(), Some(name), since_ms)?;
+    let kept = kept.and_then(|mut kept| kept.pop()).filter(|kept| kept.newest.is_some() || !kept.points.is_empty());
+    // A service that is gone from services.toml still has its history, so only an empty answer makes a name doubtful.
+    if kept.is_none() && place.fleet().is_some() && !place.names().contains(name) {
+        return Err(names::unknown(name, &place.names()).into());
+    }
+    let spec = spec(&place, name);
+    let limit = spec.and_then(|spec| spec.limit);
+    let rows = rows(name, since_ms, context, &place)?;
+    let kept = kept.unwrap_or_else(|| MemoryKept { service: name.clone(), newest: None, points: Vec::new() });
+    let info = infos(&place)
+        .and_then(|infos| infos.into_iter().find(|(service, _)| service == name)?.1)
+        .or_else(|| recorded(&kept, &rows));
+    let chart = Chart::new(kept.points, marks(&rows), limit, since_ms, context.now_ms).with_trend(info.as_ref());
+    let lines = told::lines(name, info.as_ref(), limit, context);
+    if let Some(path) = &args.svg {
+        svg::write(path, &svg::draw(&chart, &format!("Memory of {name}"), &lines, context.zone()))?;
+    }
+    if context.json {
+        let object = json!({ "schema": 1, "service": name, "since_ms": since_ms, "now": info, "limit": limit,
+            "trend": chart.trend, "points": chart.points.iter().map(point).collect::<Vec<_>>(), "marks": chart.marks });
+        writeln!(output.out, "{object}")?;
+        return Ok(0);
+    }
+    if chart.points.is_empty() {
+        let since = words::local(since_ms, context.zone());
+        writeln!(
+            output.notes,
+            "note: there are no samples of the memory of {name} since {since}{}",
+            why_none(name, spec)
+        )?;
+        return Ok(0);
+    }
+    for line in &lines {
+        writeln!(output.out, "{}", harmless(line))?;
+    }
+    match &args.svg {
+        Some(path) => writeln!(output.out, "the picture is in {}", path.display())?,
+        None => {
+            let picture = terminal::draw(&chart, context.width, context.color, context.zone());
+            write!(output.out, "\n{picture}")?;
+        }
+    }
+    Ok(0)
+}
+
+/// How its memory is judged, by services.toml.
+fn spec<'a>(place: &'a Place<'_>, name: &UnitName) -> Option<&'a MemorySpec> {
+    place.fleet()?.services.iter().find(|service| service.name == *name)?.memory.as_ref()
+}
+
+/// What can be typed where there are no samples.
+fn why_none(name: &UnitName, spec: Option<&MemorySpec>) -> String {
+    match spec {
+        Some(spec) => {
+            format!("; while it is up the daemon takes one each {}", words::lasting_time(spec.interval))
+        }
+        None => format!(
+            "; it is looked at once services.toml has this, and after `supervisor reload`:\n\n[service.{name}.memory]\n\
+             growth = \"10MB/h\"\nlimit = \"3GiB\""
+        ),
+    }
+}
+
+/// What the daemon says of each service's memory; `None` without a daemon that answers.
+fn infos(place: &Place<'_>) -> Option<Vec<(UnitName, Option<MemoryInfo>)>> {
+    let daemon = Daemon::connect_if_running(&place.paths).ok().flatten()?;
+    let report = daemon.status().ok()?;
+    Some(report.services.into_iter().map(|info| (info.name, info.memory)).collect())
+}
+
+/// What happened to a service that its picture shows.
+fn rows(
+    name: &UnitName,
+    since_ms: i64,
+    context: &Context<'_>,
+    place: &Place<'_>,
+) -> Result<Vec<EventRow>, crate::error::Error> {
+    let mut event_type = vec![EventType::ServiceStart, EventType::MemoryGrowth, EventType::MemoryLimit];
+    event_type.extend(EventType::ALL.into_iter().filter(|event| event.is_run_end()));
+    let filter = Filter {
+        since_ms: Some(since_ms),
+        service: Some(name.clone()),
+        event_type,
+        evidence: false,
+        limit: Some(MOST_EVENTS),
+    };
+    Ok(context.sources.events(&place.paths, &filter)?.unwrap_or_default())
+}
+
+fn point(point: &crate::store::HistoryPoint) -> serde_json::Value {
+    json!({ "at_ms": point.at_ms, "span_ms": point.span_ms, "run_id": point.run_id, "bytes": point.bytes })
+}
+
+/// The rows as marks. A start names the end before it; what says that growth is over is no mark.
+fn marks(rows: &[EventRow]) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let mut ended: Option<String> = None;
+    for row in rows {
+        let data = row.metadata.as_object().cloned().unwrap_or_default();
+        let said = ["reason", "message", "text"].iter().find_map(|key| data.get(*key)?.as_str()).map(str::to_owned);
+        let run = row.run_id.map(|run| format!("run {run}")).unwrap_or_else(|| "a run".into());
+        let (kind, text) = match EventType::parse(&row.event_type) {
+            Some(event) if event.is_run_end() => {
+                ended = Some(format!("; {run} had ended with {}", events::end(&data)));
+                continue;
+            }
+            Some(EventType::ServiceStart) => {
+                (MarkKind::Start, format!("{run} began{}", ended.take().unwrap_or_default()))
+            }
+            _ if data.get("cleared").is_some_and(|cleared| cleared == true) => continue,
+            Some(EventType::MemoryGrowth) => {
+                let rate = data.get("bytes_per_hour").and_then(serde_json::Value::as_f64);
+                let rate = rate.map(|rate| format!(": {}", told::rate(rate))).unwrap_or_default();
+                (MarkKind::Growth, said.unwrap_or_else(|| format!("it grows{rate}")))
+            }
+            Some(EventType::MemoryLimit) => {
+                let bytes = data.get("bytes").and_then(serde_json::Value::as_u64).map(words::size);
+                let bytes = bytes.map(|bytes| format!(": {bytes}")).unwrap_or_default();
+                (MarkKind::Limit, said.unwrap_or_else(|| format!("its memory and its limit{bytes}")))
+            }
+            _ => continue,
+        };
+        marks.push(Mark { at_ms: row.timestamp_ms, kind, text });
+    }
+    marks
+}
+
+/// What the database knows of how it stands: the last sample, and growth that was told of the same run.
+fn recorded(kept: &MemoryKept, rows: &[EventRow]) -> Option<MemoryInfo> {
+    let newest = kept.newest.as_ref()?;
+    let row = rows.iter().rev().find(|row| row.event_type == EventType::MemoryGrowth.as_str());
+    let told = row.filter(|row| row.run_id == Some(newest.run_id) && row.metadata["cleared"] != true);
+    let growth: Option<Growth> = told.and_then(|row| serde_json::from_value(row.metadata.clone()).ok());
+    let since = told.zip(growth.as_ref()).map(|(row, growth)| {
+        // The hours were counted awake: a sleep in between makes it earlier, which nothing here knows.
+        row.timestamp_ms.saturating_sub((growth.hours.max(0.0) * 3_600_000.0) as i64)
+    });
+    Some(MemoryInfo {
+        bytes: newest.sample.bytes,
+        metric: newest.sample.metric,
+        bytes_per_hour: growth.as_ref().map(|growth| growth.bytes_per_hour),
+        verdict: growth.as_ref().map(|growth| growth.verdict),
+        processes: newest.sample.count,
+        sampled_ms: newest.sample.at.wall_ms,
+        growth,
+        growing_since_ms: since,
+        waiting: None,
+    })
+}
+
+/// Whether somebody should look at it.
+fn is_growing(verdict: MemoryVerdict) -> bool {
+    matches!(verdict, MemoryVerdict::Growing | MemoryVerdict::Urgent)
+}
