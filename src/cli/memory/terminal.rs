@@ -80,17 +80,9 @@ fn cells(chart: &Chart, axis: &Axis, columns: usize) -> Vec<Cell> {
         let row = row_of(axis, limit) / 4;
         cells[row * columns..(row + 1) * columns].fill(Cell::Limit);
     }
-    if let Some(Line { from_ms, from_bytes, to_ms, to_bytes }) = chart.trend {
-        let (from, to) = (chart.across(from_ms), chart.across(to_ms));
-        let column = |across: f64| (across * (columns - 1) as f64).round() as usize;
-        for at in column(from)..=column(to) {
-            let across = at as f64 / columns.saturating_sub(1).max(1) as f64;
-            let part = if to > from { ((across - from) / (to - from)).clamp(0.0, 1.0) } else { 0.0 };
-            let bytes = from_bytes + part * (to_bytes - from_bytes);
-            if (axis.low..=axis.high).contains(&bytes) {
-                cells[row_of(axis, bytes) / 4 * columns + at] = Cell::Trend;
-            }
-        }
+    let trend = trend(chart, axis, columns);
+    for (row, column) in &trend {
+        cells[row * columns + column] = Cell::Trend;
     }
     let mut dot = |x: usize, y: usize| {
         const BITS: [[u8; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]];
@@ -116,7 +108,25 @@ fn cells(chart: &Chart, axis: &Axis, columns: usize) -> Vec<Cell> {
             last = Some((x, y));
         }
     }
+    // Where it runs through what was seen it is dashed.
+    for (row, column) in trend.iter().filter(|(_, column)| column % 3 == 0) {
+        cells[row * columns + column] = Cell::Trend;
+    }
     cells
+}
+
+/// The characters that the trend goes through: line and column.
+fn trend(chart: &Chart, axis: &Axis, columns: usize) -> Vec<(usize, usize)> {
+    let Some(Line { from_ms, from_bytes, to_ms, to_bytes }) = chart.trend else { return Vec::new() };
+    let (from, to) = (chart.across(from_ms), chart.across(to_ms));
+    let last = columns.saturating_sub(1) as f64;
+    let place = |column: usize| {
+        let across = column as f64 / last.max(1.0);
+        let part = if to > from { ((across - from) / (to - from)).clamp(0.0, 1.0) } else { 0.0 };
+        let bytes = from_bytes + part * (to_bytes - from_bytes);
+        (axis.low..=axis.high).contains(&bytes).then(|| (row_of(axis, bytes) / 4, column))
+    };
+    ((from * last).round() as usize..=(to * last).round() as usize).filter_map(place).collect()
 }
 
 fn style_of(kind: MarkKind) -> Style {
