@@ -1,0 +1,192 @@
+//! The leak detector on labelled memory traces that come from a seed: what it finds, how soon, and what it tells for nothing.
+//!
+//! ```text
+//! cargo test --test traces                                     everyday: some of each class
+//! cargo test --release --test traces -- --set 7 --traces 600   another set, larger
+//!                                       --class leak_saw       only of this class; or of a group: core, further, ambiguous
+//!                                       --verbose              ... and a line for each trace
+//!                                       --out DIR              ... and written down, with manifest.json, as CSV
+//! ```
+//!
+//! Who is who: `shapes` (what memory does), `healthy` and `leaks` (classes made of that), `trace` (a class, a seed and a number
+//! make a trace and its label), `score` (the rules), `files` (CSV and manifest).
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod files;
+mod healthy;
+mod leaks;
+#[path = "../sim/rng.rs"]
+mod rng;
+mod score;
+mod shapes;
+mod trace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use score::{Judged, judge};
+use supervisor::policy::trend::{Point, Trend, TrendSpec};
+use trace::{Class, Trace, classes, trace};
+
+/// The set and the number of traces of `cargo test`.
+const EVERYDAY: (u64, u64) = (1, 62);
+
+/// What the set of `cargo test` must reach; `None` demands nothing.
+const DEMANDED: Option<Demanded> = None;
+
+/// Bounds of the pooled score.
+struct Demanded {
+    recall: f64,
+    precision: f64,
+    false_per_week: f64,
+    timely: f64,
+    median_delay: f64,
+    p90_delay: f64,
+}
+
+#[derive(Debug)]
+struct Arguments {
+    set: u64,
+    traces: u64,
+    out: Option<PathBuf>,
+    class: Option<String>,
+    verbose: bool,
+}
+
+fn arguments() -> Result<Arguments, String> {
+    let mut found = Arguments { set: EVERYDAY.0, traces: EVERYDAY.1, out: None, class: None, verbose: false };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} wants a value"));
+        match word.as_str() {
+            "--set" => found.set = value()?.parse().map_err(|e| format!("--set: {e}"))?,
+            "--traces" => found.traces = value()?.parse().map_err(|e| format!("--traces: {e}"))?,
+            "--out" => found.out = Some(value()?.into()),
+            "--class" => found.class = Some(value()?),
+            "--verbose" => found.verbose = true,
+            // What `cargo test` passes on to all test programs.
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+fn main() -> ExitCode {
+    match arguments().and_then(|arguments| run(&arguments)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool, String> {
+    let all = classes();
+    let chosen: Vec<Class> = match &arguments.class {
+        None => all,
+        Some(name) => {
+            all.iter().filter(|class| class.name == name || class.group.to_string() == *name).copied().collect()
+        }
+    };
+    if chosen.is_empty() {
+        let names: Vec<&str> = classes().iter().map(|class| class.name).collect();
+        return Err(format!("--class: there is core, further, ambiguous, {}", names.join(", ")));
+    }
+    let judged = told(arguments, &chosen)?;
+    let everyday = arguments.class.is_none() && (arguments.set, arguments.traces) == EVERYDAY;
+    println!("{} traces of set {}", judged.len(), arguments.set);
+    let score = score::report(&judged);
+    let Some(demanded) = DEMANDED.filter(|_| everyday) else { return Ok(true) };
+    let held = score.recall >= demanded.recall
+        && score.precision >= demanded.precision
+        && score.false_per_week() <= demanded.false_per_week
+        && score.timely >= demanded.timely
+        && score.delay.0 <= demanded.median_delay
+        && score.delay.1 <= demanded.p90_delay;
+    println!("test result: {}", if held { "ok, as good as it has to be" } else { "FAILED" });
+    Ok(held)
+}
+
+/// All traces, made, judged and written, on all cores.
+fn told(arguments: &Arguments, chosen: &[Class]) -> Result<Vec<Judged>, String> {
+    let count = usize::try_from(arguments.traces).map_err(|e| format!("--traces: {e}"))?;
+    if let Some(out) = &arguments.out {
+        std::fs::create_dir_all(out).map_err(|e| format!("cannot create {}: {e}", out.display()))?;
+    }
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let teller = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                return;
+            }
+            let made = trace(arguments.set, index as u64, &chosen[index % chosen.len()]);
+            let (alerts, tests) = alerts(&made);
+            let judged = judge(&made, &alerts);
+            let written = arguments.out.as_deref().map(|out| files::write(out, &made)).transpose();
+            done.lock().expect("nobody panics here").push((index, judged, written, line(&made, &alerts, &tests)));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(teller))));
+    let mut done = done.into_inner().expect("nobody panicked");
+    done.sort_by_key(|(index, ..)| *index);
+    let mut entries = Vec::new();
+    let mut judged = Vec::new();
+    for (_, one, written, line) in done {
+        judged.push(one);
+        entries.extend(written?);
+        if arguments.verbose {
+            println!("{line}");
+        }
+    }
+    if let Some(out) = &arguments.out {
+        files::manifest(out, &entries)?;
+    }
+    Ok(judged)
+}
+
+/// When the detector tells growth, in seconds since the trace's start, and which of its tests did.
+fn alerts(trace: &Trace) -> (Vec<f64>, Vec<String>) {
+    let spec = TrendSpec { growth: Some(trace.growth()), plateau: None, recycle: None, limit: None };
+    let mut trend = Trend::new();
+    trace
+        .samples
+        .iter()
+        .filter_map(|sample| {
+            let t = f64::from(sample.t);
+            let point = Point {
+                awake: t,
+                wall: t,
+                bytes: sample.bytes,
+                life: u64::from(sample.pid),
+                room: None,
+                requests: None,
+            };
+            trend.sample(&spec, point).map(|growth| (t, growth.test))
+        })
+        .unzip()
+}
+
+fn line(trace: &Trace, alerts: &[f64], tests: &[String]) -> String {
+    let truth = trace.leak.map_or_else(
+        || "healthy".to_owned(),
+        |leak| format!("leak from {:.1} h, {:.1} MiB/h, ideal {:.1} h", leak.onset / 3600.0, leak.slope, leak.ideal),
+    );
+    let told: Vec<String> = alerts.iter().zip(tests).map(|(t, test)| format!("{:.1}h:{test}", t / 3600.0)).collect();
+    format!(
+        "{:32} {:9} base {:.0} sigma {:.1} MiB, {:.0} h, {} restarts, {truth}; told {}",
+        trace.name,
+        trace.service,
+        trace.base,
+        trace.sigma,
+        trace.hours,
+        trace.restarts,
+        if told.is_empty() { "nothing".to_owned() } else { told.join(" ") }
+    )
+}
