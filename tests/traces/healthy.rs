@@ -165,6 +165,11 @@ fn cache_fill(scene: &mut Scene) {
 
 fn daily(scene: &mut Scene) {
     background(scene);
+    if scene.rng.chance(60) {
+        // No day is quite as the last.
+        let (part, tau) = (spread(&mut scene.rng, 0.004, 0.025), uniform(&mut scene.rng, 8.0, 24.0));
+        scene.drift(part, tau);
+    }
     let load = Load::any(&mut scene.rng);
     scene.set_load(load);
     let part = spread(&mut scene.rng, 0.1, 0.8);
@@ -377,6 +382,7 @@ fn weekly_drop(scene: &mut Scene) {
 }
 
 fn mixed_further(scene: &mut Scene) {
+    scene.usual_noise();
     mix(scene, &[ttl_cache, drift, ratchet, children, nightly_batch, heap_stairs, slow_warm, glitches]);
     if scene.rng.chance(70) {
         let half = spread(&mut scene.rng, 0.5, 5.0);

@@ -96,6 +96,10 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         let names: Vec<&str> = classes().iter().map(|class| class.name).collect();
         return Err(format!("--class: there is core, further, ambiguous, {}", names.join(", ")));
     }
+    if arguments.class.is_none() {
+        labels_are_sound(&classes());
+        rules_hold(&classes()[1]);
+    }
     let judged = told(arguments, &chosen)?;
     let everyday = arguments.class.is_none() && (arguments.set, arguments.traces) == EVERYDAY;
     println!("{} traces of set {}", judged.len(), arguments.set);
@@ -171,6 +175,59 @@ fn alerts(trace: &Trace) -> (Vec<f64>, Vec<String>) {
             trend.sample(&spec, point).map(|growth| (t, growth.test))
         })
         .unzip()
+}
+
+/// What a label says is in the trace, and a trace is the same each time it is made.
+fn labels_are_sound(all: &[Class]) {
+    let leaks = all.iter().enumerate().filter(|(_, class)| class.group != trace::Group::Ambiguous).filter_map(
+        |(index, class)| {
+            let made = trace(9, index as u64, class);
+            assert!(
+                made.samples.windows(2).all(|two| two[0].t < two[1].t),
+                "{}: samples are in their order",
+                made.name
+            );
+            let leak = made.leak?;
+            let left = made.hours - leak.onset / 3600.0;
+            assert!(
+                left >= 2.5 * leak.ideal + 6.0,
+                "{}: {left} h are left for an ideal delay of {} h",
+                made.name,
+                leak.ideal
+            );
+            assert!((0.5..260.0).contains(&leak.slope), "{}: {} MiB/h", made.name, leak.slope);
+            assert_eq!(made, trace(9, index as u64, class), "{}: made again", made.name);
+            Some(())
+        },
+    );
+    let leaks = leaks.count();
+    assert!((all.len() / 3..=all.len() * 2 / 3).contains(&leaks), "{leaks} of {} classes leak", all.len());
+}
+
+/// The rules of the score on alerts made by hand.
+fn rules_hold(leaking: &Class) {
+    let mut made = trace(9, 0, leaking);
+    made.hours = 96.0;
+    made.leak = Some(trace::Leak { onset: 36.0 * 3600.0, slope: 80.0, ideal: 10.0 });
+    let hours = |hours: &[f64]| -> Vec<f64> { hours.iter().map(|hour| hour * 3600.0).collect() };
+    // Two before the onset within 24 h are one episode; one that follows it closely still finds the leak.
+    let one = judge(&made, &hours(&[20.0, 30.0, 40.0, 70.0]));
+    let found = one.leak.expect("it leaks");
+    assert_eq!((one.false_episodes, found.delay, found.timely), (1, Some(4.0), true));
+    let late = judge(&made, &hours(&[67.0]));
+    assert!(late.leak.is_some_and(|found| found.delay == Some(31.0) && found.ratio == Some(3.1) && !found.timely));
+    let missed = judge(&made, &[]);
+    made.leak = None;
+    let healthy = judge(&made, &hours(&[1.0, 25.0, 25.5]));
+    assert_eq!(healthy.false_episodes, 2, "25.0 h is within 24 h of the first, 25.5 h is not");
+    let score = score::Score::of([one, late, missed, healthy].iter());
+    assert_eq!((score.leaks, score.detected, score.false_episodes), (3, 2, 3));
+    assert_eq!((score.precision, score.recall, score.delay.0), (0.5, 2.0 / 3.0, 17.5));
+    assert!(
+        (score.weeks - (3.0 * 36.0 + 96.0) / 168.0).abs() < 1e-9,
+        "healthy running ends at the onset: {}",
+        score.weeks
+    );
 }
 
 fn line(trace: &Trace, alerts: &[f64], tests: &[String]) -> String {
