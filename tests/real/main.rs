@@ -1,8 +1,10 @@
-//! The programs that this one is made for: the OpenClaw gateway and uvicorn; the version before this one; and systemd. They have to be
-//! installed first and take their time, so a plain `cargo test` leaves them out; `.ci/run` installs them and says where they are.
+//! The programs that this one is made for: the OpenClaw gateway and uvicorn; small servers that leak; the version before this
+//! one; and systemd. They have to be installed first and take their time, so a plain `cargo test` leaves them out; `.ci/run`
+//! installs them and says where they are.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod gateway;
+mod memory;
 mod skew;
 #[path = "../main/support.rs"]
 mod support;
