@@ -111,6 +111,9 @@ pub const FURTHER: &[Healthy] = &[
     Healthy { name: "glitches", hours: ANY, frame: through, shape: glitches },
     Healthy { name: "children", hours: LONG, frame: through, shape: children },
     Healthy { name: "weekly_drop", hours: WEEKS, frame: through, shape: weekly_drop },
+    Healthy { name: "creep", hours: ANY, frame: through, shape: creep },
+    Healthy { name: "late_fill", hours: LONG, frame: through, shape: late_fill },
+    Healthy { name: "laptop", hours: LONG, frame: restarted_and_asleep, shape: laptop },
     Healthy { name: "mixed_further", hours: LONG, frame: restarted_and_asleep, shape: mixed_further },
 ];
 
@@ -379,6 +382,36 @@ fn weekly_drop(scene: &mut Scene) {
         let since = if at < job { at } else { (at - job) % (7 * DAY) };
         scene.healthy[at] += scene.base * part * (1.0 - (-(since as f64) / HOUR as f64 / tau).exp());
     }
+}
+
+/// What a quiet Node process looks like.
+pub fn creep(scene: &mut Scene) {
+    scene.usual_noise();
+    let (part, hours) = (spread(&mut scene.rng, 0.08, 0.6), spread(&mut scene.rng, 0.3, 5.0));
+    scene.creep(part, hours);
+}
+
+/// A cache that is emptied or first used after days, and filled within hours.
+fn late_fill(scene: &mut Scene) {
+    background(scene);
+    let at = scene.rng.range(20 * HOUR as u64, scene.len() as u64 - 12 * HOUR as u64) as usize;
+    let mib = scene.base * spread(&mut scene.rng, 0.15, 1.0);
+    if scene.rng.chance(50) {
+        let rise = minutes(uniform(&mut scene.rng, 1.0, 10.0)) as f64;
+        scene.step(at, mib, rise);
+    } else {
+        let tau = uniform(&mut scene.rng, 0.5, 4.0);
+        for later in at..scene.len() {
+            scene.healthy[later] += mib * (1.0 - (-((later - at) as f64) / HOUR as f64 / tau).exp());
+        }
+    }
+}
+
+/// Daily work on a machine that sleeps and needs its memory elsewhere.
+pub fn laptop(scene: &mut Scene) {
+    daily(scene);
+    let half = spread(&mut scene.rng, 0.3, 4.0);
+    scene.page_out_after_sleep(0.05, 0.5, half);
 }
 
 fn mixed_further(scene: &mut Scene) {

@@ -93,6 +93,8 @@ pub const FURTHER: &[Leaking] = &[
     usual("leak_weekly", weekly, per_request),
     usual("leak_native_stairs", quiet, native_stairs),
     usual("leak_heap_stairs", heap_stairs, even),
+    usual("leak_creep", creep, even),
+    Leaking { frame: restarted_and_asleep, ..usual("leak_laptop", laptop, even) },
     usual("leak_children", children, even),
     Leaking { frame: asleep, ..usual("leak_deep_sleep", deep_sleeper, even) },
 ];
@@ -189,6 +191,14 @@ fn children(scene: &mut Scene, _: f64) {
 
 fn drifting(scene: &mut Scene, _: f64) {
     healthy::drift(scene);
+}
+
+fn creep(scene: &mut Scene, _: f64) {
+    healthy::creep(scene);
+}
+
+fn laptop(scene: &mut Scene, _: f64) {
+    healthy::laptop(scene);
 }
 
 fn ttl_cache(scene: &mut Scene, _: f64) {

@@ -362,6 +362,26 @@ impl Scene {
         }
     }
 
+    /// A heap that nobody is in a hurry to collect: it creeps up in small portions by up to `part` of the base for about `hours`, and
+    /// how much is given back then is luck.
+    pub fn creep(&mut self, part: f64, hours: f64) {
+        let mut all: Vec<f64> = Vec::with_capacity(self.len());
+        let mut floor = 0.0;
+        while all.len() < self.len() {
+            let long = minutes(hours * spread(&mut self.rng, 0.3, 2.5)).max(5);
+            let mut now = floor;
+            for _ in 0..long {
+                if self.rng.chance(25) {
+                    now += self.rng.exponential(self.base * part / long as f64 / 0.25);
+                }
+                all.push(now.min(self.base * part * 1.3));
+            }
+            floor = self.base * part * uniform(&mut self.rng, 0.0, 0.35);
+        }
+        all.truncate(self.len());
+        self.add_steady(&all);
+    }
+
     /// A heap whose limit rises stair by stair before a full collection takes it all back.
     pub fn heap_stairs(&mut self, part: f64, stair_hours: f64) {
         let mut all: Vec<f64> = Vec::with_capacity(self.len());
