@@ -387,7 +387,10 @@ fn weekly_drop(scene: &mut Scene) {
 /// What a quiet Node process looks like.
 pub fn creep(scene: &mut Scene) {
     scene.usual_noise();
-    let (part, hours) = (spread(&mut scene.rng, 0.08, 0.6), spread(&mut scene.rng, 0.3, 5.0));
+    let hours = spread(&mut scene.rng, 0.3, 6.0);
+    // However small the program is, its heap is allowed some ten MiB before anybody looks.
+    let least = spread(&mut scene.rng, 12.0, 80.0) / scene.base;
+    let part = spread(&mut scene.rng, 0.08, 0.6).max(least);
     scene.creep(part, hours);
 }
 
