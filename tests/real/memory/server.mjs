@@ -9,11 +9,11 @@ let served = 0;
 
 function work() {
   served += 1;
-  const body = { id: served, rows: Array.from({ length: 400 }, (_, row) => ({ row, text: `row ${row} of ${served}` })) };
+  const body = { id: served, rows: Array.from({ length: 300 }, (_, row) => ({ row, text: `row ${row} of ${served}` })) };
   const text = JSON.stringify(body);
   if (mode === 'leak') {
     // A listener that nobody removes: what it closes over stays.
-    const session = { id: served, rows: JSON.parse(text).rows };
+    const session = { id: served, asked: JSON.parse(text), answered: JSON.parse(text) };
     kept.push(() => session.id);
   } else {
     recent.set(served, text);
