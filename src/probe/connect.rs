@@ -73,6 +73,14 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// Whether only this machine can be there.
+    pub(super) fn is_loopback(&self) -> bool {
+        match self {
+            Self::Localhost(_) | Self::Unix(_) => true,
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+        }
+    }
+
     pub(super) fn of_url(url: &Uri) -> Result<Self, Answer> {
         url.authority().map_or_else(|| Err(not_a_place(&url.to_string())), |a| Self::of_authority(a.as_str()))
     }

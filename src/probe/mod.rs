@@ -25,10 +25,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use self::connect::{Place, Progress};
-use crate::model::{Answer, Part, ProbeKind, ProbeSpec, Probed};
+use crate::model::{Answer, FigureSpec, Part, ProbeKind, ProbeSpec, Probed};
 
 /// The rest of an answer that has begun too late is waited for no longer than this: that it has begun is the news.
 const SOON: Duration = Duration::from_secs(1);
@@ -175,6 +176,19 @@ pub async fn parts(probe: &ProbeSpec, timeout: Duration) -> Result<Vec<Part>, St
 }
 
 async fn over_http(target: Result<(Place, exchange::Request), Answer>, timeout: Duration) -> Result<Vec<Part>, String> {
+    let (status, body) = fetch(target, timeout).await?;
+    parts::read(&body).ok_or_else(|| {
+        format!(
+            "its answer, of status {status}, is no JSON with a list `failing` or with parts, as {{\"name\": \"ok\"}}"
+        )
+    })
+}
+
+/// The status and the whole body of the answer; an error is a sentence.
+async fn fetch(
+    target: Result<(Place, exchange::Request), Answer>,
+    timeout: Duration,
+) -> Result<(u16, Vec<u8>), String> {
     let progress = Arc::new(Progress::default());
     let asked = async {
         let (place, request) = target?;
@@ -182,10 +196,30 @@ async fn over_http(target: Result<(Place, exchange::Request), Answer>, timeout: 
         reply.end.and(Ok((reply.status, reply.body)))
     };
     let asked = tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| Err(progress.out_of_time(timeout)));
-    let (status, body) = asked.map_err(words::text_of)?;
-    parts::read(&body).ok_or_else(|| {
-        format!(
-            "its answer, of status {status}, is no JSON with a list `failing` or with parts, as {{\"name\": \"ok\"}}"
-        )
-    })
+    asked.map_err(words::text_of)
+}
+
+/// Asks a service of this machine once for a number in its JSON answer; an error is a sentence.
+pub async fn figure(spec: &FigureSpec, timeout: Duration) -> Result<f64, String> {
+    let found = async {
+        let target = http::of_url(&spec.url);
+        if target.as_ref().is_ok_and(|(place, _)| !place.is_loopback()) {
+            return Err("it is not an address of this machine only; use 127.0.0.1, localhost or [::1]".into());
+        }
+        let (status, body) = fetch(target, timeout).await?;
+        if status != 200 {
+            return Err(format!("it answered {status} instead of 200; check the address"));
+        }
+        let value: Value = serde_json::from_slice(&body)
+            .map_err(|_| "the answer is not JSON; check the path (a web page answers on a wrong one)".to_owned())?;
+        let pointer = &spec.pointer;
+        match value.pointer(pointer) {
+            Some(Value::Number(number)) => {
+                number.as_f64().ok_or_else(|| format!("the number at {pointer:?} is too large"))
+            }
+            Some(_) => Err(format!("what stands at {pointer:?} is no number")),
+            None => Err(format!("there is nothing at {pointer:?}; check the pointer, as \"/memory/heapUsed\"")),
+        }
+    };
+    found.await.map_err(|why| format!("{}: {why}", words::without_query(&spec.url)))
 }

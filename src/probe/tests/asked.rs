@@ -8,8 +8,8 @@ use ring::digest;
 
 use super::servers::{Guard, reply, request, says, tcp};
 use super::*;
-use crate::model::Part;
-use crate::probe::parts;
+use crate::model::{FigureSpec, Part};
+use crate::probe::{figure, parts};
 use crate::process::identity::{State, state};
 use crate::process::testing::wait_for;
 
@@ -240,4 +240,29 @@ fn parts_are_read_whatever_the_status_or_the_exit() {
     assert!(asked_for_parts(sh("exit 4")).unwrap_err().contains("exit code 4"));
     assert!(asked_for_parts(sh("echo fine")).unwrap_err().contains("no JSON"));
     assert!(asked_for_parts(spec(ProbeKind::Notify)).unwrap_err().contains("only an http and an exec"));
+}
+
+#[test]
+fn a_figure_is_a_number_in_a_good_answer_of_this_machine() {
+    let ask = |url: String, pointer: &str| {
+        let spec = FigureSpec { url, pointer: pointer.into() };
+        run(async move { figure(&spec, LONG).await })
+    };
+    let server = says(reply("200 OK", "", r#"{"memory":{"heapUsed":123456.5,"big":1e999,"name":"x"},"served":[7]}"#));
+    assert!(ask(format!("http://127.0.0.1:{}/m", server.port), "/served").unwrap_err().contains("not JSON"), "1e999");
+    let server = says(reply("200 OK", "", r#"{"memory":{"heapUsed":123456.5,"name":"x"},"served":[7]}"#));
+    let url = format!("http://127.0.0.1:{}/metrics?token=s3cret", server.port);
+    assert_eq!(ask(url.clone(), "/memory/heapUsed"), Ok(123_456.5));
+    assert_eq!(ask(url.clone(), "/served/0"), Ok(7.0));
+    for (pointer, why) in [("/memory/name", "no number"), ("/memory", "no number"), ("/nothing", "nothing at")] {
+        let said = ask(url.clone(), pointer).unwrap_err();
+        assert!(said.contains(why) && !said.contains("s3cret"), "{said}");
+    }
+    let server = says(reply("503 Unavailable", "", r#"{"n":1}"#));
+    assert!(ask(format!("http://127.0.0.1:{}/", server.port), "/n").unwrap_err().contains("503"));
+    let long = format!("{{\"n\":1,\"pad\":\"{}\"}}", "x".repeat(70_000));
+    let server = says(reply("200 OK", "", &long));
+    assert!(ask(format!("http://127.0.0.1:{}/", server.port), "/n").unwrap_err().contains("longer than 64 KiB"));
+    // Nobody outside is asked.
+    assert!(ask("http://192.0.2.7:80/".into(), "/n").unwrap_err().contains("this machine only"));
 }
