@@ -42,10 +42,13 @@ impl MonitorMachine {
                 _ => "it crashed or was restarted for a hang more than once within 5 min".into(),
             });
         }
-        if let Some(woke) = self.woke.filter(|_| self.is_in_grace(now.mono)) {
+        if let Some(woke) = self.woke.filter(|_| self.is_waking(now.mono)) {
             let who = if woke.gap.slept.is_zero() { "the supervisor stood still for" } else { "the machine slept for" };
             let (long, since) = (lasting_time(woke.gap.length()), lasting_time(now.mono.since(woke.at)));
             return Some(format!("{who} {long} until {since} ago"));
+        }
+        if self.is_excused(now.mono) {
+            return Some("it writes a heap snapshot, and may be silent meanwhile".into());
         }
         let void = watched.row.void.as_ref().map(|(why, _)| why.clone());
         void.or_else(|| self.parts_unknown.as_ref().map(|why| format!("its parts are not known: {why}")))

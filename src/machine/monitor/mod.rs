@@ -13,6 +13,7 @@
 
 mod asking;
 mod convict;
+mod excuse;
 mod info;
 mod parts;
 mod row;
@@ -29,7 +30,7 @@ use crate::model::{
     EventType, Facts, Fraction, HealthSpec, Learned, Moment, Mono, Part, PartInfo, ProbeKind, Probed, Readiness,
     RunView, ServiceSpec, StopCause,
 };
-use crate::policy::gap::{GRACE, Gap};
+use crate::policy::gap::Gap;
 use crate::policy::redact;
 use convict::Convicted;
 use parts::Parts;
@@ -72,8 +73,10 @@ pub struct MonitorMachine {
     /// The end that was last counted there.
     last_end_ms: Option<i64>,
     parts: Parts,
-    /// The machine woke (or we did) at this time: until [`GRACE`] later failures do not count.
+    /// The machine woke (or we did) at this time: until [`GRACE`](crate::policy::gap::GRACE) later failures do not count.
     woke: Option<Woke>,
+    /// A run that is known to be busy until then with what we asked of it.
+    excused: Option<(u64, Mono)>,
     /// A probe is under way, for this run.
     in_flight: Option<Flight>,
     told: Told,
@@ -184,6 +187,13 @@ pub enum Seen {
     },
     /// We did not run for a while.
     Gap(Gap),
+    /// Until then this run is busy with what was asked of it: silence is not held against it. What is said later replaces this.
+    Excused {
+        /// Which run.
+        run_id: u64,
+        /// When it is to answer again.
+        until: Mono,
+    },
     /// What the ledger knows of it.
     Learned(Learned),
     /// The evidence of what [`Act::Convict`] said is taken (or could not be).
@@ -303,6 +313,7 @@ impl MonitorMachine {
             last_end_ms: None,
             parts: Parts::default(),
             woke: None,
+            excused: None,
             in_flight: None,
             told: Told::default(),
             parts_in_flight: false,
@@ -352,6 +363,7 @@ impl MonitorMachine {
                 }
             }
             Seen::Gap(gap) => self.on_gap(gap, &step),
+            Seen::Excused { run_id, until } => self.excuse(run_id, until),
             Seen::Learned(learned) => self.learn(learned),
             Seen::EvidenceTaken { run_id } => self.on_evidence(run_id, &mut step),
         }
@@ -393,15 +405,6 @@ impl MonitorMachine {
         self.watched.as_ref().is_some_and(|watched| watched.run_id == run_id)
     }
 
-    /// Whether failures do not count yet.
-    fn is_in_grace(&self, now: Mono) -> bool {
-        self.woke.is_some_and(|woke| now.since(woke.at) < GRACE)
-    }
-
-    fn grace_end(&self) -> Mono {
-        self.woke.map_or(Mono(0), |woke| woke.at.plus(GRACE))
-    }
-
     /// Whether there is anything to ask for: a service that only tells when it is ready is looked at while it starts.
     fn asks(&self, watched: &Watched) -> bool {
         self.spec.health.is_some() || !watched.is_ready
@@ -410,22 +413,5 @@ impl MonitorMachine {
     /// Whether the probe only looks at what the runner's view says.
     fn is_notify(&self) -> bool {
         self.spec.health.as_ref().is_some_and(|health| health.probe.kind == ProbeKind::Notify)
-    }
-
-    /// We did not run: what was in flight says nothing, counting begins anew, and for a while failures do not count.
-    fn on_gap(&mut self, gap: Gap, step: &Step) {
-        self.woke = Some(Woke { at: step.at.mono, gap, is_answered: false });
-        if let Some(flight) = &mut self.in_flight {
-            flight.is_void = true;
-        }
-        let interval = self.spec.health.as_ref().map_or(asking::START_INTERVAL, |health| health.interval);
-        if let Some(watched) = &mut self.watched {
-            watched.row.clear();
-            watched.row.forget_answers();
-            watched.start.forgive(gap.stalled, step.at.mono);
-            // Missed ticks are one tick, and not all services' at once.
-            let spread = interval.min(asking::WAKE_SPREAD).mul_f64(step.rng.get());
-            watched.next = step.at.mono.plus(spread);
-        }
     }
 }

@@ -161,7 +161,7 @@ impl MonitorMachine {
         }
         let asked = flight.filter(|flight| flight.run_id == run_id).map_or(step.at, |flight| flight.at);
         let is_void = stalled || is_known;
-        let in_grace = self.is_in_grace(step.at.mono);
+        let in_grace = self.forgives(asked.mono, step.at.mono);
         let Some(health) = self.spec.health.as_ref() else { return };
         let Some(watched) = &mut self.watched else { return };
         let earlier = watched.row.facts.as_ref().map(|(_, last)| last).or(watched.start.last_look());
@@ -352,7 +352,7 @@ impl MonitorMachine {
             is_ready: watched.is_ready,
             is_checked: row.checked_ms.is_some(),
             is_convicted: watched.convicted.as_ref().is_some_and(|convicted| convicted.is_hang()),
-            is_waking: self.is_in_grace(now) && self.woke.is_some_and(|woke| !woke.is_answered),
+            is_waking: self.is_waking(now) && self.woke.is_some_and(|woke| !woke.is_answered),
             is_misasked: row.is_misasked(health, now),
             failures: row.failures,
             unwell: row.unwell,
