@@ -13,8 +13,8 @@ use super::{http, routes};
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{
-    AlertBody, AlertReply, MAX_REQUEST, OrderBody, OrderReply, ReloadBody, ReloadReply, RunnerReply, RunnerRequest,
-    UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
+    AlertBody, AlertReply, HeapSnapshotBody, HeapSnapshotReply, MAX_REQUEST, OrderBody, OrderReply, ReloadBody,
+    ReloadReply, RunnerReply, RunnerRequest, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
 };
 use crate::model::{Standing, StatusReport, UnitName};
 use crate::process::socket;
@@ -103,6 +103,11 @@ impl Daemon {
     /// Acknowledges, silences, tries sinks. A test ends when each sink was tried, which takes as long as they may.
     pub fn alert(self, body: &AlertBody) -> Result<AlertReply, Error> {
         self.post(routes::ALERTS, body, Patience::of_wait(matches!(body, AlertBody::Test { .. })))
+    }
+
+    /// Has a service write its heap to a file, and waits for that: up to five minutes.
+    pub fn heap_snapshot(self, body: &HeapSnapshotBody) -> Result<HeapSnapshotReply, Error> {
+        self.post(routes::HEAP_SNAPSHOT, body, Patience::UntilDone)
     }
 
     /// Which program the daemon is.

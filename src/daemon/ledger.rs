@@ -15,13 +15,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::alarms::Alarms;
+use super::samples::Samples;
 use crate::control::server::Answer;
 use crate::journal;
+use crate::machine::MemorySaved;
 use crate::model::paths::Paths;
 use crate::model::wire::{AlertBody, AlertReply};
 use crate::model::{Delivery, Fleet, LastExit, Mono, OpenAlert, Record, RestartCounts, RunView, Status, UnitName};
 use crate::process::clock;
-use crate::store::{Ledger, StoreError};
+use crate::store::{KeptSample, Ledger, StoreError};
 
 /// Records taken in one transaction.
 const BATCH: usize = 2000;
@@ -72,6 +74,10 @@ pub(super) enum Call {
     Sent(String, u64, Delivery),
     /// The dead man's switch was called.
     Pinged(Result<(), String>),
+    /// What a service uses, and how often it is looked at.
+    Memory(Box<KeptSample>, Duration),
+    /// What is known of how it grows, in place of what was known before.
+    Trend(UnitName, Box<MemorySaved>),
     /// Send nothing more; answered when nothing is on its way.
     Pause(Sender<()>),
     /// Go on sending.
@@ -106,6 +112,7 @@ impl LedgerThread {
             alarms: Alarms::new(paths, boot_id, fleet, has_faults, calls.clone(), Arc::clone(&beat)),
             readers: BTreeMap::new(),
             unsaved: BTreeMap::new(),
+            samples: Samples::default(),
             // The first look cleans up: an installation that records little would never come to the count.
             since_prune: PRUNE_EVERY,
         };
@@ -140,6 +147,16 @@ impl LedgerThread {
     /// Acknowledges, silences, tries.
     pub(super) fn alert(&self, body: AlertBody, answer: Answer<AlertReply>) {
         self.call(Call::Alert(body, answer));
+    }
+
+    /// Keeps what a service uses, which is looked at each `interval`; written with what comes within that.
+    pub(super) fn keep(&self, sample: KeptSample, interval: Duration) {
+        self.call(Call::Memory(Box::new(sample), interval));
+    }
+
+    /// Keeps what is known of how a service's memory grows.
+    pub(super) fn save(&self, name: UnitName, saved: Box<MemorySaved>) {
+        self.call(Call::Trend(name, saved));
     }
 
     /// The daemon's loop went round: who is called while all is well can rely on it.
@@ -194,6 +211,7 @@ struct Keeper {
     alarms: Alarms,
     readers: BTreeMap<String, journal::Reader>,
     unsaved: BTreeMap<String, Vec<Record>>,
+    samples: Samples,
     since_prune: usize,
 }
 
@@ -208,7 +226,8 @@ impl Keeper {
             }
             let retry = self.ledger.is_none().then_some(RETRY);
             let last = ending.map(|end: Mono| end.since(now.mono));
-            let wait = [retry, last, self.alarms.due(now)].into_iter().flatten().min();
+            let samples = self.samples.due().filter(|_| retry.is_none()).map(|due| due.since(now.mono));
+            let wait = [retry, last, samples, self.alarms.due(now)].into_iter().flatten().min();
             let call = match wait {
                 Some(wait) => inbox.recv_timeout(wait),
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -228,15 +247,23 @@ impl Keeper {
                         self.with_alarms(|alarms, ledger| alarms.sent(ledger, &sink, flight, &delivery));
                     }
                     Call::Pinged(result) => self.alarms.pinged(result),
-                    Call::Pause(done) => self.alarms.pause(Some(done)),
+                    Call::Memory(sample, interval) => self.samples.keep(*sample, interval, now.mono),
+                    Call::Trend(name, saved) => self.samples.save(name, saved, now),
+                    Call::Pause(done) => {
+                        // Who waits for it becomes another program, and has nothing of ours then.
+                        self.write_samples(true);
+                        self.alarms.pause(Some(done));
+                    }
                     Call::Resume => self.alarms.resume(),
                     Call::End => {
+                        self.write_samples(true);
                         self.alarms.pause(None);
                         ending = Some(now.mono.plus(LAST_WORDS));
                     }
                 }
             }
             self.take_in();
+            self.write_samples(false);
             for done in waiting {
                 let _ = done.send(());
             }
@@ -247,6 +274,21 @@ impl Keeper {
     fn with_alarms(&mut self, act: impl FnOnce(&mut Alarms, Option<&mut Ledger>) -> Result<(), StoreError>) {
         if let Err(e) = act(&mut self.alarms, self.ledger.as_mut()) {
             self.failed(&e);
+        }
+    }
+
+    /// Writes the memory samples that are due, or all of them.
+    fn write_samples(&mut self, all: bool) {
+        loop {
+            let now = clock::now();
+            let is_due = self.samples.due().is_some_and(|due| all || due <= now.mono);
+            let Some(ledger) = self.ledger.as_mut().filter(|_| is_due) else { return };
+            if let Err(e) = self.samples.write(ledger, now) {
+                return self.failed(&e);
+            }
+            if !all {
+                return;
+            }
         }
     }
 

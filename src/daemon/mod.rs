@@ -13,12 +13,15 @@ mod jobs;
 mod keep;
 mod ledger;
 mod link;
+mod memory;
 mod monitors;
 mod own_log;
 mod reload;
 mod report;
 mod runners;
+mod samples;
 mod signals;
+mod soonest;
 mod upgrade;
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,7 +37,7 @@ use crate::error::{Error, ErrorKind};
 use crate::install::Record;
 use crate::install::record::manager_of;
 use crate::journal;
-use crate::machine::Seen;
+use crate::machine::{MemorySaved, MemorySeen, Seen};
 use crate::model::paths::{DAEMON_JOURNAL, Paths};
 use crate::model::wire::{OrderBody, OrderReply, ReloadBody, ReloadReply, UpgradeReply, Upgraded, WireError};
 use crate::model::{EventType, Fleet, Learned, ManagerKind, Moment, ProgramId, RunView, RunnerInfo, UnitName};
@@ -43,6 +46,7 @@ use crate::process::lock::{Lock, NotLocked};
 use crate::process::{clock, command, files, identity, notify, socket, tune, wait};
 use embedded::Embedded;
 use ledger::LedgerThread;
+use memory::Memories;
 use monitors::Monitors;
 use signals::{Signals, Told};
 
@@ -73,6 +77,10 @@ enum Event {
     Attached(Result<embedded::Attached, String>),
     /// Something that a monitor waits for.
     Seen(UnitName, Box<Seen>),
+    /// Something that who watches a service's memory waits for.
+    Memory(UnitName, Box<MemorySeen>),
+    /// What the ledger knows of memory as it was watched before.
+    Remembered(BTreeMap<UnitName, MemorySaved>),
     /// What the ledger knows of former starts and hangs.
     Learned(BTreeMap<UnitName, Learned>),
     Ordered(OrderBody, Result<OrderReply, WireError>),
@@ -115,6 +123,7 @@ struct Daemon {
     runners: BTreeMap<String, Linked>,
     embedded: Option<Embedded>,
     monitors: Monitors,
+    memories: Memories,
     jobs: jobs::Jobs,
     alive: alive::Alive,
     pipes: keep::Pipes,
@@ -218,6 +227,9 @@ impl Daemon {
             ManagerKind::Launchd | ManagerKind::Systemd => None,
         };
         let monitors = Monitors::new(&fleet, &paths);
+        let memories = Memories::new(&fleet, events.clone()).map_err(|e| {
+            Error::new(ErrorKind::Internal, format!("cannot start the thread that looks at memory: {e}"))
+        })?;
         let mut pipes = keep::Pipes::default();
         pipes.follow(&fleet, &paths);
         // The pipes that were held for us until now.
@@ -240,6 +252,7 @@ impl Daemon {
             runners: BTreeMap::new(),
             embedded,
             monitors,
+            memories,
             jobs,
             alive,
             pipes,
@@ -293,6 +306,7 @@ impl Daemon {
     async fn serve(&mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), Error> {
         let mut signals = Signals::new()?;
         self.learn();
+        self.remember();
         self.find_runners();
         self.attach();
         self.await_runners();
@@ -301,7 +315,8 @@ impl Daemon {
             if self.going_down && self.is_down() {
                 return Ok(());
             }
-            let due = [self.monitors.due(), self.jobs.due(), Some(self.alive.due())].into_iter().flatten().min();
+            let due = [self.monitors.due(), self.memories.due(), self.jobs.due(), Some(self.alive.due())];
+            let due = due.into_iter().flatten().min();
             let before = clock::now();
             let next = tokio::select! {
                 biased;
@@ -327,6 +342,7 @@ impl Daemon {
             }
             self.look_at_jobs();
             self.tick_monitors();
+            self.tick_memories();
             self.alive.tick(clock::now());
             self.ledger.beat();
         }
@@ -347,6 +363,8 @@ impl Daemon {
             Event::Attached(result) => self.on_attached(result),
             Event::Seen(name, seen) => self.monitor(&name, *seen),
             Event::Learned(learned) => self.on_learned(learned),
+            Event::Memory(name, seen) => self.on_memory(&name, *seen),
+            Event::Remembered(saved) => self.on_remembered(saved),
             Event::Ordered(body, result) => self.on_ordered(&body, &result),
             Event::RunnersReloaded(reloading, errors) => self.on_reloaded(*reloading, errors),
             Event::RunnersUpgraded(program, done, answer) => self.on_runners_upgraded(program, done, answer),

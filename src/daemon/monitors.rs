@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::soonest::Soonest;
 use super::{Daemon, Event, link};
-use crate::machine::{Act, MonitorMachine, MonitorSpec, Seen};
+use crate::machine::{Act, MemorySeen, MonitorMachine, MonitorSpec, Seen};
 use crate::model::paths::{Paths, Stream};
 use crate::model::wire::{RunnerReply, RunnerRequest, Verb};
 use crate::model::{
@@ -25,8 +26,7 @@ const FACTS_WITHIN: Duration = Duration::from_millis(500);
 pub(super) struct Monitors {
     by_name: BTreeMap<UnitName, Monitor>,
     paths: Arc<Paths>,
-    /// Nothing is due before: all of them are looked through only then, and not after each answer.
-    soonest: Option<Mono>,
+    soonest: Soonest,
 }
 
 struct Monitor {
@@ -55,7 +55,8 @@ impl Monitor {
 
 impl Monitors {
     pub(super) fn new(fleet: &Fleet, paths: &Paths) -> Self {
-        let mut monitors = Self { by_name: BTreeMap::new(), paths: Arc::new(paths.clone()), soonest: None };
+        let mut monitors =
+            Self { by_name: BTreeMap::new(), paths: Arc::new(paths.clone()), soonest: Soonest::default() };
         monitors.follow(fleet);
         monitors
     }
@@ -75,23 +76,13 @@ impl Monitors {
 
     /// Something may be due then, and nothing before.
     pub(super) fn due(&self) -> Option<Mono> {
-        self.soonest
+        self.soonest.at()
     }
 
     /// Whose moment has come.
     fn due_by(&mut self, now: Mono) -> Vec<UnitName> {
-        if self.soonest.is_none_or(|soonest| soonest > now) {
-            return Vec::new();
-        }
-        self.soonest = None;
-        let mut due = Vec::new();
-        for (name, monitor) in &self.by_name {
-            match monitor.machine.due() {
-                Some(at) if at <= now => due.push(name.clone()),
-                at => self.soonest = sooner(self.soonest, at),
-            }
-        }
-        due
+        let all = self.by_name.iter().map(|(name, monitor)| (name, monitor.machine.due()));
+        self.soonest.due_by(now, all)
     }
 
     pub(super) fn diagnostic_signal(&self, name: &UnitName) -> Option<Signal> {
@@ -106,7 +97,7 @@ impl Monitors {
         match self.by_name.get_mut(name) {
             Some(monitor) => {
                 let acts = monitor.machine.step(clock::now(), clock::fraction(), seen);
-                self.soonest = sooner(self.soonest, monitor.machine.due());
+                self.soonest.note(monitor.machine.due());
                 acts
             }
             None => Vec::new(),
@@ -140,6 +131,9 @@ impl Daemon {
         let names: Vec<UnitName> = self.monitors.by_name.keys().cloned().collect();
         for name in names {
             self.monitor(&name, Seen::Gap(gap));
+        }
+        for name in self.memories.names() {
+            self.memory(&name, MemorySeen::Gap(gap));
         }
     }
 
@@ -203,7 +197,7 @@ impl Daemon {
         }
     }
 
-    fn restart_run(&self, name: &UnitName, run_id: u64, cause: StopCause) {
+    pub(super) fn restart_run(&self, name: &UnitName, run_id: u64, cause: StopCause) {
         let Some(id) = self.runner_of(name) else { return };
         let path = self.paths.runner_socket(id);
         let request = RunnerRequest::Order {
@@ -282,9 +276,4 @@ impl Watch {
 fn look(pid: i32, logs: &[PathBuf; 2]) -> Facts {
     let length = |path: &PathBuf| path.metadata().map_or(0, |file| file.len());
     Facts { vitals: vitals::look(pid), host: host::load(), logged: logs.iter().map(length).sum() }
-}
-
-/// The earlier of two moments, where there is one.
-fn sooner(one: Option<Mono>, other: Option<Mono>) -> Option<Mono> {
-    [one, other].into_iter().flatten().min()
 }

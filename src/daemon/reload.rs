@@ -4,10 +4,9 @@ use super::{Daemon, Event, Options, link};
 use crate::config;
 use crate::control::server::Answer;
 use crate::error::{Error, ErrorKind};
-use crate::machine::Seen;
 use crate::model::paths::EMBEDDED_RUNNER;
 use crate::model::wire::{ReloadBody, ReloadReply, RunnerRequest, WireError};
-use crate::model::{EventType, Fleet, RunView, UnitName};
+use crate::model::{EventType, Fleet, UnitName};
 use crate::process::clock;
 
 /// A reload that the runners have been asked to carry out.
@@ -139,14 +138,9 @@ impl Daemon {
                 self.ledger.declared(&self.fleet);
                 self.jobs.declared_anew(clock::now().mono);
                 self.monitors.follow(&self.fleet);
+                self.memories.follow(&self.fleet);
                 self.pipes.follow(&self.fleet, &self.paths);
-                // Of those whose runner is gone nothing is known until it is back.
-                let linked = self.runners.values().filter(|linked| linked.connected);
-                let views: Vec<RunView> = linked.flat_map(|linked| linked.views.values().cloned()).collect();
-                for view in views {
-                    let name = view.name.clone();
-                    self.monitor(&name, Seen::View(Box::new(view)));
-                }
+                self.view_again();
                 tracing::info!(changes = reply.changes.len(), "services.toml was reloaded");
                 let data = serde_json::json!({ "run_id": null, "changes": reply.changes });
                 self.record(EventType::ConfigReloaded, data);

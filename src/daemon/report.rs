@@ -13,6 +13,9 @@ use crate::model::{
 };
 use crate::process::{clock, lock};
 
+/// A runner's pid, its view of a service, and what probes add.
+type Judged = (i32, RunView, Option<HealthInfo>);
+
 impl Daemon {
     pub(super) fn report(&self) -> StatusReport {
         let now = clock::now();
@@ -39,9 +42,8 @@ impl Daemon {
             ));
         }
         for unit in &self.fleet.unusable {
-            let info = self.judged(&unit.name).map(|(pid, view, health)| {
-                words::service_info(&view, pid, true, &recorded(&unit.name), health.as_ref(), at)
-            });
+            let judged = self.judged(&unit.name);
+            let info = judged.map(|judged| self.told(&judged, true, &recorded(&unit.name), at));
             services.push(info.unwrap_or_else(|| words::unusable(unit, &recorded(&unit.name))));
         }
         let declared: BTreeSet<&UnitName> = services.iter().map(|info| &info.name).collect();
@@ -53,10 +55,8 @@ impl Daemon {
             .map(|view| view.name.clone())
             .collect();
         for name in others {
-            let info = self.judged(&name);
-            services.extend(info.map(|(pid, view, health)| {
-                words::service_info(&view, pid, false, &recorded(&name), health.as_ref(), at)
-            }));
+            let judged = self.judged(&name);
+            services.extend(judged.map(|judged| self.told(&judged, false, &recorded(&name), at)));
         }
         StatusReport {
             schema: StatusReport::SCHEMA,
@@ -77,9 +77,7 @@ impl Daemon {
 
     fn service_info(&self, spec: &ServiceSpec, recorded: &Recorded, at: Reader<'_>) -> ServiceInfo {
         match self.judged(&spec.name) {
-            Some((pid, view, health)) if spec.enabled || view.pid.is_some() => {
-                words::service_info(&view, pid, spec.enabled, recorded, health.as_ref(), at)
-            }
+            Some(judged) if spec.enabled || judged.1.pid.is_some() => self.told(&judged, spec.enabled, recorded, at),
             _ => {
                 let mut info = words::unserved(spec, recorded);
                 if spec.enabled && self.embedded.is_some() {
@@ -91,8 +89,15 @@ impl Daemon {
         }
     }
 
+    /// What is told of a service that has a runner.
+    fn told(&self, judged: &Judged, enabled: bool, recorded: &Recorded, at: Reader<'_>) -> ServiceInfo {
+        let (pid, view, health) = judged;
+        let memory = self.memories.info(&view.name);
+        ServiceInfo { memory, ..words::service_info(view, *pid, enabled, recorded, health.as_ref(), at) }
+    }
+
     /// The runner's pid, its view, and what probes add: a service that is up and not well is degraded or hung.
-    fn judged(&self, name: &UnitName) -> Option<(i32, RunView, Option<HealthInfo>)> {
+    fn judged(&self, name: &UnitName) -> Option<Judged> {
         let linked = self.runners.get(self.runner_of(name)?)?;
         let mut view = linked.views.get(name)?.clone();
         let health = self.monitors.info(name, clock::now());

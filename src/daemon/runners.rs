@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Daemon, Linked, link, own_log};
-use crate::machine::Seen;
+use crate::machine::{MemorySeen, Seen};
 use crate::model::paths::EMBEDDED_RUNNER;
 use crate::model::wire::RunnerRequest;
-use crate::model::{RunnerInfo, UnitName};
+use crate::model::{RunView, RunnerInfo, UnitName};
 use crate::process::{clock, socket};
 
 impl Daemon {
@@ -36,11 +36,32 @@ impl Daemon {
         let views = std::mem::take(&mut info.views);
         linked.info = info;
         for view in views {
-            let name = view.name.clone();
-            self.monitor(&name, Seen::View(Box::new(view)));
+            self.on_view(view);
         }
         // What was journaled before we subscribed is told by nobody else.
         self.ledger.look();
+    }
+
+    /// Tells who judges a service what its runner says of it.
+    fn on_view(&mut self, view: RunView) {
+        let name = view.name.clone();
+        if self.memories.follows(&name) {
+            self.memory(&name, MemorySeen::View(Box::new(view.clone())));
+        }
+        self.monitor(&name, Seen::View(Box::new(view)));
+    }
+
+    /// The same for all whose runner is there: of the others nothing is known until it is back.
+    pub(super) fn view_again(&mut self) {
+        for view in self.known_views() {
+            self.on_view(view);
+        }
+    }
+
+    /// What the runners that are there say of their services.
+    pub(super) fn known_views(&self) -> Vec<RunView> {
+        let linked = self.runners.values().filter(|linked| linked.connected);
+        linked.flat_map(|linked| linked.views.values().cloned()).collect()
     }
 
     pub(super) fn on_gone(&mut self, id: &str) {
@@ -49,6 +70,7 @@ impl Daemon {
             let names: Vec<UnitName> = linked.views.keys().cloned().collect();
             for name in names {
                 self.monitor(&name, Seen::RunnerGone);
+                self.memory(&name, MemorySeen::RunnerGone);
             }
         }
         self.ledger.look();

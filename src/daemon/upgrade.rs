@@ -73,13 +73,20 @@ impl Daemon {
         }
     }
 
+    pub(super) fn is_upgrading(&self) -> bool {
+        !matches!(self.progress, Progress::None)
+    }
+
     /// Has the runners become `program`, and then the daemon.
     pub(super) fn upgrade(&mut self, body: UpgradeBody, answer: Answer<UpgradeReply>) {
         let UpgradeBody { program } = body;
         let refused = if self.going_down {
             Some("the daemon is going down".to_owned())
-        } else if !matches!(self.progress, Progress::None) {
+        } else if self.is_upgrading() {
             Some("another upgrade is under way".to_owned())
+        } else if self.memories.is_taking_snapshot() {
+            // A daemon that knows nothing of it would call the service hung.
+            Some("a service is writing a heap snapshot, which takes five minutes at most".to_owned())
         } else if self.journal.pending() > 0 {
             Some(self.journal.trouble().unwrap_or_else(|| "records of the daemon wait to be written".into()))
         } else if !handover::is_program(&program) {

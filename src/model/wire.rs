@@ -270,6 +270,21 @@ pub struct AlertReply {
     pub key: Option<String>,
 }
 
+/// Body of `POST /v1/heap-snapshot`: a service is to write its heap to a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeapSnapshotBody {
+    /// Which service.
+    pub name: UnitName,
+}
+
+/// Answer to `POST /v1/heap-snapshot`, once the file is whole; that may take five minutes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapSnapshotReply {
+    /// The file, absolute.
+    pub file: String,
+}
+
 /// What became of a test at one sink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestDelivery {
