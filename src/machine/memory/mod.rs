@@ -151,6 +151,8 @@ pub enum MemorySeen {
     },
     /// We did not run for a while.
     Gap(Gap),
+    /// The daemon is about to end: whatever is known is put by.
+    Ending,
     /// The moment of [`MemoryMachine::due`] has come.
     Tick,
 }
@@ -288,6 +290,7 @@ impl MemoryMachine {
                     run.next = run.soon(at.mono, self.spec.interval);
                 }
             }
+            MemorySeen::Ending => self.is_dirty = true,
             MemorySeen::Tick => self.tick(&mut step),
         }
         self.save(&mut step);

@@ -203,7 +203,7 @@ impl MemoryMachine {
         let room =
             [to_limit, free.map(|free| (free, End::Machine))].into_iter().flatten().min_by_key(|(room, _)| *room);
         run.newest = Some(Newest {
-            at: step.at,
+            at: sample.at,
             bytes,
             metric,
             processes: sample.count,

@@ -26,6 +26,20 @@ fn a_run_is_looked_at_soon_and_then_in_each_interval() {
 }
 
 #[test]
+fn a_daemon_that_ends_leaves_what_is_known_to_the_next_one() {
+    let mut world = World::new(MemorySpec { interval: S, ..spec() });
+    world.see(MemorySeen::Ending);
+    assert_eq!(world.saved, [], "nothing is known yet");
+    world.run(M);
+    let before = world.saved.len();
+    world.see(MemorySeen::Ending);
+    assert_eq!(world.saved.len(), before + 1);
+    world.pass(M);
+    world.see(MemorySeen::RunnerGone);
+    assert_eq!(world.saved.len(), before + 1, "once");
+}
+
+#[test]
 fn a_hundred_services_are_not_looked_at_at_once() {
     let mut each_second = vec![0; 60];
     for n in 0..100 {
