@@ -74,13 +74,14 @@ impl Memories {
     /// Takes a changed fleet over; what is known of a service is kept.
     pub(super) fn follow(&mut self, fleet: &Fleet) {
         let mut old = std::mem::take(&mut self.by_name);
-        for (name, spec) in fleet.services.iter().filter_map(|service| Some((&service.name, service.memory.as_ref()?)))
-        {
-            let memory = match old.remove(name) {
+        for service in &fleet.services {
+            let (name, Some(spec)) = (&service.name, &service.memory) else { continue };
+            let mut memory = match old.remove(name) {
                 Some(known) if known.machine.spec() == spec => known,
                 Some(known) => Memory::new(known.machine.redeclared(spec.clone())),
                 None => Memory::new(MemoryMachine::new(spec.clone())),
             };
+            memory.machine = memory.machine.spaced(!service.throttle.is_zero());
             self.soonest.note(memory.machine.due());
             self.by_name.insert(name.clone(), memory);
         }
@@ -140,6 +141,13 @@ impl Daemon {
         let all = self.memories.by_name.iter().map(|(name, memory)| (name, memory.machine.due()));
         for name in self.memories.soonest.due_by(clock::now().mono, all) {
             self.memory(&name, MemorySeen::Tick);
+        }
+    }
+
+    /// Puts by what is known, for the daemon after this one.
+    pub(super) fn put_memory_by(&mut self) {
+        for name in self.memories.names() {
+            self.memory(&name, MemorySeen::Ending);
         }
     }
 

@@ -414,6 +414,7 @@ impl Daemon {
     }
 
     fn finish(&mut self) {
+        self.put_memory_by();
         let data = serde_json::json!({ "run_id": null, "pid": std::process::id() });
         self.record(EventType::SupervisorStop, data);
         self.alive.end(clock::now());

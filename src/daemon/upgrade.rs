@@ -199,6 +199,7 @@ impl Daemon {
     }
 
     fn try_to_become(&mut self, program: &std::path::Path) -> String {
+        self.put_memory_by();
         // What is on its way would be sent a second time by the next program, which cannot know what became of it.
         self.ledger.pause();
         if let Err(e) = self.journal.sync() {
