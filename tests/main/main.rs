@@ -13,6 +13,7 @@ mod launchd;
 mod layers;
 mod ledger_trouble;
 mod mac;
+mod memory;
 mod notify;
 mod odd_children;
 mod odd_output;
