@@ -4,6 +4,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use nix::sys::stat::{Mode, fchmod, umask};
 
 /// Puts `bytes` at `path` so that a reader, and we after any kind of death, find either what was there before or all of
 /// it: a new file (0600) in the same folder, renamed. With `fsync`, it also is on the disk when this returns.
@@ -95,7 +98,20 @@ fn fill(scratch: &Path, bytes: &[u8], fsync: bool, mode: u32) -> io::Result<()> 
 
 /// From now on nobody else can read or write what this process makes. Services inherit it.
 pub fn private_umask() {
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let users = umask(Mode::from_bits_truncate(0o077));
+    // Only the first time is it the user's.
+    let _ = USERS.set(users);
+}
+
+/// The umask that we were started with.
+static USERS: OnceLock<Mode> = OnceLock::new();
+
+/// Gives a new file that is the user's own, and none of ours, the mode that their umask gives it.
+pub fn for_the_user(file: &File) -> io::Result<()> {
+    match USERS.get() {
+        Some(mask) => Ok(fchmod(file, Mode::from_bits_truncate(0o666) - *mask)?),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use jiff::tz::TimeZone;
@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use super::chart::{Chart, Line, MarkKind};
 use crate::error::{Error, ErrorKind};
 use crate::machine::words;
+use crate::process::files;
 
 /// The whole, and the part with the lines: left, top, width, height.
 const SIZE: (u32, u32) = (960, 400);
@@ -136,7 +137,12 @@ pub(super) fn write(path: &Path, svg: &str) -> Result<(), Error> {
         )
         .hint(format!("name a file in it, such as {}", path.join("memory.svg").display())));
     }
-    let written = File::create(path).and_then(|mut file| file.write_all(svg.as_bytes()));
+    let file = match File::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::create(path),
+        // It may be for a web page or a mail: it is as private as the user makes their files.
+        new => new.and_then(|file| files::for_the_user(&file).map(|()| file)),
+    };
+    let written = file.and_then(|mut file| file.write_all(svg.as_bytes()));
     written.map_err(|error| {
         Error::io("cannot write the picture to", path, &error).hint("name a file in a folder that you may write to")
     })
