@@ -120,6 +120,9 @@ pub struct Growth {
     pub hours: f64,
     /// Hours awake until the limit, or until the machine has no more, at this rate; `None` without either.
     pub hours_left: Option<f64>,
+    /// Bytes for each request that was served meanwhile, where the service tells how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_request: Option<f64>,
     /// Which test found it.
     pub test: String,
 }

@@ -195,6 +195,7 @@ mod tests {
                 grown: 1e8,
                 hours: 7.0,
                 hours_left: None,
+                bytes_per_request: None,
                 test: "fake".into(),
             })
         };

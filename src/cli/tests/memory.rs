@@ -67,6 +67,7 @@ fn growth() -> Growth {
         grown: 300.0 * mib,
         hours: 20.0,
         hours_left: Some(61.5),
+        bytes_per_request: None,
         test: "L".into(),
     }
 }

@@ -92,6 +92,7 @@ fn status_of_names_has_details() {
             grown: 220_200_960.0,
             hours: 15.0,
             hours_left: Some(20.5),
+            bytes_per_request: None,
             test: "level".into(),
         }),
         growing_since_ms: Some(NOW - 54_000_000),

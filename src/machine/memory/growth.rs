@@ -119,7 +119,8 @@ fn tell(
                 "run_id": run_id, "limit": limit, "bytes": newest.bytes, "metric": newest.metric,
                 "severity": severity(&growth, fast), "since_ms": since_ms, "verdict": growth.verdict,
                 "bytes_per_hour": growth.bytes_per_hour, "low": growth.low, "high": growth.high,
-                "grown": growth.grown, "hours": growth.hours, "hours_left": growth.hours_left, "test": growth.test,
+                "grown": growth.grown, "hours": growth.hours, "hours_left": growth.hours_left,
+                "bytes_per_request": growth.bytes_per_request, "test": growth.test,
             });
             *slot = Some(Episode { since_ms, growth });
             data

@@ -24,13 +24,15 @@ fn whole(number: f64) -> u64 {
 fn growth_text(growth: &Growth) -> String {
     let Growth { bytes_per_hour, low, high, grown, .. } = growth;
     let left = growth.hours_left.map(|left| format!(", {} left", hours(left))).unwrap_or_default();
+    let each = growth.bytes_per_request.map(|each| format!(", {} for each request", size(whole(each))));
     format!(
-        "{} ({} to {}), +{} in {}{left}",
+        "{} ({} to {}), +{} in {}{left}{}",
         rate(*bytes_per_hour),
         rate(*low),
         rate(*high),
         size(whole(*grown)),
-        hours(growth.hours)
+        hours(growth.hours),
+        each.unwrap_or_default()
     )
 }
 
@@ -109,6 +111,7 @@ mod tests {
             grown: 210.0 * MIB,
             hours: 15.0,
             hours_left: Some(3.1),
+            bytes_per_request: None,
             test: "level".into(),
         });
         info.growing_since_ms = Some(0);

@@ -165,8 +165,14 @@ impl Days {
         let mut earlier = [0.0; HOURS];
         let day_before = from.saturating_sub(DAY)..end.saturating_sub(DAY);
         let earlier = sorted(&mut earlier, day_before.filter_map(|hour| self.risen(hour)));
-        let was_more = earlier.len() > HOURS / 2 && rise < 0.7 * earlier[earlier.len() / 2];
-        is_less || was_more
+        let median = (earlier.len() > HOURS / 2).then(|| earlier[earlier.len() / 2]);
+        let was_more = median.is_some_and(|earlier| rise < 0.7 * earlier);
+        // A cache that was filled yesterday is as much above the day before at any hour, and stands.
+        let lately = HOURS / 2;
+        let goes_on = self.at(end - 1).zip(self.at(end - 1 - lately));
+        let goes_on = goes_on.is_some_and(|(now, then)| now - then >= 0.5 * rise * lately as f64 / DAY as f64);
+        let did_before = median.is_some_and(|earlier| earlier >= 0.4 * rise);
+        is_less || was_more || !(goes_on || did_before)
     }
 }
 

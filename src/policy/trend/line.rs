@@ -67,9 +67,9 @@ const HORIZONS: [Horizon; 15] = [
     short(6, For::Settled, 0.25, 0.8, 0.85),
     short(10, For::Young, 0.15, 0.75, 0.85),
     long(12, 0.08, 0.7, 0.8),
-    long(16, 0.08, 0.6, 0.75),
-    long(20, 0.08, 0.55, 0.75),
-    long(24, 0.08, 0.5, 0.7),
+    long(16, 0.08, 0.5, 0.7),
+    long(20, 0.08, 0.45, 0.6),
+    long(24, 0.08, 0.35, 0.5),
     long(36, 0.08, 0.5, 0.7),
     long(48, 0.08, 0.5, 0.7),
     long(64, 0.08, 0.5, 0.7),
@@ -133,15 +133,15 @@ fn line(floor: &Floor, beside: &Beside, h: &Horizon) -> Option<Line> {
         return None;
     }
     let blocks = blocks(floor, from, window)?;
-    let thirds = quarters(&blocks);
-    let climbs: [f64; 3] = std::array::from_fn(|k| thirds[k + 1] - thirds[k]);
-    let mean = (thirds[3] - thirds[0]) / 3.0;
+    let quarters = quarters(&blocks);
+    let climbs: [f64; 3] = std::array::from_fn(|k| quarters[k + 1] - quarters[k]);
+    let mean = (quarters[3] - quarters[0]) / 3.0;
     // From the middle of the first quarter to the middle of the last: that is three quarters of the window.
     let growth = mean * 4.0;
     let step = growth / BLOCKS as f64;
     let hours = h.hours as f64;
-    let is_enough = growth >= LEAST.max(5.0 * spread(&blocks, &thirds, step));
-    if !is_enough || !is_large(growth, thirds[0], h, beside) {
+    let is_enough = growth >= LEAST.max(5.0 * spread(&blocks, &quarters, step));
+    if !is_enough || !is_large(growth, quarters[0], h, beside) {
         return None;
     }
     if h.of == For::Settled && growth < 5.0 * range(floor, 2 * HOUR, from)? {
@@ -163,7 +163,7 @@ fn line(floor: &Floor, beside: &Beside, h: &Horizon) -> Option<Line> {
     }
     // Everything that was there before, in this life and in those that had settled, says where growth begins.
     let former = if is_within_a_day { beside.settled } else { 0.0 };
-    if thirds[3] - floor.highest_held(from).max(former) < 0.45 * growth {
+    if quarters[3] - floor.highest_held(from).max(former) < 0.45 * growth {
         return None;
     }
     if slows_down(&blocks, floor.hours(), hours) {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Growth, MemoryVerdict};
 use days::Days;
 use floor::{Floor, HOUR, Taken};
-use line::{Beside, Line, MIB, WINDOWS};
+use line::{Beside, Line, WINDOWS};
 
 /// With less time left than this, awake hours, growth is urgent.
 pub const URGENT_HOURS: f64 = 6.0;
@@ -79,8 +79,6 @@ pub struct Trend {
     told: Option<Told>,
     /// When growth was last told, seconds of the wall clock, and how many stretches this life had then.
     last_told: Option<(f64, usize)>,
-    /// When the rise of days was last told, seconds of the wall clock: it looks two days back.
-    days_told: Option<f64>,
 }
 
 /// What a former life teaches.
@@ -116,7 +114,6 @@ impl Trend {
             lives: Vec::new(),
             told: None,
             last_told: None,
-            days_told: None,
         }
     }
 
@@ -200,13 +197,12 @@ impl Trend {
         line::find(&self.floor, &beside, &mut self.favour)
     }
 
-    /// The rise of days as a line.
-    fn of_days(&mut self, risen: f64, wall: f64) -> Option<Line> {
+    /// The rise of days as a line; it looks two days back, and none of that may have been told.
+    fn of_days(&self, risen: f64, wall: f64) -> Option<Line> {
         if self.last_told.is_some_and(|(at, _)| wall - at < 2.0 * AGAIN) {
             return None;
         }
         let slope = risen / 24.0;
-        self.days_told = Some(wall);
         Some(Line { hours: 24.0, slope, bounds: (slope, slope), grown: risen })
     }
 
@@ -233,6 +229,7 @@ impl Trend {
             grown: (level - from) * 1024.0,
             hours: age - began,
             hours_left,
+            bytes_per_request: self.per_request(line),
             test: test.into(),
         };
         self.last_told = Some((point.wall, self.floor.total()));
@@ -258,6 +255,7 @@ impl Trend {
             grown: (level - told.from) * 1024.0,
             hours: age - told.began,
             hours_left: left,
+            bytes_per_request: told.growth.bytes_per_request,
             test: told.growth.test.clone(),
         };
         Some(told.growth.clone())
@@ -280,6 +278,12 @@ impl Trend {
         if is_gone || stands {
             self.told = None;
         }
+    }
+
+    /// Bytes for each request served while it grew, where requests are told.
+    fn per_request(&self, line: Line) -> Option<f64> {
+        let served = self.floor.served((line.hours * HOUR as f64) as usize)?;
+        Some(line.slope * line.hours * 1024.0 / served)
     }
 
     /// The least of the last two hours, KiB.

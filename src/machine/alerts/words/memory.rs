@@ -65,6 +65,9 @@ pub(in crate::machine::alerts) fn of_growth(name: &UnitName, data: &Map<String, 
     if let (Some(low), Some(high)) = (number(data, "low"), number(data, "high")) {
         facts.push(format!("That is {} to {}, counted without sleep.", rate(low), rate(high)));
     }
+    if let Some(each) = number(data, "bytes_per_request") {
+        facts.push(format!("That is {} for each request it has served meanwhile.", rate(each).trim_end_matches("/h")));
+    }
     Text {
         title: format!("{who} grows by {}{left}", rate(slope)),
         facts,

@@ -59,6 +59,7 @@ pub(super) fn growth(bytes_per_hour: f64, hours_left: Option<f64>) -> Growth {
         grown: bytes_per_hour * 10.0,
         hours: 10.0,
         hours_left,
+        bytes_per_request: None,
         test: "level".into(),
     }
 }
