@@ -23,6 +23,7 @@ use supervisor::model::{
     Answer, CrashWindow, DaemonInfo, EventType, Exit, ExitClass, Fleet, Fraction, Intent, LedgerInfo, LogSpec, Moment,
     Mono, Probed, Record, RestartCounts, ServiceSpec, StatusReport,
 };
+use supervisor::policy::trend::{Point, Trend, TrendSpec};
 use supervisor::policy::{Backoff, Recent};
 use supervisor::store::Ledger;
 
@@ -148,6 +149,20 @@ fn monitor_machine_probe(bencher: Bencher) {
             middle(),
             Seen::Probed { run_id, probed: Probed::new(Answer::Good, Duration::from_millis(2)), facts: None },
         )
+    });
+}
+
+/// A sample of memory each minute, of a service whose load follows the day: the whole detector, whatever it does each quarter of an hour.
+#[divan::bench(sample_size = 10_080)]
+fn trend_sample(bencher: Bencher) {
+    let spec = TrendSpec { growth: Some(10_000_000), plateau: None, recycle: None, limit: None };
+    let (mut trend, mut minute) = (Trend::new(), 0_u32);
+    bencher.bench_local(|| {
+        minute += 1;
+        let at = f64::from(minute) * 60.0;
+        let load = 1.0 - (at / 86_400.0 * std::f64::consts::TAU).cos() + f64::from(minute % 37) / 37.0;
+        let bytes = 300_000_000 + (load * 50_000_000.0) as u64;
+        trend.sample(&spec, Point { awake: at, wall: at, bytes, life: 1, room: None, requests: None })
     });
 }
 

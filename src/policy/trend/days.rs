@@ -184,6 +184,6 @@ fn sorted(room: &mut [f64], values: impl Iterator<Item = f64>) -> &[f64] {
         count += 1;
     }
     let values = &mut room[..count];
-    values.sort_by(f64::total_cmp);
+    values.sort_unstable_by(f64::total_cmp);
     values
 }

@@ -66,12 +66,12 @@ const HORIZONS: [Horizon; 15] = [
     short(6, For::Young, 0.3, 0.8, 0.85),
     short(6, For::Settled, 0.25, 0.8, 0.85),
     short(10, For::Young, 0.15, 0.75, 0.85),
-    long(12, 0.08, 0.7, 0.8),
-    long(16, 0.08, 0.5, 0.7),
-    long(20, 0.08, 0.45, 0.6),
-    long(24, 0.08, 0.35, 0.5),
-    long(36, 0.08, 0.5, 0.7),
-    long(48, 0.08, 0.5, 0.7),
+    long(12, 0.06, 0.8, 0.8),
+    long(16, 0.06, 0.5, 0.7),
+    long(20, 0.06, 0.35, 0.5),
+    long(24, 0.06, 0.3, 0.4),
+    long(36, 0.08, 0.3, 0.5),
+    long(48, 0.08, 0.3, 0.5),
     long(64, 0.08, 0.5, 0.7),
     long(80, 0.08, 0.5, 0.7),
     long(96, 0.08, 0.5, 0.7),
@@ -215,7 +215,7 @@ fn quarters(blocks: &[f64; BLOCKS]) -> [f64; 4] {
 fn spread(blocks: &[f64; BLOCKS], quarters: &[f64; 4], step: f64) -> f64 {
     let middle = quarters.iter().sum::<f64>() / 4.0;
     let mut off: [f64; BLOCKS] = std::array::from_fn(|k| (blocks[k] - middle - step * (k as f64 - 5.5)).abs());
-    off.sort_by(f64::total_cmp);
+    off.sort_unstable_by(f64::total_cmp);
     (off[BLOCKS / 2 - 1] + off[BLOCKS / 2]) / 2.0
 }
 
@@ -283,7 +283,7 @@ fn slopes(blocks: &[f64; BLOCKS], hours: f64) -> (f64, f64, f64) {
     for (slope, (k, j)) in all.iter_mut().zip(pairs) {
         *slope = (blocks[j] - blocks[k]) / ((j - k) as f64 * hours / BLOCKS as f64);
     }
-    all.sort_by(f64::total_cmp);
+    all.sort_unstable_by(f64::total_cmp);
     (all[PAIRS / 2 - REACH], all[PAIRS / 2], all[PAIRS / 2 + REACH])
 }
 

@@ -12,6 +12,8 @@
 mod days;
 mod floor;
 mod line;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
