@@ -60,7 +60,8 @@ fn a_leak_that_goes_on_is_told_once_a_day() {
 
 #[test]
 fn what_ends_by_itself_is_not_told() {
-    let shapes: [(&str, fn(f64) -> f64); 8] = [
+    type Shape = fn(f64) -> f64;
+    let shapes: [(&str, Shape); 8] = [
         ("flat", |_| 300.0),
         ("a collector's teeth", |hour| 300.0 + 120.0 * (hour % 1.7) / 1.7),
         ("long teeth", |hour| 300.0 + 90.0 * ((hour + 3.0) % 7.0) / 7.0),
