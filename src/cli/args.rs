@@ -511,8 +511,12 @@ mod tests {
                     name: Some("a".into()),
                     since: Some("10d".into()),
                     svg: Some("/tmp/a.svg".into()),
-                    what: None,
+                    ..Memory::default()
                 })),
+            ),
+            (
+                "supervisor memory a --snapshot",
+                Command::Ask(Ask::Memory(Memory { name: Some("a".into()), snapshot: true, ..Memory::default() })),
             ),
             (
                 "supervisor memory -- replay",

@@ -68,6 +68,7 @@ Examples:
   supervisor memory
   supervisor memory gateway
   supervisor memory gateway --since 10d --svg gateway.svg
+  supervisor memory gateway --snapshot
   supervisor memory replay --growth 10MB/h recorded.csv
 
 Samples are kept for 48 h, the least of each 15 minutes for 10 days, the least of each hour for a year. Works without the \

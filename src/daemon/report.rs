@@ -120,7 +120,9 @@ impl Daemon {
         let at = Reader { now_ms: clock::now().wall_ms, zone: &zone };
         if let Some((_, view, health)) = self.judged(name) {
             let spec = self.fleet.service(name).and_then(|service| service.health.as_ref());
-            return Ok(words::why(&view, health.as_ref(), spec, at));
+            let said = words::why(&view, health.as_ref(), spec, at);
+            let memory = self.memories.info(name).and_then(|info| words::why_memory(&info, at));
+            return Ok([said].into_iter().chain(memory).collect::<Vec<_>>().join(" "));
         }
         let report = self.report();
         match report.services.into_iter().find(|info| info.name == *name) {

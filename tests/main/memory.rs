@@ -170,10 +170,12 @@ fn a_heap_snapshot_is_written_on_request_and_its_writer_is_not_called_hung() {
     wait_for("its trap", || handles_prof(pid).then_some(()));
     // Two who want one at a time have the same.
     let both: Vec<_> = std::thread::scope(|scope| {
-        let ask = || scope.spawn(|| snapshot(&env, "w").unwrap().file);
-        let first = ask();
+        let first = scope.spawn(|| snapshot(&env, "w").unwrap().file);
         wait_file(&home(&env, "busy"));
-        let second = ask();
+        let second = scope.spawn(|| {
+            let said = env.cli(&["memory", "w", "--snapshot", "--json"]).stdout;
+            serde_json::from_slice::<HeapSnapshotReply>(&said).unwrap().file
+        });
         [first, second].into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let file = home(&env, &format!("Heap.x.{pid}.0.heapsnapshot"));
@@ -192,6 +194,7 @@ fn a_heap_snapshot_is_written_on_request_and_its_writer_is_not_called_hung() {
     let refused = snapshot(&env, "none").unwrap_err();
     assert!(refused.kind == ErrorKind::Refused && refused.message.contains("declares no signal"), "{refused}");
     assert_eq!(snapshot(&env, "nobody").unwrap_err().kind, ErrorKind::Usage);
+    assert_eq!(env.cli(&["memory", "none", "--snapshot"]).status.code(), Some(6));
 }
 
 /// Whether a process would do something upon SIGPROF other than end. Elsewhere than on Linux that is believed after a while.

@@ -20,6 +20,9 @@ pub struct Memory {
     /// Write the picture to this file, as SVG, instead of drawing it here
     #[arg(long, value_name = "FILE", requires = "name")]
     pub svg: Option<PathBuf>,
+    /// Have it write its heap to a file now, by its `snapshot_signal`, and wait for that
+    #[arg(long, requires = "name", conflicts_with_all = ["since", "svg"])]
+    pub snapshot: bool,
 }
 
 /// What else there is to `memory`.

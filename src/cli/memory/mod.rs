@@ -16,6 +16,7 @@ use super::table::harmless;
 use super::{Context, Output, Stop, events, names, since};
 use crate::control::client::Daemon;
 use crate::machine::words;
+use crate::model::wire::HeapSnapshotBody;
 use crate::model::{EventType, Growth, MemoryInfo, MemorySpec, MemoryVerdict, UnitName};
 use crate::store::{EventRow, Filter};
 use args::{Memory, What};
@@ -30,8 +31,22 @@ pub(super) fn run(args: &Memory, context: &Context<'_>, output: &mut Output<'_>)
     match (&args.what, &args.name) {
         (Some(What::Replay(args)), _) => replay::run(args, context, output),
         (None, None) => list::run(context, output),
+        (None, Some(name)) if args.snapshot => snapshot(names::one(name)?, context, output),
         (None, Some(name)) => one(&names::one(name)?, args, context, output),
     }
+}
+
+/// Has the daemon have a service write its heap to a file.
+fn snapshot(name: UnitName, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
+    let place = context.place();
+    // Without a file that can be read, the daemon may have been looked for in the wrong place.
+    let daemon = Daemon::connect(&place.paths).map_err(|error| place.fault().unwrap_or(error))?;
+    let reply = daemon.heap_snapshot(&HeapSnapshotBody { name })?;
+    match context.json {
+        true => writeln!(output.out, "{}", serde_json::to_string(&reply).map_err(std::io::Error::other)?)?,
+        false => writeln!(output.out, "the heap snapshot is in {}", harmless(&reply.file))?,
+    }
+    Ok(0)
 }
 
 fn one(name: &UnitName, args: &Memory, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
