@@ -14,7 +14,7 @@ use crate::support::{Env, pass};
 use crate::{free_port, get, installed, wait};
 
 /// Where the environment says nothing.
-const MINUTES: u64 = 10;
+const MINUTES: u64 = 12;
 
 /// So many seconds is what one second of the recording is read as: a leak of half a MiB per second as one of 15 MiB per hour.
 const TIME_SCALE: i64 = 120;
