@@ -18,7 +18,7 @@ use crate::model::{Answer, FigureSpec, Fleet, MemoryInfo, MemorySpec, Mono, Prob
 use crate::probe;
 use crate::process::clock;
 use crate::store::{KeptSample, Reader};
-use heap::Snapshots;
+use heap::{Snapshots, Whom};
 use look::{Look, Looker};
 
 /// A figure that takes longer is done without: the sample is not to wait for it.
@@ -193,8 +193,8 @@ impl Daemon {
             MemoryAct::AskIdle { run_id, timeout } => self.ask_idle(name, run_id, timeout),
             MemoryAct::Record { event, data } => self.record_of(event, Some(name.clone()), data.into()),
             MemoryAct::Restart { run_id, cause } => self.restart_run(name, run_id, cause),
-            MemoryAct::Snapshot { run_id, pid, signal, bytes } => {
-                self.take_heap_snapshot(name, run_id, pid, signal, bytes);
+            MemoryAct::Snapshot { run_id, pid, start, signal, bytes } => {
+                self.take_heap_snapshot(name, run_id, Whom { pid, start, signal, bytes });
             }
         }
     }

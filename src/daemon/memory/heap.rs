@@ -2,8 +2,8 @@
 //! meanwhile nobody calls it hung: it does nothing else.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime};
@@ -69,7 +69,7 @@ impl Daemon {
                 6,
                 format!("{name} declares no signal upon which it writes a heap snapshot"),
                 Some(
-                    "write snapshot_signal = \"USR2\" in its memory table, and start node with --heapsnapshot-signal=SIGUSR2",
+                    "write snapshot_signal = \"PROF\" in its memory table, and start Node with --heapsnapshot-signal=SIGPROF",
                 ),
             )),
             Some(_) => None,
@@ -99,17 +99,18 @@ impl Daemon {
     }
 
     /// Has the main process of a run write one, or tells why not.
-    pub(super) fn take_heap_snapshot(&mut self, name: &UnitName, run_id: u64, pid: i32, signal: Signal, bytes: u64) {
+    pub(super) fn take_heap_snapshot(&mut self, name: &UnitName, run_id: u64, whom: Whom) {
         if self.memories.snapshots.is_of(name) {
             return;
         }
+        let Whom { pid, signal, .. } = whom;
         let other = self.memories.snapshots.under_way.as_ref();
-        let refused = match (other, self.fleet.service(name), identity::start_token(pid)) {
-            (Some(other), ..) => format!("{} is writing one, and one at a time is enough for a machine", other.name),
+        let refused = match (other, self.fleet.service(name)) {
+            (Some(other), _) => format!("{} is writing one, and one at a time is enough for a machine", other.name),
             _ if self.is_upgrading() => "the supervisor is being upgraded".into(),
-            (_, Some(service), Some(start)) => {
+            (_, Some(service)) => {
                 let (end, ended) = channel();
-                let taking = Taking { pid, start, signal, bytes, folder: service.cwd.clone() };
+                let taking = Taking { whom, folder: service.cwd.clone() };
                 let (whose, events) = (name.clone(), self.events.clone());
                 let take = move || {
                     let taken = taking.take(&ended).map(|file| file.display().to_string());
@@ -126,7 +127,7 @@ impl Daemon {
                     Err(e) => format!("no thread can be started that waits for it: {e}"),
                 }
             }
-            _ => format!("its process {pid} is gone"),
+            _ => "services.toml has it no more".into(),
         };
         // Its own word comes after ours, as with any other answer.
         let (events, event) = (self.events.clone(), taken_event(name.clone(), run_id, Err(refused)));
@@ -163,14 +164,20 @@ fn taken_event(name: UnitName, run_id: u64, taken: Result<String, String>) -> Ev
 /// What a file was at a look.
 type Stamp = (u64, Option<SystemTime>);
 
+/// Who is to write one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whom {
+    pub(super) pid: i32,
+    pub(super) start: u64,
+    pub(super) signal: Signal,
+    /// What the tree uses.
+    pub(super) bytes: u64,
+}
+
 /// A snapshot to be taken.
 #[derive(Debug)]
 struct Taking {
-    pid: i32,
-    start: u64,
-    signal: Signal,
-    /// What the tree uses.
-    bytes: u64,
+    whom: Whom,
     /// Where it is written.
     folder: PathBuf,
 }
@@ -178,12 +185,13 @@ struct Taking {
 impl Taking {
     /// Asks for it, and waits until the file is whole or `ended` tells that nobody waits. Blocks.
     fn take(&self, ended: &Receiver<()>) -> Result<PathBuf, String> {
-        has_room("memory", host::free_memory(), MEMORY_TIMES, self.bytes)?;
+        let Whom { pid, start, signal, bytes } = self.whom;
+        has_room("memory", host::free_memory(), MEMORY_TIMES, bytes)?;
         let disk = format!("disk space at {}", self.folder.display());
-        has_room(&disk, host::free_disk(&self.folder), DISK_TIMES, self.bytes)?;
+        has_room(&disk, host::free_disk(&self.folder), DISK_TIMES, bytes)?;
         let before = snapshots_in(&self.folder);
-        if !signal::process(self.pid, self.start, self.signal) {
-            return Err(format!("its process {} is gone, or may not be signalled", self.pid));
+        if !signal::process(pid, start, signal) {
+            return Err(format!("its process {} is gone, or may not be signalled", pid));
         }
         let until = clock::now().mono.plus(WITHIN);
         let mut last: Option<(PathBuf, Stamp)> = None;
@@ -193,20 +201,19 @@ impl Taking {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return Err("the supervisor went down".into()),
             }
-            if identity::start_token(self.pid) != Some(self.start) {
-                let (pid, signal) = (self.pid, self.signal);
+            if identity::start_token(pid) != Some(start) {
                 return Err(format!(
                     "its process {pid} ended after {signal}; does it write a heap snapshot upon that?"
                 ));
             }
-            let found = newest(&before, snapshots_in(&self.folder), self.pid);
+            let found = newest(&before, snapshots_in(&self.folder), pid);
             still = if found.is_some() && found == last { still + 1 } else { 0 };
             if let Some((file, (length, _))) = &found
                 && *length > 0
                 && still >= STILL
             {
-                // It holds whatever the process had in its memory. What cannot be closed to others is told of all the same.
-                let _ = fs::set_permissions(file, Permissions::from_mode(0o600));
+                // What cannot be closed to others is told of all the same.
+                let _ = close_to_others(file);
                 return Ok(file.clone());
             }
             last = found;
@@ -214,9 +221,16 @@ impl Taking {
         let (folder, seconds) = (self.folder.display(), WITHIN.as_secs());
         Err(match last {
             Some((file, _)) => format!("{} was still being written after {seconds} s", file.display()),
-            None => format!("no file *{SUFFIX} came into {folder} within {seconds} s of {}", self.signal),
+            None => format!("no file *{SUFFIX} came into {folder} within {seconds} s of {}", signal),
         })
     }
+}
+
+/// It holds whatever the process had in its memory. In a folder where others may write, a link could have taken its place meanwhile.
+fn close_to_others(file: &Path) -> std::io::Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(file)?;
+    file.set_permissions(Permissions::from_mode(0o600))
 }
 
 /// Whether there is so many times as much as the tree uses.
@@ -265,7 +279,8 @@ mod tests {
     fn taking(child: &Guard, folder: &Path, bytes: u64) -> Taking {
         let pid = child.pid();
         let start = identity::start_token(pid).unwrap();
-        Taking { pid, start, signal: Signal::parse("USR2").unwrap(), bytes, folder: folder.to_path_buf() }
+        let whom = Whom { pid, start, signal: Signal::parse("USR2").unwrap(), bytes };
+        Taking { whom, folder: folder.to_path_buf() }
     }
 
     fn write(folder: &Path, name: &str, text: &str) {
@@ -299,6 +314,20 @@ mod tests {
         write(dir.path(), "Heap.77.1.heapsnapshot", "x");
         assert_eq!(found(), Some(dir.path().join("Heap.7.1.heapsnapshot")));
         assert_eq!(snapshots_in(&dir.path().join("none")), BTreeMap::new());
+    }
+
+    #[test]
+    fn what_was_written_is_closed_to_others_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |name: &str| dir.path().join(name).metadata().unwrap().permissions().mode() & 0o777;
+        for name in ["a.heapsnapshot", "other"] {
+            write(dir.path(), name, "x");
+            fs::set_permissions(dir.path().join(name), Permissions::from_mode(0o644)).unwrap();
+        }
+        close_to_others(&dir.path().join("a.heapsnapshot")).unwrap();
+        std::os::unix::fs::symlink("other", dir.path().join("link.heapsnapshot")).unwrap();
+        assert!(close_to_others(&dir.path().join("link.heapsnapshot")).is_err());
+        assert_eq!((mode("a.heapsnapshot"), mode("other")), (0o600, 0o644));
     }
 
     #[test]

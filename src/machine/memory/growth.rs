@@ -70,12 +70,13 @@ impl MemoryMachine {
         let now = step.at.mono;
         let signal = self.spec.snapshot_signal.ok_or("no snapshot_signal is declared in its [memory]")?;
         let run = self.run.as_ref().ok_or("it does not run")?;
-        let newest = run.newest.ok_or("its memory has not been looked at yet")?;
+        let (newest, life) = run.newest.zip(self.life.as_ref()).ok_or("its memory has not been looked at yet")?;
         if self.snapshot.is_some_and(|since| since.plus(SNAPSHOT_WITHIN) > now) {
             return Err("one is being written");
         }
         self.snapshot = Some(now);
-        step.acts.push(MemoryAct::Snapshot { run_id: run.run_id, pid: run.pid, signal, bytes: newest.bytes });
+        let (run_id, pid, start, bytes) = (run.run_id, life.pid, life.start, newest.bytes);
+        step.acts.push(MemoryAct::Snapshot { run_id, pid, start, signal, bytes });
         Ok(())
     }
 

@@ -205,6 +205,8 @@ pub enum MemoryAct {
         run_id: u64,
         /// Its main process.
         pid: i32,
+        /// The start token of that: a pid that is used anew is not signalled.
+        start: u64,
         /// By which signal.
         signal: Signal,
         /// What the tree uses now, bytes: free memory of twice as much is needed.
