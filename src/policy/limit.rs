@@ -116,6 +116,11 @@ impl Level {
         self.stage
     }
 
+    /// Whether it is too much now: what was said of it before the first of these samples is not enough once the newest are far below.
+    pub fn wants_restart(&self, bounds: Bounds) -> bool {
+        self.stage == Stage::Over && (self.count >= ABOVE || self.is_tense(bounds))
+    }
+
     /// Whether it is above its ceiling.
     pub fn is_beyond(&self) -> bool {
         self.beyond

@@ -10,21 +10,18 @@ use crate::model::{EventType, Growth, MemoryVerdict, Severity};
 /// What counts as fast where nothing is declared, bytes per hour.
 const FAST: f64 = 10_000_000.0;
 
-/// With less than this left, hours, a person should look at it ...
+/// With less than this left, hours, a person should look at it. What does not wait until one comes by is for the detector to say.
 const SOON: f64 = 24.0;
-
-/// ... and with less than this it will not wait until one comes by.
-const URGENT: f64 = 4.0;
 
 /// How much it matters.
 fn severity(growth: &Growth, fast: Option<u64>) -> Severity {
     // A float holds what anybody declares closely enough.
     #[expect(clippy::cast_precision_loss, reason = "a rate beyond 2^53 bytes an hour is as fast as one near it")]
     let fast = fast.map_or(FAST, |fast| fast as f64);
-    let within = |hours: f64| growth.hours_left.is_some_and(|left| left < hours);
-    if growth.verdict == MemoryVerdict::Urgent || within(URGENT) {
+    let is_soon = growth.hours_left.is_some_and(|left| left < SOON);
+    if growth.verdict == MemoryVerdict::Urgent {
         Severity::Critical
-    } else if growth.bytes_per_hour >= fast || within(SOON) {
+    } else if growth.bytes_per_hour >= fast || is_soon {
         Severity::Warning
     } else {
         Severity::Info
@@ -99,7 +96,7 @@ impl MemoryMachine {
         };
         step.record(EventType::MemorySnapshot, data);
         // What it used meanwhile was the snapshot's.
-        self.plan(step.at.mono);
+        self.plan(run_id, step.at.mono);
     }
 }
 

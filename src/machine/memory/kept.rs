@@ -7,6 +7,7 @@ use crate::policy::limit::Stage;
 
 /// What was told and done.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MemoryKept {
     /// Growth that was told and has not ended.
     pub(super) growing: Option<Episode>,

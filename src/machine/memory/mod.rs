@@ -20,7 +20,8 @@ mod tests;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::kept::MemoryKept;
@@ -99,12 +100,19 @@ pub struct MemorySaved {
     /// Of which life; in another one only what is known of former lives is of use.
     pub life: Life,
     /// The detector.
+    #[serde(default, deserialize_with = "or_new")]
     pub trend: Trend,
     /// The detector of the heap, where the service tells it.
+    #[serde(default, deserialize_with = "or_new")]
     pub heap: Option<Trend>,
     /// What was told and done.
     #[serde(default)]
     pub kept: MemoryKept,
+}
+
+/// A detector of another version's form is learned anew: what was told and done is not to be lost with it.
+fn or_new<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(from)?).unwrap_or_default())
 }
 
 /// What is told to it.
@@ -274,14 +282,17 @@ impl MemoryMachine {
             MemorySeen::Sampled { run_id, sample, life, free, heap, requests, minute } => {
                 let is_ours = Flight::land(&mut self.sampling, run_id);
                 let looked = sampling::Looked { sample: sample.zip(life), free, heap, requests, minute };
+                // A run that has come meanwhile, or has slept, is looked at soon all the same.
                 if is_ours {
                     self.on_look(run_id, looked, &mut step, judge);
+                    self.plan(run_id, at.mono);
                 }
-                self.plan(at.mono);
             }
             MemorySeen::Idle { run_id, idle } => {
-                let is_ours = Flight::land(&mut self.asking, run_id);
-                self.consider(idle.filter(|_| is_ours), &mut step);
+                // What was asked for another declaration decides nothing: how it stands by the new one shows the next sample.
+                if Flight::land(&mut self.asking, run_id) {
+                    self.consider(idle, &mut step);
+                }
             }
             MemorySeen::SnapshotWanted => self.on_snapshot_wanted(&mut step),
             MemorySeen::SnapshotTaken { run_id, taken } => self.on_snapshot(run_id, taken, &mut step),

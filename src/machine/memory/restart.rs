@@ -124,7 +124,9 @@ impl MemoryMachine {
         }
         restarted.judged_by = Some(run.run_id);
         let ran = Duration::from_millis(u64::try_from(at.wall_ms.saturating_sub(run.started_ms)).unwrap_or(0));
-        self.kept.unhelped = if ran < limit::HELPED { self.kept.unhelped.saturating_add(1) } else { 0 };
+        // Who is looked at rarely is found above it that much later.
+        let helped = limit::HELPED.saturating_add(self.spec.interval);
+        self.kept.unhelped = if ran < helped { self.kept.unhelped.saturating_add(1) } else { 0 };
     }
 
     /// How long the next restart is held back.
@@ -137,7 +139,7 @@ impl MemoryMachine {
     /// What it is to be restarted for, if for anything.
     fn aim(&self, at: Moment) -> Option<Aim> {
         let run = self.run.as_ref()?;
-        if self.spec.limit.is_some() && run.level.stage() == Stage::Over {
+        if self.bounds().is_some_and(|bounds| run.level.wants_restart(bounds)) {
             return Some(Aim::Limit);
         }
         let rested = self.kept.growth_restart_ms.is_none_or(|last| {

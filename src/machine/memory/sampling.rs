@@ -77,6 +77,8 @@ pub(super) struct Looked {
 pub(super) struct Points {
     pub(super) tree: Point,
     pub(super) heap: Option<Point>,
+    /// Whether the last ones were of another life.
+    pub(super) is_new_life: bool,
 }
 
 /// The detectors.
@@ -118,7 +120,8 @@ impl Trends {
         }
         let heap = match (points.heap, &mut self.heap) {
             (Some(point), trend) => say(trend.get_or_insert_default(), &of_heap, point),
-            (None, Some(trend)) => Said { new: None, stands: trend.told().is_some() },
+            // What grew in another life is over, also while this one does not tell its heap yet.
+            (None, Some(trend)) => Said { new: None, stands: !points.is_new_life && trend.told().is_some() },
             (None, None) => Said::default(),
         };
         Judged { tree, heap }
@@ -178,10 +181,10 @@ impl MemoryMachine {
         }
     }
 
-    /// Says when the tree is looked at next.
-    pub(super) fn plan(&mut self, now: Mono) {
+    /// Says when the tree of this run is looked at next.
+    pub(super) fn plan(&mut self, run_id: u64, now: Mono) {
         let bounds = self.bounds();
-        let Some(run) = &mut self.run else { return };
+        let Some(run) = self.run.as_mut().filter(|run| run.run_id == run_id) else { return };
         let is_tense = bounds.is_some_and(|bounds| run.level.is_tense(bounds) || run.level.stage() == Stage::Over);
         let interval = if is_tense { self.spec.interval.min(TENSE) } else { self.spec.interval };
         run.next = run.next_after(now, interval);
@@ -220,8 +223,9 @@ impl MemoryMachine {
         };
         let heap = heap.and_then(whole).map(|bytes| Point { bytes, room: None, ..tree });
         step.acts.push(MemoryAct::Keep { run_id, life: life.clone(), sample });
-        let judged = judge(&mut self.trends, &self.spec, &Points { tree, heap });
-        if self.life.as_ref() != Some(&life) {
+        let is_new_life = self.life.as_ref() != Some(&life);
+        let judged = judge(&mut self.trends, &self.spec, &Points { tree, heap, is_new_life });
+        if is_new_life {
             self.life = Some(life);
             self.is_dirty = true;
         }

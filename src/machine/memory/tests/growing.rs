@@ -2,8 +2,9 @@
 
 use super::world::{GIB, H, M, MIB, S, World, growth, idle, limited, prof, spec};
 use crate::machine::memory::MemorySeen;
-use crate::machine::memory::sampling::Said;
-use crate::model::{DayHours, EventType, Growth, MemorySpec, MemoryVerdict, OnGrowth};
+use crate::machine::memory::sampling::{Points, Said, Trends};
+use crate::model::{DayHours, EventType, FigureSpec, Growth, MemorySpec, MemoryVerdict, OnGrowth};
+use crate::policy::trend::Point;
 
 #[test]
 fn growth_is_told_with_what_is_known_of_it_and_its_end_as_well() {
@@ -50,7 +51,6 @@ fn how_much_it_matters_is_how_fast_it_is_and_how_long_there_is() {
     assert_eq!(said(Some(20_000_000), growth(1.9e7, Some(24.0))), "info");
     assert_eq!(said(Some(20_000_000), growth(2e7, Some(24.0))), "warning");
     assert_eq!(said(None, growth(1e6, Some(23.9))), "warning");
-    assert_eq!(said(None, growth(1e6, Some(3.9))), "critical");
     assert_eq!(said(None, Growth { verdict: MemoryVerdict::Urgent, ..growth(1e6, None) }), "critical");
 }
 
@@ -136,7 +136,7 @@ fn for_growth_alone_it_is_restarted_where_that_is_declared_when_it_is_idle_and_o
     world.idle = Some(true);
     world.run(M);
     assert_eq!(world.ordered.len(), 1);
-    assert_eq!(world.growths()[..2], ["critical", "restart idle"]);
+    assert_eq!(world.growths()[..2], ["warning", "restart idle"]);
     // It grows again in the next life: not before a day has gone by.
     for (time, count) in [(23 * H, 1), (2 * H, 2)] {
         world.grows(growth(1e7, None));
@@ -163,4 +163,24 @@ fn an_order_for_growth_is_given_again_while_the_run_is_there() {
     assert_eq!(world.ordered.len(), ordered + 3);
     assert_eq!(world.growths(), ["info", "restart quiet"], "told once");
     assert_eq!(world.waiting(), "it is being restarted for its memory");
+}
+
+#[test]
+fn what_the_heap_of_a_former_life_did_is_not_held_against_one_that_does_not_tell_its_own() {
+    let point = |hour: f64, life: u64, mib: f64| {
+        let wall = 1.7e9 + hour * 3600.0;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some MiB")]
+        let bytes = (mib * 1_048_576.0) as u64;
+        Point { awake: hour * 3600.0, wall, bytes, life, room: None, requests: None }
+    };
+    let heap = Some(FigureSpec { url: "http://127.0.0.1:1/".into(), pointer: "/heap".into() });
+    let (spec, mut trends, mut stands) = (MemorySpec { heap, ..spec() }, Trends::default(), false);
+    for minute in 0..48 * 60 {
+        let hour = f64::from(minute) / 60.0;
+        let (tree, heap) = (point(hour, 1, 900.0), Some(point(hour, 1, 200.0 + 20.0 * hour)));
+        stands = trends.judge(&spec, &Points { tree, heap, is_new_life: minute == 0 }).heap.stands;
+    }
+    assert!(stands, "it grows");
+    let next = Points { tree: point(48.1, 2, 100.0), heap: None, is_new_life: true };
+    assert!(!trends.judge(&spec, &next).heap.stands);
 }

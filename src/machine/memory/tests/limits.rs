@@ -1,6 +1,7 @@
 //! Above the limit: told before, restarted when that may be, and not without end.
 
 use super::world::{GIB, H, M, MIB, S, World, idle, limited};
+use crate::machine::memory::{MemoryAct, MemorySeen};
 use crate::model::{DayHours, MemorySpec};
 
 #[test]
@@ -177,4 +178,44 @@ fn another_declaration_is_followed_from_the_next_sample_on() {
     world.machine = world.machine.redeclared(limited());
     world.run(10 * M);
     assert_eq!(world.ordered.len(), 1);
+}
+
+#[test]
+fn an_answer_to_a_former_declaration_restarts_nothing() {
+    let mut world = World::new(MemorySpec { idle: idle(), ..limited() });
+    (world.bytes, world.idle) = (GIB + MIB, Some(false));
+    world.run(10 * M);
+    world.pass(31 * S);
+    let acts = world.machine.step(world.now, MemorySeen::Tick);
+    assert!(acts.iter().any(|act| matches!(act, MemoryAct::AskIdle { .. })), "{acts:?}");
+    let higher = MemorySpec { limit: Some(4 * GIB), ceiling: Some(5 * GIB), ..limited() };
+    world.machine = world.machine.redeclared(higher);
+    world.see(MemorySeen::Idle { run_id: 1, idle: Some(false) });
+    assert_eq!(world.ordered.len(), 0, "it is far below the limit that holds now");
+    world.run(10 * M);
+    assert_eq!((world.limits(), world.ordered.len()), (vec!["over warning".into(), "true".into()], 0));
+}
+
+#[test]
+fn what_a_former_daemon_said_restarts_nothing_that_is_below_by_now() {
+    let mut world = World::new(MemorySpec { idle: idle(), ..limited() });
+    (world.bytes, world.idle) = (GIB + MIB, Some(false));
+    world.run(10 * M);
+    (world.bytes, world.idle) = (300 * MIB, Some(true));
+    world.successor();
+    world.run(10 * M);
+    assert_eq!((world.limits(), world.ordered.len()), (vec!["over warning".into(), "true".into()], 0));
+}
+
+#[test]
+fn who_is_looked_at_rarely_and_is_above_it_at_once_is_not_restarted_at_each_look() {
+    let mut world = World::new(MemorySpec { interval: 30 * M, ..limited() });
+    for _ in 0..8 {
+        // The first look comes before it has what it needs.
+        world.bytes = 300 * MIB;
+        world.run(M);
+        world.bytes = GIB + MIB;
+        world.run(49 * M);
+    }
+    assert!(world.limits().iter().any(|row| row == "over critical"), "{:?}", world.limits());
 }

@@ -70,6 +70,43 @@ fn a_slow_look_is_waited_for_and_one_of_an_old_run_is_dropped() {
 }
 
 #[test]
+fn a_look_that_says_nothing_does_not_put_off_the_next_one() {
+    let mut world = World::new(MemorySpec { interval: H, ..spec() });
+    world.takes = 20 * S;
+    let under_way = |world: &mut World| {
+        while world.machine.due().is_some() {
+            world.run(S);
+        }
+        world.asked.len()
+    };
+    let asked = under_way(&mut world);
+    world.new_run();
+    world.takes = Duration::from_millis(5);
+    world.run(30 * S);
+    assert_eq!(world.asked.len(), asked + 1, "it was of the run before");
+    world.takes = 20 * S;
+    let asked = under_way(&mut world);
+    world.wakes(8 * H);
+    world.takes = Duration::from_millis(5);
+    world.run(30 * S);
+    assert_eq!(world.asked.len(), asked + 1, "it was from before a sleep");
+}
+
+#[test]
+fn what_was_told_and_done_outlives_a_detector_of_another_form() {
+    let mut world = World::new(limited());
+    world.bytes = GIB + MIB;
+    world.run(5 * M);
+    let saved = world.saved.pop().unwrap();
+    let mut text = serde_json::to_value(&saved).unwrap();
+    text["trend"] = serde_json::json!({ "of": "another version" });
+    text["heap"] = serde_json::json!(7);
+    text["kept"].as_object_mut().unwrap().remove("has_snapshot");
+    let read: crate::machine::memory::MemorySaved = serde_json::from_value(text).unwrap();
+    assert_eq!((read.kept, read.heap), (saved.kept, None));
+}
+
+#[test]
 fn what_is_not_there_or_is_being_stopped_is_not_looked_at() {
     let mut world = World::new(spec());
     world.run(M);
