@@ -169,12 +169,22 @@ fn marks(rows: &[EventRow]) -> Vec<Mark> {
             Some(EventType::MemoryGrowth) => {
                 let rate = data.get("bytes_per_hour").and_then(serde_json::Value::as_f64);
                 let rate = rate.map(|rate| format!(": {}", told::rate(rate))).unwrap_or_default();
-                (MarkKind::Growth, said.unwrap_or_else(|| format!("it grows{rate}")))
+                let what = match (stage(row), is_of_heap(row)) {
+                    (Some("restart"), _) => "it is restarted for its growth",
+                    (_, true) => "its heap grows",
+                    (_, false) => "it grows",
+                };
+                (MarkKind::Growth, said.unwrap_or_else(|| format!("{what}{rate}")))
             }
             Some(EventType::MemoryLimit) => {
                 let bytes = data.get("bytes").and_then(serde_json::Value::as_u64).map(words::size);
                 let bytes = bytes.map(|bytes| format!(": {bytes}")).unwrap_or_default();
-                (MarkKind::Limit, said.unwrap_or_else(|| format!("its memory and its limit{bytes}")))
+                let what = match stage(row) {
+                    Some("near") => "it comes near its limit",
+                    Some("restart") => "it is restarted for its limit",
+                    _ => "it is above its limit",
+                };
+                (MarkKind::Limit, said.unwrap_or_else(|| format!("{what}{bytes}")))
             }
             _ => continue,
         };
@@ -183,16 +193,26 @@ fn marks(rows: &[EventRow]) -> Vec<Mark> {
     marks
 }
 
+/// Which step a row about a limit, or about a restart, tells of.
+fn stage(row: &EventRow) -> Option<&str> {
+    row.metadata["stage"].as_str()
+}
+
+/// Whether a row is about the heap, and not about the memory of all processes.
+fn is_of_heap(row: &EventRow) -> bool {
+    row.metadata["of"] == "heap"
+}
+
 /// What the database knows of how it stands: the last sample, and growth that was told of the same run.
 fn recorded(kept: &MemoryKept, rows: &[EventRow]) -> Option<MemoryInfo> {
     let newest = kept.newest.as_ref()?;
-    let row = rows.iter().rev().find(|row| row.event_type == EventType::MemoryGrowth.as_str());
+    let is_growth = |row: &&EventRow| row.event_type == EventType::MemoryGrowth.as_str();
+    // The numbers are those of the tree, and a restart for growth does not say how it grows.
+    let mut all = rows.iter().rev().filter(is_growth);
+    let row = all.find(|row| !is_of_heap(row) && stage(row) != Some("restart"));
     let told = row.filter(|row| row.run_id == Some(newest.run_id) && row.metadata["cleared"] != true);
     let growth: Option<Growth> = told.and_then(|row| serde_json::from_value(row.metadata.clone()).ok());
-    let since = told.zip(growth.as_ref()).map(|(row, growth)| {
-        // The hours were counted awake: a sleep in between makes it earlier, which nothing here knows.
-        row.timestamp_ms.saturating_sub((growth.hours.max(0.0) * 3_600_000.0) as i64)
-    });
+    let since = told.and_then(|row| row.metadata["since_ms"].as_i64());
     Some(MemoryInfo {
         bytes: newest.sample.bytes,
         metric: newest.sample.metric,

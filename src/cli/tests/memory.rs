@@ -98,7 +98,8 @@ fn story() -> Facts {
     }
     let mut facts = seen(points);
     facts.declared().services[0].memory = Some(spec(Some(1100 * MIB)));
-    let grown = json!(growth());
+    let mut grown = json!(growth());
+    grown["since_ms"] = json!(NOW - 41 * HOUR);
     facts.events = Some(vec![
         row(EventType::ServiceStart, 6, 47 * HOUR, json!({})),
         row(
@@ -109,7 +110,7 @@ fn story() -> Facts {
         ),
         row(EventType::ServiceStart, 7, 40 * HOUR - 1000, json!({})),
         row(EventType::MemoryGrowth, 7, 20 * HOUR, grown),
-        row(EventType::MemoryLimit, 7, 2 * HOUR, json!({"bytes": 940 * MIB})),
+        row(EventType::MemoryLimit, 7, 2 * HOUR, json!({"bytes": 940 * MIB, "stage": "near"})),
     ]);
     facts
 }
@@ -174,12 +175,25 @@ fn without_a_daemon_the_database_tells() {
     );
     assert_eq!(
         lines[1],
-        "growing by +14.2 MiB/h (11.0 to 17.5) since 2026-11-20 18:03, 2d 13h awake until there is no more room, limit 1.0 GiB"
+        "growing by +14.2 MiB/h (11.0 to 17.5) since 2026-11-20 17:03, 2d 13h awake until there is no more room, limit 1.0 GiB"
     );
     assert!(facts.run("memory gateway --color always").out.contains("\u{1b}["));
     assert!(!ran.out.contains('\u{1b}'));
     let types = facts.filters.borrow()[0].event_type.clone();
     assert!(types.contains(&EventType::ServiceCrash) && types.contains(&EventType::MemoryLimit));
+
+    // What is told beside it leaves it as it is.
+    let beside = [
+        (json!({"of": "heap", "cleared": true}), None),
+        (json!({"of": "heap", "bytes_per_hour": 1.0}), Some("its heap grows: +0.0 MiB/h")),
+        (json!({"stage": "restart", "bytes": 1}), Some("it is restarted for its growth")),
+    ];
+    for (metadata, mark) in beside {
+        facts.events.as_mut().unwrap().push(row(EventType::MemoryGrowth, 7, 1, metadata));
+        let ran = facts.run("memory gateway");
+        assert!(ran.out.contains("growing by +14.2 MiB/h"), "{}", ran.out);
+        assert!(mark.is_none_or(|mark| ran.out.contains(mark)), "{}", ran.out);
+    }
 
     // Growth of a run that is over is none of this one; nor is one that is over.
     for metadata in [json!({"cleared": true}), Value::Null] {
@@ -200,7 +214,7 @@ fn json_has_points_and_marks() {
     assert_eq!(json["points"][0]["run_id"], 7);
     assert_eq!(
         json["marks"],
-        json!([{"at_ms": NOW - 2 * HOUR, "kind": "limit", "text": "its memory and its limit: 940.0 MiB"}])
+        json!([{"at_ms": NOW - 2 * HOUR, "kind": "limit", "text": "it comes near its limit: 940.0 MiB"}])
     );
     assert_eq!(json["now"]["growth"]["test"], "L");
     assert_eq!(json["trend"]["to_ms"], NOW);
