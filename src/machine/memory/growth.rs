@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::kept::Episode;
+use super::kept::{Episode, Slept};
 use super::sampling::{End, Judged, Newest, Said};
 use super::{MemoryAct, MemoryMachine, SNAPSHOT_WITHIN, Step};
 use crate::model::{EventType, Growth, MemoryVerdict, Severity};
@@ -28,15 +28,6 @@ fn severity(growth: &Growth, fast: Option<u64>) -> Severity {
     }
 }
 
-/// So many hours before, milliseconds since 1970 UTC.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "hours of a history have few milliseconds; what is absurd saturates"
-)]
-fn hours_before(ms: i64, hours: f64) -> i64 {
-    ms.saturating_sub((hours.max(0.0) * 3_600_000.0) as i64)
-}
-
 impl MemoryMachine {
     pub(super) fn on_judged(&mut self, judged: Judged, step: &mut Step) {
         let Some(run) = &self.run else { return };
@@ -45,8 +36,9 @@ impl MemoryMachine {
         let is_new = judged.tree.new.is_some() || judged.heap.new.is_some();
         let (fast, limit) = (self.spec.growth, self.spec.limit);
         let kept = &mut self.kept;
-        let mut is_changed = tell(&mut kept.growing, judged.tree, (run_id, newest, false), (fast, limit), step);
-        is_changed |= tell(&mut kept.heap_growing, judged.heap, (run_id, newest, true), (fast, limit), step);
+        let slept = kept.slept.as_slice();
+        let mut is_changed = tell(&mut kept.growing, judged.tree, (run_id, newest, false), (fast, limit, slept), step);
+        is_changed |= tell(&mut kept.heap_growing, judged.heap, (run_id, newest, true), (fast, limit, slept), step);
         self.is_dirty |= is_changed;
         if !self.is_growing() {
             self.kept.has_snapshot = false;
@@ -105,12 +97,13 @@ fn tell(
     slot: &mut Option<Episode>,
     said: Said,
     (run_id, newest, is_heap): (u64, Newest, bool),
-    (fast, limit): (Option<u64>, Option<u64>),
+    (fast, limit, slept): (Option<u64>, Option<u64>, &[Slept]),
     step: &mut Step,
 ) -> bool {
     let mut data = match said {
         Said { new: Some(growth), .. } => {
-            let since_ms = slot.as_ref().map_or(hours_before(step.at.wall_ms, growth.hours), |told| told.since_ms);
+            let began_ms = Slept::awake_before(slept, step.at.wall_ms, growth.hours);
+            let since_ms = slot.as_ref().map_or(began_ms, |told| told.since_ms);
             // Without it what is left is what the machine has.
             let limit = limit.filter(|_| newest.end == Some(End::Limit));
             let data = json!({

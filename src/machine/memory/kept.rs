@@ -2,8 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Growth;
+use crate::model::{Growth, Moment};
 use crate::policy::limit::Stage;
+
+/// So many sleeps of a life are remembered: of ten days with one each hour, which is as far back as a detector looks.
+const SLEEPS: usize = 256;
+
+/// Shorter ones do not matter to anybody who reads a date, milliseconds.
+const SLEPT_MS: i64 = 60_000;
 
 /// What was told and done.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +29,46 @@ pub struct MemoryKept {
     pub(super) unhelped: u32,
     /// When it was last restarted for growth alone, milliseconds since 1970 UTC.
     pub(super) growth_restart_ms: Option<i64>,
+    /// When the machine slept during this life, the oldest first: detectors count hours awake, and people do not.
+    pub(super) slept: Vec<Slept>,
+}
+
+/// A sleep of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Slept {
+    /// It was over by then, milliseconds since 1970 UTC.
+    until_ms: i64,
+    /// How long it was, milliseconds.
+    ms: i64,
+}
+
+impl Slept {
+    /// Takes in that one sample came after the other; whether there was a sleep between them.
+    pub(super) fn note(all: &mut Vec<Self>, before: Moment, at: Moment) -> bool {
+        let passed_ns = at.boot_ns.saturating_sub(before.boot_ns);
+        let awake_ns = at.mono.0.saturating_sub(before.mono.0);
+        let ms = i64::try_from(passed_ns.saturating_sub(awake_ns) / 1_000_000).unwrap_or(i64::MAX);
+        let has_slept = ms >= SLEPT_MS;
+        if has_slept {
+            if all.len() >= SLEEPS {
+                all.remove(0);
+            }
+            all.push(Self { until_ms: at.wall_ms, ms });
+        }
+        has_slept
+    }
+
+    /// So many hours awake before, milliseconds since 1970 UTC.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "hours of a history have few milliseconds; what is absurd saturates"
+    )]
+    pub(super) fn awake_before(all: &[Self], ms: i64, hours: f64) -> i64 {
+        let began = ms.saturating_sub((hours.max(0.0) * 3_600_000.0) as i64);
+        let later =
+            |began: i64, slept: &Self| if slept.until_ms > began { began.saturating_sub(slept.ms) } else { began };
+        all.iter().rev().fold(began, later)
+    }
 }
 
 /// Growth from when it was told to its end.

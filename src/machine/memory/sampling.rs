@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::kept::MemoryKept;
+use super::kept::{MemoryKept, Slept};
 use super::restart::Waiting;
 use super::{MemoryAct, MemoryMachine, Step};
 use crate::model::{Growth, Life, MemorySample, MemorySpec, Metric, Moment, Mono, RunView, Status};
@@ -205,6 +205,12 @@ impl MemoryMachine {
         let to_limit = self.spec.limit.map(|limit| (limit.saturating_sub(bytes), End::Limit));
         let room =
             [to_limit, free.map(|free| (free, End::Machine))].into_iter().flatten().min_by_key(|(room, _)| *room);
+        let is_new_life = self.life.as_ref() != Some(&life);
+        match run.newest {
+            _ if is_new_life => self.kept.slept.clear(),
+            Some(before) => self.is_dirty |= Slept::note(&mut self.kept.slept, before.at, sample.at),
+            None => {}
+        }
         run.newest = Some(Newest {
             at: sample.at,
             bytes,
@@ -223,7 +229,6 @@ impl MemoryMachine {
         };
         let heap = heap.and_then(whole).map(|bytes| Point { bytes, room: None, ..tree });
         step.acts.push(MemoryAct::Keep { run_id, life: life.clone(), sample });
-        let is_new_life = self.life.as_ref() != Some(&life);
         let judged = judge(&mut self.trends, &self.spec, &Points { tree, heap, is_new_life });
         if is_new_life {
             self.life = Some(life);

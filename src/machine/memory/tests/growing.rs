@@ -39,6 +39,30 @@ fn growth_is_told_with_what_is_known_of_it_and_its_end_as_well() {
 }
 
 #[test]
+fn growth_is_since_when_by_the_clock_on_the_wall() {
+    let mut world = World::new(spec());
+    world.run(2 * M);
+    for slept in [9 * H, 2 * H] {
+        world.wakes(slept);
+        world.run(M);
+        world.successor();
+        world.run(M);
+    }
+    world.run(7 * H);
+    world.grows(growth(1e6, None));
+    world.run(M);
+    let since_ms = world.machine.info().unwrap().growing_since_ms.unwrap();
+    let hours = (world.now.wall_ms - since_ms) / 3_600_000;
+    assert_eq!(hours, 10 + 11, "ten of them awake, the last seven after both sleeps");
+    world.says.tree.stands = false;
+    world.run(12 * H);
+    world.grows(growth(1e6, None));
+    world.run(M);
+    let since_ms = world.machine.info().unwrap().growing_since_ms.unwrap();
+    assert_eq!((world.now.wall_ms - since_ms) / 3_600_000, 10, "they were before it");
+}
+
+#[test]
 fn how_much_it_matters_is_how_fast_it_is_and_how_long_there_is() {
     let said = |growth_declared: Option<u64>, growth: Growth| {
         let mut world = World::new(MemorySpec { growth: growth_declared, ..spec() });
