@@ -19,19 +19,21 @@ const BY_COUNT: &str = "WHERE id > ?1 ORDER BY id LIMIT ?2";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// What is left of alerts: the table, whose rows have ended (and may go), what tells their age in milliseconds, and how
-/// long and how many of them are kept. What is open, pending or in force stays however old it is.
-const ENDED: [(&str, &str, &str, Duration, u32); 4] = [
+/// What is left of alerts, and of services that are gone: the table, whose rows have ended (and may go), what tells their age in
+/// milliseconds, and how long and how many of them are kept. What is open, pending or in force stays however old it is; a leak
+/// detector's state is written anew while its service is there.
+const ENDED: [(&str, &str, &str, Duration, u32); 5] = [
     ("supervisor_outbox", "state <> 'pending'", "settled_ms", DAY.saturating_mul(90), 20_000),
     ("supervisor_alerts", "state = 'resolved'", "resolved_ms", DAY.saturating_mul(365), 10_000),
     ("supervisor_crash_kinds", "1", "last_ms", DAY.saturating_mul(365), 10_000),
     ("supervisor_silences", "until_ms < ?1", "until_ms", DAY.saturating_mul(30), 1_000),
+    ("supervisor_memory_trends", "1", "at_ms", DAY.saturating_mul(365), 1_000),
 ];
 
 impl Ledger {
     /// Deletes our rows that are older than `max_age` or beyond the newest `max_rows`, here and in `events`; gives how
-    /// many records went. Other people's rows, counters and last exits stay. What is left of alerts that are over goes
-    /// after times of its own.
+    /// many records went. Other people's rows, counters and last exits stay. What is left of alerts that are over, and of
+    /// services that are gone, goes after times of its own.
     ///
     /// # Errors
     /// See [`super::StoreErrorKind`]; batches that were done stay done.
@@ -69,7 +71,11 @@ impl Ledger {
 
     fn prune_ended(&mut self, now_ms: i64) -> rusqlite::Result<()> {
         for (table, ended, age, kept_for, kept) in ENDED {
-            let key = if table == "supervisor_crash_kinds" { "(service, fingerprint)" } else { "id" };
+            let key = match table {
+                "supervisor_crash_kinds" => "(service, fingerprint)",
+                "supervisor_memory_trends" => "service",
+                _ => "id",
+            };
             let columns = key.trim_matches(['(', ')']);
             let oldest = now_ms.saturating_sub(i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX));
             let delete = format!(

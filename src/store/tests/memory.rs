@@ -253,6 +253,17 @@ fn states_are_replaced_and_what_is_no_text_is_left_out() {
 }
 
 #[test]
+fn the_state_of_a_service_that_is_gone_is_dropped_after_a_year() {
+    let scratch = Scratch::new();
+    let mut ledger = scratch.ledger();
+    ledger.save_trend(&name("gone"), BASE, "{}").unwrap();
+    ledger.save_trend(&name("gateway"), BASE + 2 * DAY, "{}").unwrap();
+    ledger.prune(BASE + 366 * DAY, std::time::Duration::from_secs(1), 1).unwrap();
+    let found = scratch.reader().trends().unwrap();
+    assert_eq!(found.keys().map(UnitName::as_str).collect::<Vec<_>>(), ["gateway"]);
+}
+
+#[test]
 fn a_database_without_our_tables_has_no_history() {
     let scratch = Scratch::with("CREATE TABLE theirs (x)");
     let reader = scratch.reader();
