@@ -55,7 +55,7 @@ fn trend(info: &MemoryInfo, context: &Context<'_>) -> String {
         text.push_str(&format!(" since {}", words::local(since, context.zone())));
     }
     if let Some(hours) = growth.hours_left {
-        text.push_str(&format!(", {} awake until there is no more room", words::lasting((hours * 3_600_000.0) as i64)));
+        text.push_str(&format!(", {} awake until there is no more room", words::hours(hours)));
     }
     text
 }
