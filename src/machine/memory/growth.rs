@@ -6,9 +6,7 @@ use super::kept::{Episode, Slept};
 use super::sampling::{End, Judged, Newest, Said};
 use super::{MemoryAct, MemoryMachine, SNAPSHOT_WITHIN, Step};
 use crate::model::{EventType, Growth, MemoryVerdict, Severity};
-
-/// What counts as fast where nothing is declared, bytes per hour.
-const FAST: f64 = 10_000_000.0;
+use crate::policy::trend::FAST;
 
 /// With less than this left, hours, a person should look at it. What does not wait until one comes by is for the detector to say.
 const SOON: f64 = 24.0;
@@ -17,7 +15,7 @@ const SOON: f64 = 24.0;
 fn severity(growth: &Growth, fast: Option<u64>) -> Severity {
     // A float holds what anybody declares closely enough.
     #[expect(clippy::cast_precision_loss, reason = "a rate beyond 2^53 bytes an hour is as fast as one near it")]
-    let fast = fast.map_or(FAST, |fast| fast as f64);
+    let fast = fast.unwrap_or(FAST) as f64;
     let is_soon = growth.hours_left.is_some_and(|left| left < SOON);
     if growth.verdict == MemoryVerdict::Urgent {
         Severity::Critical

@@ -55,7 +55,7 @@ impl Days {
     /// Takes in one sample; whether an hour ended before it.
     pub(super) fn sample(&mut self, wall: f64, kib: u32) -> bool {
         let hour = (wall / 3600.0) as i64;
-        match hour - self.newest {
+        match hour.saturating_sub(self.newest) {
             0 if !self.hours.is_empty() => {
                 if let Some(open) = self.hours.back_mut() {
                     *open = (*open).min(kib);

@@ -31,7 +31,7 @@ pub const URGENT_HOURS: f64 = 6.0;
 const AGAIN: f64 = 86_400.0;
 
 /// What counts as fast where nothing is declared, bytes per hour: short windows are for such growth only.
-const FAST: u64 = 10_000_000;
+pub const FAST: u64 = 10_000_000;
 
 /// Former lives teach for that long, seconds of the wall clock.
 const LIVES_TEACH: f64 = 8.0 * 86_400.0;
@@ -201,7 +201,7 @@ impl Trend {
 
     /// The rise of days as a line; it looks two days back, and none of that may have been told.
     fn of_days(&self, risen: f64, wall: f64) -> Option<Line> {
-        if self.last_told.is_some_and(|(at, _)| wall - at < 2.0 * AGAIN) {
+        if self.last_told.is_some_and(|(at, _)| (0.0..2.0 * AGAIN).contains(&(wall - at))) {
             return None;
         }
         let slope = risen / 24.0;
@@ -214,7 +214,10 @@ impl Trend {
         if spec.plateau.is_some_and(|cap| level * 1024.0 < cap as f64) || self.is_recycled_in_time(spec, point, line) {
             return None;
         }
-        if self.last_told.is_some_and(|(at, _)| (0.0..AGAIN).contains(&(point.wall - at))) {
+        let hours_left = hours_left(point, line.slope);
+        let is_early = self.last_told.is_some_and(|(at, _)| (0.0..AGAIN).contains(&(point.wall - at)));
+        // What is urgent is told at once, unless it is what was told.
+        if is_early && (self.told.is_some() || verdict(hours_left) != MemoryVerdict::Urgent) {
             return None;
         }
         let age = self.floor.hours();
@@ -222,7 +225,6 @@ impl Trend {
             Some(told) => (told.from, told.began),
             None => (level - line.grown, age - line.hours),
         };
-        let hours_left = hours_left(point, line.slope);
         let growth = Growth {
             verdict: verdict(hours_left),
             bytes_per_hour: line.slope * 1024.0,
