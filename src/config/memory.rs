@@ -29,7 +29,7 @@ pub(super) const FIGURE_KEYS: &[&str] = &["http", "pointer"];
 const ON_GROWTH: &[(&str, OnGrowth)] = &[("alert", OnGrowth::Alert), ("restart-when-idle", OnGrowth::RestartWhenIdle)];
 
 /// From what to what a size of memory may be.
-const SIZES: (&str, &str) = ("1MiB", "1000000GiB");
+pub(super) const SIZES: (&str, &str) = ("1MiB", "1000000GiB");
 
 const FIGURE_EXAMPLE: &str = "http://127.0.0.1:8080/stats";
 
@@ -64,7 +64,10 @@ pub(super) fn read(ctx: &mut Ctx<'_>, service: &Fields<'_>, owner: &health::Owne
 /// What does not go together, and what would do nothing although somebody wrote it.
 fn agree(ctx: &mut Ctx<'_>, f: &Fields<'_>, spec: &MemorySpec) {
     let has = |key: &str| f.get(key).is_some();
-    let waits_for = has("idle") || !spec.quiet.is_empty();
+    // What cannot be read may well be right for the rest.
+    let [is_idle_faulty, is_quiet_faulty] =
+        ["idle", "quiet"].map(|key| f.get(key).is_some_and(|field| ctx.is_faulty(&field.span)));
+    let waits_for = has("idle") || !spec.quiet.is_empty() || is_quiet_faulty;
     if let Some(limit) = spec.limit {
         if spec.plateau.is_some_and(|plateau| plateau >= limit) {
             let message = "it is not below `limit`, so the service would be restarted before it is reached".to_owned();
@@ -87,7 +90,8 @@ fn agree(ctx: &mut Ctx<'_>, f: &Fields<'_>, spec: &MemorySpec) {
             f.conflict(ctx, key, message, "no limit", "write a limit, such as limit = \"3GiB\", or take it out");
         }
         if spec.on_growth == OnGrowth::Alert {
-            for key in ["idle", "quiet"].into_iter().filter(|key| has(key)) {
+            let waited = [("idle", is_idle_faulty), ("quiet", is_quiet_faulty)];
+            for (key, _) in waited.into_iter().filter(|(key, is_faulty)| has(key) && !is_faulty) {
                 let message = "nothing waits for it: there is no `limit`, and growth is only told".to_owned();
                 let help = "write a limit, or on_growth = \"restart-when-idle\", or take it out";
                 f.conflict(ctx, key, message, "never waited for", help);

@@ -44,6 +44,11 @@ impl<'a> Ctx<'a> {
         self.faults.push((owner, Fault { code, unit, message, label, help, span, line, column }));
     }
 
+    /// Whether something is wrong in there.
+    pub(super) fn is_faulty(&self, span: &Span) -> bool {
+        self.faults.iter().any(|(_, fault)| span.start <= fault.span.start && fault.span.end <= span.end)
+    }
+
     /// The line of an offset, for messages that name a second place.
     pub(super) fn line(&self, offset: usize) -> usize {
         self.lines.place(self.lines.clamp(&(offset..offset)).start).0
@@ -153,12 +158,7 @@ impl<'t> Field<'t> {
     }
 
     fn out_of_bounds(&self, ctx: &mut Ctx<'_>, value: &dyn Display, low: &dyn Display, high: &dyn Display) {
-        let wrong = Wrong::new(
-            code::OUT_OF_BOUNDS,
-            format!("{value} is outside its bounds, {low} to {high}"),
-            format!("{low} to {high}"),
-        );
-        self.wrong(ctx, wrong.help(format!("write a value from {low} to {high}")));
+        self.wrong(ctx, units::outside(value, low, high));
     }
 
     pub(super) fn duration(&self, ctx: &mut Ctx<'_>, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
@@ -167,35 +167,19 @@ impl<'t> Field<'t> {
             _ => format!("\"{}\"", show_duration((*bounds.start()).max(Duration::from_secs(10)).min(*bounds.end()))),
         };
         let text = self.text(ctx, "a duration in quotes", &example)?;
-        let value = self.checked(ctx, units::duration(text))?;
-        if !bounds.contains(&value) {
-            self.out_of_bounds(ctx, &text, &show_duration(*bounds.start()), &show_duration(*bounds.end()));
-            return None;
-        }
-        Some(value)
+        self.checked(ctx, units::duration_within(text, bounds))
     }
 
     /// A size within `bounds`, which are shown as they are written here.
     pub(super) fn size(&self, ctx: &mut Ctx<'_>, (low, high): (&str, &str), example: &str) -> Option<u64> {
         let text = self.text(ctx, "a size in quotes", example)?;
-        let value = self.checked(ctx, units::size(text))?;
-        let within = |bound: &str, keeps: fn(&u64, &u64) -> bool| units::size(bound).is_ok_and(|b| keeps(&value, &b));
-        if within(low, u64::ge) && within(high, u64::le) {
-            return Some(value);
-        }
-        self.out_of_bounds(ctx, &text, &low, &high);
-        None
+        self.checked(ctx, units::size_within(text, (low, high)))
     }
 
-    /// Growth an hour; zero would tell of everything.
+    /// Growth an hour.
     pub(super) fn rate(&self, ctx: &mut Ctx<'_>) -> Option<u64> {
         let text = self.text(ctx, "a rate in quotes", "\"10MB/h\"")?;
-        let value = self.checked(ctx, units::rate(text))?;
-        if value == 0 {
-            self.out_of_bounds(ctx, &text, &"1KB/h", &"1000GB/h");
-            return None;
-        }
-        Some(value)
+        self.checked(ctx, units::growth(text))
     }
 
     /// One of the given words.

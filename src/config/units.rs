@@ -1,6 +1,7 @@
 //! Texts with a unit: durations, sizes, rates. Pure, without knowledge of the file around them.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::fault::code;
@@ -90,14 +91,7 @@ pub(super) fn size(text: &str) -> Result<u64, Wrong> {
     let forms = "sizes look like \"64KiB\", \"3GiB\" or \"10MB\"; the units are KiB, MiB, GiB (powers of 1024) and KB, MB, GB (powers of 1000)";
     let wrong = |message: String, help: String| Wrong::new(code::BAD_FORM, message, "not a size").help(help);
     let unreadable = || {
-        let near = SIZE_UNITS
-            .iter()
-            .map(|(name, _)| *name)
-            .find(|name| split_number(text).is_some_and(|(_, unit)| unit.trim().eq_ignore_ascii_case(name)));
-        let help = match (near, split_number(text)) {
-            (Some(unit), Some((number, _))) => format!("write \"{number}{unit}\""),
-            _ => forms.to_owned(),
-        };
+        let help = meant(text).map_or_else(|| forms.to_owned(), |size| format!("write \"{size}\""));
         wrong(format!("{} is not a size", quoted(text)), help)
     };
     let (number, unit) = split_number(text).ok_or_else(unreadable)?;
@@ -112,17 +106,55 @@ pub(super) fn size(text: &str) -> Result<u64, Wrong> {
     bytes.ok_or_else(|| wrong(format!("{} is too large", quoted(text)), forms.to_owned()))
 }
 
+/// A size with a slip in its unit (`10 mb`), as it should be written.
+fn meant(text: &str) -> Option<String> {
+    let (number, unit) = split_number(text.trim())?;
+    let (unit, _) = SIZE_UNITS.iter().find(|(name, _)| unit.trim().eq_ignore_ascii_case(name))?;
+    Some(format!("{number}{unit}"))
+}
+
 /// `10MB/h`: a size an hour.
 pub(super) fn rate(text: &str) -> Result<u64, Wrong> {
-    let wrong = |message: String, help: String| Wrong::new(code::BAD_FORM, message, "not a rate").help(help);
-    let Some(per_hour) = text.strip_suffix("/h") else {
-        let help = match size(text) {
-            Ok(_) => format!("write \"{text}/h\""),
-            Err(_) => "rates are a size an hour, such as \"10MB/h\"".to_owned(),
-        };
-        return Err(wrong(format!("{} is not a rate", quoted(text)), help));
+    if let Some(Ok(bytes)) = text.strip_suffix("/h").map(size) {
+        return Ok(bytes);
+    }
+    let (amount, time) = text.split_once('/').unwrap_or((text, "h"));
+    let is_hour = ["h", "hr", "hour"].iter().any(|hour| time.trim().eq_ignore_ascii_case(hour));
+    let help = match (meant(amount), split_number(amount.trim())) {
+        (Some(amount), _) if is_hour && size(&amount).is_ok() => format!("write \"{amount}/h\""),
+        (None, Some((number, ""))) if is_hour => format!("write \"{number}MB/h\" if that is meant"),
+        _ => "rates are a size an hour, such as \"10MB/h\"".to_owned(),
     };
-    size(per_hour).map_err(|inner| wrong(format!("{} is not a rate", quoted(text)), inner.help.unwrap_or_default()))
+    Err(Wrong::new(code::BAD_FORM, format!("{} is not a rate", quoted(text)), "not a rate").help(help))
+}
+
+/// A value that can be read and is too small or too large.
+pub(super) fn outside(value: &dyn Display, low: &dyn Display, high: &dyn Display) -> Wrong {
+    Wrong::new(
+        code::OUT_OF_BOUNDS,
+        format!("{value} is outside its bounds, {low} to {high}"),
+        format!("{low} to {high}"),
+    )
+    .help(format!("write a value from {low} to {high}"))
+}
+
+/// A duration within `bounds`.
+pub(super) fn duration_within(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
+    let (low, high) = (show_duration(*bounds.start()), show_duration(*bounds.end()));
+    duration(text).and_then(|value| bounds.contains(&value).then_some(value).ok_or_else(|| outside(&text, &low, &high)))
+}
+
+/// A size within bounds, which are told as they are written here.
+pub(super) fn size_within(text: &str, (low, high): (&str, &str)) -> Result<u64, Wrong> {
+    let value = size(text)?;
+    let within = |bound: &str, keeps: fn(&u64, &u64) -> bool| size(bound).is_ok_and(|b| keeps(&value, &b));
+    let is_within = within(low, u64::ge) && within(high, u64::le);
+    is_within.then_some(value).ok_or_else(|| outside(&text, &low, &high))
+}
+
+/// Growth an hour; zero would tell of everything.
+pub(super) fn growth(text: &str) -> Result<u64, Wrong> {
+    rate(text).and_then(|value| (value > 0).then_some(value).ok_or_else(|| outside(&text, &"1KB/h", &"1000GB/h")))
 }
 
 /// The digits at the beginning and what follows them; `None` without digits.
@@ -186,7 +218,14 @@ mod tests {
             assert!(rate(bad).is_err(), "{bad}");
         }
         assert_eq!(size("10mb").unwrap_err().help.unwrap(), "write \"10MB\"");
-        assert_eq!(rate("10MB").unwrap_err().help.unwrap(), "write \"10MB/h\"");
+        for slip in ["10MB", "10mb", "10mb/h", "10 MB/h", "10MB / h", " 10 mB/H", "10MB/hour"] {
+            assert_eq!(rate(slip).unwrap_err().help.unwrap(), "write \"10MB/h\"", "{slip}");
+        }
+        assert_eq!(rate("10/h").unwrap_err().help.unwrap(), "write \"10MB/h\" if that is meant");
+        for other in ["10MB/s", "1.5GiB/h", "9300000000GB/h", "9300000000gb/h", "/h", "x"] {
+            let help = rate(other).unwrap_err().help.unwrap();
+            assert_eq!(help, "rates are a size an hour, such as \"10MB/h\"", "{other}");
+        }
     }
 
     proptest! {

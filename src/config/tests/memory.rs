@@ -44,6 +44,12 @@ fn what_nothing_waits_for_and_what_waits_for_nothing() {
     alone("max_wait = \"1h\"", 12, CONFLICT, "there is no limit");
     alone("quiet = [\"03:00-05:00\"]", 9, CONFLICT, "growth is only told");
     alone("idle = { exec = [\"x\"] }", 8, CONFLICT, "restart-when-idle");
+    // Of what has a bad form nothing else is told.
+    alone("quiet = [\"25:00-05:00\"]", 10, BAD_FORM, "such as \"03:00-05:00\"");
+    alone("quiet = [\"03:00-05:00\", \"3-5\"]", 25, BAD_FORM, "such as \"03:00-05:00\"");
+    alone("quiet = \"03:00-05:00\"", 9, WRONG_TYPE, "write quiet = [\"03:00-05:00\"]");
+    alone("idle = { exec = \"x\" }", 17, WRONG_TYPE, "[");
+    in_memory("quiet = [\"3-5\"]\nmax_wait = \"1h\"\non_growth = \"restart-when-idle\"", 10, BAD_FORM, "such as");
     let text =
         "[service.a]\ncommand = [\"x\"]\n[service.a.memory]\non_growth = \"restart-when-idle\"\nidle.exec = [\"x\"]\n";
     assert_eq!(read(text).faults, []);
