@@ -80,8 +80,9 @@ Examples:
   supervisor memory replay --growth 10MB/h recorded.csv
   zcat recorded.csv.gz | supervisor memory replay --growth 20MB/h --plateau 1GiB -
 
-Reads `t_seconds,rss_bytes,pid` lines, oldest first; a header is allowed. Another pid is another life. Prints `t_seconds \
-verdict bytes_per_hour` for each alert, with --json one object a line. Exits 2 for a line that cannot be read, with its number.";
+Reads `t_seconds,rss_bytes,pid` lines, oldest first; a header with such names is allowed. Another pid is \
+another life. Prints `t_seconds verdict bytes_per_hour` for each alert, with --json one object a line. What cannot be true \
+(negative bytes, a time that goes back) is left out, with a note on stderr. Exits 2 for a line that cannot be read, with its number.";
 
 pub(super) const SILENCE_EXAMPLES: &str = "\
 Examples:

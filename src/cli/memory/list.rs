@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::chart::Chart;
-use super::{LATELY_MS, infos, is_growing, recorded, rows, spec, terminal, told};
+use super::{LATELY_MS, infos, is_growing, last_known, rows, spec, terminal, told};
 use crate::cli::context::MemoryKept;
 use crate::cli::table::Grid;
 use crate::cli::{Context, Output, Stop};
@@ -33,7 +33,7 @@ pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, 
         let from_daemon = said.as_ref().and_then(|said| said.iter().find(|(name, _)| *name == kept.service)?.1.clone());
         let info = match from_daemon {
             Some(info) => Some(info),
-            None => recorded(&kept, &rows(&kept.service, since_ms, context, &place)?),
+            None => last_known(&kept, &rows(&kept.service, since_ms, context, &place)?),
         };
         let mut chart = Chart::new(kept.points, Vec::new(), None, since_ms, context.now_ms);
         // All lines are of the same time.

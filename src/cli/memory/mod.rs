@@ -3,6 +3,7 @@
 pub(super) mod args;
 mod chart;
 mod list;
+mod recorded;
 mod replay;
 mod svg;
 mod terminal;
@@ -67,7 +68,7 @@ fn one(name: &UnitName, args: &Memory, context: &Context<'_>, output: &mut Outpu
     let kept = kept.unwrap_or_else(|| MemoryKept { service: name.clone(), newest: None, points: Vec::new() });
     let info = infos(&place)
         .and_then(|infos| infos.into_iter().find(|(service, _)| service == name)?.1)
-        .or_else(|| recorded(&kept, &rows));
+        .or_else(|| last_known(&kept, &rows));
     let chart = Chart::new(kept.points, marks(&rows), limit, since_ms, context.now_ms).with_trend(info.as_ref());
     let lines = told::lines(name, info.as_ref(), limit, context);
     if let Some(path) = &args.svg {
@@ -204,7 +205,7 @@ fn is_of_heap(row: &EventRow) -> bool {
 }
 
 /// What the database knows of how it stands: the last sample, and growth that was told of the same run.
-fn recorded(kept: &MemoryKept, rows: &[EventRow]) -> Option<MemoryInfo> {
+fn last_known(kept: &MemoryKept, rows: &[EventRow]) -> Option<MemoryInfo> {
     let newest = kept.newest.as_ref()?;
     let is_growth = |row: &&EventRow| row.event_type == EventType::MemoryGrowth.as_str();
     // The numbers are those of the tree, and a restart for growth does not say how it grows.

@@ -9,19 +9,19 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::args::Replay;
+use super::recorded::{HINT, Line, Sample};
 use crate::cli::{Context, Output, Stop};
 use crate::config;
 use crate::error::{Error, ErrorKind};
+use crate::machine::words;
 use crate::model::Growth;
 use crate::policy::trend::{Point, Trend, TrendSpec};
-
-const LINE_HINT: &str = "a line is `t_seconds,rss_bytes,pid`, such as `3600,125829120,4711`; times go forward, and all numbers are 0 or more";
 
 /// No line is longer, bytes: what has none that ends is no text.
 const LONGEST: usize = 1024;
 
-/// Numbers above this are not exact in every program that writes them, and no memory is so large.
-const LARGEST: u64 = 1 << 53;
+/// So many lines that are left out are named.
+const NAMED: u64 = 5;
 
 pub(super) fn run(args: &Replay, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let size =
@@ -32,6 +32,14 @@ pub(super) fn run(args: &Replay, context: &Context<'_>, output: &mut Output<'_>)
         limit: size("--limit", &args.limit)?,
         recycle: args.recycle.as_ref().map(|text| config::typed_duration("--recycle", text)).transpose()?,
     };
+    if let (Some(plateau), Some(limit)) = (spec.plateau, spec.limit)
+        && plateau >= limit
+    {
+        let message = "--plateau: it is not below --limit, so it would be restarted before it is reached";
+        return Err(Error::new(ErrorKind::Usage, message)
+            .hint("write a plateau below the limit, or a higher limit")
+            .into());
+    }
     let mut trend = Trend::new();
     let mut detect = |mut point: Point| {
         point.room = spec.limit.map(|limit| limit.saturating_sub(point.bytes));
@@ -62,8 +70,8 @@ fn replay(
     output: &mut Output<'_>,
 ) -> Result<(), Stop> {
     let mut line = Vec::with_capacity(LONGEST + 1);
-    let (mut number, mut life, mut header) = (0_u64, 0_u64, false);
-    let mut last: Option<Sample<'static>> = None;
+    let mut number = 0_u64;
+    let mut history = History::default();
     loop {
         line.clear();
         let most = u64::try_from(LONGEST).unwrap_or(u64::MAX) + 1;
@@ -73,7 +81,7 @@ fn replay(
         }
         number += 1;
         let wrong =
-            |reason: String| Error::new(ErrorKind::Usage, format!("{shown}, line {number}: {reason}")).hint(LINE_HINT);
+            |reason: String| Error::new(ErrorKind::Usage, format!("{shown}, line {number}: {reason}")).hint(HINT);
         if read > LONGEST {
             return Err(wrong(format!("it is longer than {LONGEST} bytes")).into());
         }
@@ -81,20 +89,24 @@ fn replay(
         if text.is_empty() {
             continue;
         }
-        if last.is_none() && !header && is_header(text) {
-            header = true;
-            continue;
-        }
-        let sample = Sample::parse(text).map_err(wrong)?;
-        if let Some(last) = &last {
-            if sample.at < last.at {
-                return Err(wrong(format!("time goes back from {} to {} s", last.at, sample.at)).into());
+        let is_first = !std::mem::replace(&mut history.has_begun, true);
+        let sample = match Line::read(text, is_first).map_err(wrong)? {
+            Line::Header => continue,
+            Line::Sample(sample) => history.take(&sample).map(|point| (sample, point)),
+            Line::Untrue(reason) => Err(reason),
+        };
+        let (sample, point) = match sample {
+            Ok(sample) => sample,
+            Err(reason) => {
+                history.left_out += 1;
+                if history.left_out <= NAMED {
+                    writeln!(output.notes, "note: {shown}, line {number} is left out: {reason}")?;
+                }
+                continue;
             }
-            life += u64::from(sample.pid != last.pid);
-        }
-        last = Some(Sample { text: "", ..sample });
-        let point = Point { awake: sample.at, wall: sample.at, bytes: sample.bytes, life, room: None, requests: None };
+        };
         if let Some(growth) = detect(point) {
+            history.told += 1;
             match json {
                 true => writeln!(output.out, "{}", object(&sample, &growth))?,
                 false => {
@@ -106,9 +118,60 @@ fn replay(
             output.out.flush()?;
         }
     }
-    match last {
-        Some(_) => Ok(()),
-        None => Err(Error::new(ErrorKind::Usage, format!("{shown} has no samples")).hint(LINE_HINT).into()),
+    history.end(shown, output)
+}
+
+/// What was read so far.
+#[derive(Debug, Default)]
+struct History {
+    /// Whether there was a line.
+    has_begun: bool,
+    /// Time and pid of the sample that came last.
+    last: Option<(f64, u32)>,
+    /// Time of the first.
+    first: Option<f64>,
+    samples: u64,
+    /// Counts what has another pid than the one before.
+    life: u64,
+    /// Lines that cannot be true.
+    left_out: u64,
+    /// How often growth was told.
+    told: u64,
+}
+
+impl History {
+    /// What the detector gets of it, or why it cannot be true.
+    fn take(&mut self, sample: &Sample<'_>) -> Result<Point, String> {
+        if let Some((at, pid)) = self.last {
+            if sample.at < at {
+                return Err(format!("time goes back from {at} to {} s", sample.at));
+            }
+            self.life += u64::from(sample.pid != pid);
+        }
+        self.last = Some((sample.at, sample.pid));
+        self.first.get_or_insert(sample.at);
+        self.samples += 1;
+        let Sample { at, bytes, .. } = *sample;
+        Ok(Point { awake: at, wall: at, bytes, life: self.life, room: None, requests: None })
+    }
+
+    /// What is to be said after the last line.
+    fn end(&self, shown: &str, output: &mut Output<'_>) -> Result<(), Stop> {
+        if self.samples == 0 && self.left_out == 0 {
+            return Err(Error::new(ErrorKind::Usage, format!("{shown} has no samples")).hint(HINT).into());
+        }
+        match self.left_out.saturating_sub(NAMED) {
+            0 => {}
+            1 => writeln!(output.notes, "note: 1 more line of {shown} is left out")?,
+            more => writeln!(output.notes, "note: {more} more lines of {shown} are left out")?,
+        }
+        if self.told == 0 {
+            let span = self.first.zip(self.last).map_or(0.0, |(first, (last, _))| last - first);
+            let samples = if self.samples == 1 { "sample" } else { "samples" };
+            let span = words::hours(span / 3600.0);
+            writeln!(output.notes, "note: {} {samples} over {span}: nothing to tell", self.samples)?;
+        }
+        Ok(())
     }
 }
 
@@ -120,62 +183,6 @@ fn object(sample: &Sample<'_>, growth: &Growth) -> Value {
     object
 }
 
-/// One line.
-struct Sample<'a> {
-    /// The time as it was written.
-    text: &'a str,
-    at: f64,
-    bytes: u64,
-    pid: u32,
-}
-
-/// Three words and no number: what a line of numbers is never taken for.
-fn is_header(line: &[u8]) -> bool {
-    let is_word = |field: &[u8]| field.trim_ascii().first().is_some_and(u8::is_ascii_alphabetic);
-    line.split(|byte| *byte == b',').count() == 3 && line.split(|byte| *byte == b',').all(is_word)
-}
-
-impl<'a> Sample<'a> {
-    fn parse(line: &'a [u8]) -> Result<Self, String> {
-        let line = std::str::from_utf8(line).map_err(|_| "it is no text".to_owned())?;
-        let mut fields = line.split(',').map(str::trim_ascii);
-        let (Some(text), Some(bytes), Some(pid), None) = (fields.next(), fields.next(), fields.next(), fields.next())
-        else {
-            return Err(format!("{} has {} fields, not 3", quoted(line), line.split(',').count()));
-        };
-        let at: f64 = text.parse().map_err(|_| format!("the time {} is no number", quoted(text)))?;
-        let bytes = whole("rss_bytes", bytes, LARGEST)?;
-        let pid = whole("the pid", pid, u64::from(u32::MAX))?;
-        match at {
-            at if !at.is_finite() => Err(format!("the time {} is no number", quoted(text))),
-            at if at < 0.0 => Err(format!("the time {} is negative", quoted(text))),
-            at if at > LARGEST as f64 => Err(format!("the time {} is absurd", quoted(text))),
-            at => Ok(Self { text, at, bytes, pid: u32::try_from(pid).unwrap_or(u32::MAX) }),
-        }
-    }
-}
-
-/// A whole number up to `most`.
-fn whole(what: &str, text: &str, most: u64) -> Result<u64, String> {
-    match text.parse::<u64>() {
-        Ok(number) if number <= most => Ok(number),
-        Err(_) if text.strip_prefix('-').is_some_and(|rest| rest.parse::<f64>().is_ok()) => {
-            Err(format!("{what} {} is negative", quoted(text)))
-        }
-        Err(_) if text.is_empty() || text.bytes().any(|byte| !byte.is_ascii_digit()) => {
-            Err(format!("{what} {} is no whole number", quoted(text)))
-        }
-        _ => Err(format!("{what} {} is above {most}, which is absurd", quoted(text))),
-    }
-}
-
-/// On one line, and not too long.
-fn quoted(text: &str) -> String {
-    const LONGEST: usize = 40;
-    let more = if text.chars().nth(LONGEST).is_some() { "..." } else { "" };
-    format!("`{}{more}`", text.chars().take(LONGEST).flat_map(char::escape_debug).collect::<String>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +190,12 @@ mod tests {
 
     /// What is printed, and the points that the detector got; it tells of each number of bytes that ends in 7.
     fn ran(input: &[u8], json: bool) -> (Result<(), Error>, String, Vec<Point>) {
+        let (done, out, _, points) = noted(input, json);
+        (done, out, points)
+    }
+
+    /// The same with the notes before the points.
+    fn noted(input: &[u8], json: bool) -> (Result<(), Error>, String, String, Vec<Point>) {
         let (mut out, mut notes, mut points) = (Vec::new(), Vec::new(), Vec::new());
         let mut detect = |point: Point| {
             points.push(point);
@@ -205,7 +218,7 @@ mod tests {
             Stop::Failed(error) => error,
             Stop::Closed => panic!("closed"),
         });
-        (done, String::from_utf8(out).unwrap(), points)
+        (done, String::from_utf8(out).unwrap(), String::from_utf8(notes).unwrap(), points)
     }
 
     #[test]
@@ -238,19 +251,17 @@ mod tests {
             ("t,rss,pid\nx,1,1\n", 2, "the time `x` is no number"),
             ("t,rss,pid\nt,rss,pid\n", 2, "the time `t` is no number"),
             ("0,1,1\nt,rss,pid\n", 2, "the time `t` is no number"),
-            ("nan,1,1\n", 1, "the time `nan` is no number"),
-            ("inf,1,1\n", 1, "the time `inf` is no number"),
-            ("-1,1,1\n", 1, "the time `-1` is negative"),
-            ("1e300,1,1\n", 1, "the time `1e300` is absurd"),
-            ("0,-5,1\n", 1, "rss_bytes `-5` is negative"),
             ("0,1.5,1\n", 1, "rss_bytes `1.5` is no whole number"),
+            ("x,1,1\n", 1, "`x,1,1` is neither a sample nor a header"),
+            ("7\n", 1, "`7` has 1 fields, not 3"),
+            ("{\"a\": 1}\n", 1, "is neither a sample nor a header"),
+            ("pid,rss_bytes,t_seconds\n0,1,1\n", 1, "t_seconds, rss_bytes and pid are wanted, in this order"),
+            ("t_seconds,pid,rss_bytes\n0,1,1\n", 1, "in this order"),
+            ("rss_bytes,t_seconds,pid\n0,1,1\n", 1, "in this order"),
+            ("t_seconds,rss_bytes,pid,name\n0,1,1\n", 1, "in this order"),
+            ("t_seconds,rss_kb,pid\n0,1,1\n", 1, "time is in seconds and memory in bytes"),
+            ("t_ms,rss_bytes,pid\n0,1,1\n", 1, "time is in seconds and memory in bytes"),
             ("0,,1\n", 1, "rss_bytes `` is no whole number"),
-            ("0,NaN,1\n", 1, "rss_bytes `NaN` is no whole number"),
-            ("0,9007199254740993,1\n", 1, "is above 9007199254740992, which is absurd"),
-            ("0,99999999999999999999999999,1\n", 1, "is above 9007199254740992, which is absurd"),
-            ("0,1,-3\n", 1, "the pid `-3` is negative"),
-            ("0,1,4294967296\n", 1, "the pid `4294967296` is above"),
-            ("60,1,1\n59.9,1,1\n", 2, "time goes back from 60 to 59.9 s"),
             ("0,1,1\u{7}\n", 1, "the pid `1\\u{7}` is no whole number"),
             (&long, 2, "it is longer than 1024 bytes"),
         ] {
@@ -264,8 +275,61 @@ mod tests {
         for empty in ["", "\n\r\n", "t_seconds,rss_bytes,pid\n"] {
             assert_eq!(ran(empty.as_bytes(), false).0.unwrap_err().message, "a.csv has no samples");
         }
+        for header in ["Time,RSS,PID", "\"t\",\"bytes\",\"pid\"", "t_s, footprint_bytes , main pid"] {
+            let input = format!("{header}\n0,1,1\n");
+            assert_eq!(ran(input.as_bytes(), false).2.len(), 1, "{header}");
+        }
         assert_eq!(ran(b"9007199254740992,9007199254740992,0", false).0, Ok(()));
         let (done, out, _) = ran(b"0,7,1\n60,x,1\n", false);
         assert!(done.is_err() && out == "0 growing 15000000\n", "what was told before it stays told");
+    }
+
+    #[test]
+    fn what_cannot_be_true_is_left_out_and_named() {
+        for (line, reason) in [
+            ("nan,1,1", "the time `nan` is no number"),
+            ("inf,1,1", "the time `inf` is no number"),
+            ("-1,1,1", "the time `-1` is negative"),
+            ("1e300,1,1", "the time `1e300` is absurd"),
+            ("60,-5,1", "rss_bytes `-5` is negative"),
+            ("60,-5.5,1", "rss_bytes `-5.5` is negative"),
+            ("60,NaN,1", "rss_bytes `NaN` is no number"),
+            ("60,-inf,1", "rss_bytes `-inf` is no number"),
+            ("60,9007199254740993,1", "is above 9007199254740992, which is absurd"),
+            ("60,99999999999999999999999999,1", "is above 9007199254740992, which is absurd"),
+            ("60,1,-3", "the pid `-3` is negative"),
+            ("60,1,4294967296", "the pid `4294967296` is above 4294967295, which is absurd"),
+            ("29.9,1,2", "time goes back from 30 to 29.9 s"),
+        ] {
+            let (done, out, notes, points) = noted(format!("t,rss,pid\n30,1,1\n{line}\n90,17,1\n").as_bytes(), false);
+            assert_eq!((done, out.as_str()), (Ok(()), "90 growing 15000000\n"), "{line}");
+            assert!(notes.starts_with("note: a.csv, line 3 is left out: ") && notes.contains(reason), "{notes}");
+            assert_eq!(notes.lines().count(), 1, "{notes}");
+            let seen: Vec<_> = points.iter().map(|p| (p.awake, p.life)).collect();
+            assert_eq!(seen, [(30.0, 0), (90.0, 0)], "{line}");
+        }
+        let first = noted(b"nan,1,1\n60,17,1\n", false);
+        assert!(first.0.is_ok() && first.3.len() == 1 && first.2.contains("line 1 is left out"), "{}", first.2);
+        // What programs write that know no whole numbers.
+        assert_eq!(
+            ran(b"0,1e3,7.0\n60,1000.0,7\n", false).2.iter().map(|p| (p.bytes, p.life)).collect::<Vec<_>>(),
+            [(1000, 0); 2]
+        );
+    }
+
+    #[test]
+    fn few_of_them_are_named_and_nothing_is_said_to_be_nothing() {
+        let many = |count: usize| noted(format!("0,1,1\n{}604740,1,1\n", "0,-1,1\n".repeat(count)).as_bytes(), false).2;
+        let notes = many(5);
+        assert_eq!(notes.lines().count(), 6);
+        assert!(notes.ends_with("note: 2 samples over 6d 23h: nothing to tell\n"), "{notes}");
+        assert_eq!(many(6).lines().nth(5), Some("note: 1 more line of a.csv is left out"));
+        assert_eq!(many(12).lines().nth(5), Some("note: 7 more lines of a.csv are left out"));
+        assert_eq!(many(12).lines().count(), 7);
+        let (done, out, notes, _) = noted(b"0,-1,1\n", true);
+        assert_eq!((done, out.as_str()), (Ok(()), ""));
+        assert!(notes.ends_with("note: 0 samples over 0s: nothing to tell\n"), "{notes}");
+        assert!(noted(b"0,1,1\n", false).2.starts_with("note: 1 sample over 0s"));
+        assert_eq!(noted(b"0,7,1\n", false).2, "", "something was told");
     }
 }

@@ -296,8 +296,19 @@ fn replay_reads_its_options_and_its_file() {
     std::fs::write(&file, "t_seconds,rss_bytes,pid\n0,1000000,1\n60,1000000,1\n").unwrap();
     let run = |line: &str| facts.run(&format!("memory replay {line} {}", file.display()));
     let ran = run("--growth 10MB/h --plateau 1GiB --limit 3GiB --recycle 24h");
-    assert_eq!((ran.code, ran.out.as_str(), ran.notes.as_str()), (Ok(0), "", ""));
+    let note = "note: 2 samples over 1m: nothing to tell\n";
+    assert_eq!((ran.code, ran.out.as_str(), ran.notes.as_str()), (Ok(0), "", note));
     for (line, message, hint) in [
+        ("--growth 0MB/h", "--growth: 0MB/h is outside its bounds", "from 1KB/h"),
+        ("--growth 10MB/h --limit 0MB", "--limit: 0MB is outside its bounds", "from 1MiB"),
+        ("--growth 10MB/h --plateau 0MB", "--plateau: 0MB is outside its bounds", "from 1MiB"),
+        ("--growth 10MB/h --recycle 0s", "--recycle: 0s is outside its bounds", "from 1s"),
+        (
+            "--growth 10MB/h --plateau 3GiB --limit 3GiB",
+            "--plateau: it is not below --limit",
+            "a plateau below the limit",
+        ),
+        ("--growth 10mb/h", "--growth: \"10mb/h\" is not a rate", "write \"10MB/h\""),
         ("--growth 10MB", "--growth: \"10MB\" is not a rate", "10MB/h"),
         ("--growth 10MB/h --plateau 1", "--plateau: \"1\" has no unit", "1MiB"),
         ("--growth 10MB/h --limit x", "--limit: \"x\" is not a size", "3GiB"),
