@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::soonest::Soonest;
 use super::{Daemon, Event};
 use crate::machine::{MemoryAct, MemoryMachine, MemorySaved, MemorySeen};
-use crate::model::{Answer, FigureSpec, Fleet, MemoryInfo, MemorySpec, Mono, ProbeSpec, UnitName};
+use crate::model::{Answer, FigureSpec, Fleet, MemoryInfo, MemorySpec, Mono, ProbeSpec, RestartMode, UnitName};
 use crate::probe;
 use crate::process::clock;
 use crate::store::{KeptSample, Reader};
@@ -81,7 +81,8 @@ impl Memories {
                 Some(known) => Memory::new(known.machine.redeclared(spec.clone())),
                 None => Memory::new(MemoryMachine::new(spec.clone())),
             };
-            memory.machine = memory.machine.spaced(!service.throttle.is_zero());
+            let machine = memory.machine.spaced(!service.throttle.is_zero());
+            memory.machine = machine.restarts(service.restart != RestartMode::Never);
             self.soonest.note(memory.machine.due());
             self.by_name.insert(name.clone(), memory);
         }

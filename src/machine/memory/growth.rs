@@ -34,9 +34,9 @@ impl MemoryMachine {
         let is_new = judged.tree.new.is_some() || judged.heap.new.is_some();
         let (fast, limit) = (self.spec.growth, self.spec.limit);
         let kept = &mut self.kept;
-        let slept = kept.slept.as_slice();
-        let mut is_changed = tell(&mut kept.growing, judged.tree, (run_id, newest, false), (fast, limit, slept), step);
-        is_changed |= tell(&mut kept.heap_growing, judged.heap, (run_id, newest, true), (fast, limit, slept), step);
+        let by = By { fast, limit, slept: &kept.slept, restarts: self.restarts };
+        let mut is_changed = tell(&mut kept.growing, judged.tree, (run_id, newest, false), by, step);
+        is_changed |= tell(&mut kept.heap_growing, judged.heap, (run_id, newest, true), by, step);
         self.is_dirty |= is_changed;
         if !self.is_growing() {
             self.kept.has_snapshot = false;
@@ -90,12 +90,21 @@ impl MemoryMachine {
     }
 }
 
+/// What growth is told by.
+#[derive(Clone, Copy)]
+struct By<'a> {
+    fast: Option<u64>,
+    limit: Option<u64>,
+    slept: &'a [Slept],
+    restarts: bool,
+}
+
 /// Puts what is new, and what is over, on record; whether there was anything.
 fn tell(
     slot: &mut Option<Episode>,
     said: Said,
     (run_id, newest, is_heap): (u64, Newest, bool),
-    (fast, limit, slept): (Option<u64>, Option<u64>, &[Slept]),
+    By { fast, limit, slept, restarts }: By<'_>,
     step: &mut Step,
 ) -> bool {
     let mut data = match said {
@@ -118,6 +127,9 @@ fn tell(
         Said { .. } if slot.take().is_none() => return false,
         Said { .. } => json!({ "run_id": run_id, "bytes": newest.bytes, "metric": newest.metric, "cleared": true }),
     };
+    if !restarts {
+        data["restarts"] = false.into();
+    }
     if is_heap {
         data["of"] = Value::from("heap");
     }

@@ -43,6 +43,8 @@ pub struct MemoryMachine {
     spec: MemorySpec,
     /// Whether restarts may be held back; `throttle = "0s"` says no.
     spaced: bool,
+    /// Whether it is started again once it has ended: without that it is told what is too much, and never ended for it.
+    restarts: bool,
     trends: Trends,
     kept: MemoryKept,
     /// What the trends know last.
@@ -228,6 +230,7 @@ impl MemoryMachine {
         Self {
             spec,
             spaced: true,
+            restarts: true,
             trends: Trends::default(),
             kept: MemoryKept::default(),
             life: None,
@@ -244,6 +247,12 @@ impl MemoryMachine {
     #[must_use]
     pub fn spaced(self, spaced: bool) -> Self {
         Self { spaced, ..self }
+    }
+
+    /// The same, and whether anything starts the service again: `restart = "never"` says no.
+    #[must_use]
+    pub fn restarts(self, restarts: bool) -> Self {
+        Self { restarts, ..self }
     }
 
     /// What of the declaration it goes by.

@@ -97,7 +97,7 @@ impl MemoryMachine {
             return;
         };
         let mut data = self.row(run_id, stage.as_str(), bytes, bounds);
-        if stage == Stage::Over {
+        if stage == Stage::Over && self.restarts {
             data["ceiling"] = self.spec.ceiling.into();
             data["unhelped"] = self.kept.unhelped.into();
             data["restart_in_ms"] = millis(self.rest(step.at)).into();
@@ -111,9 +111,13 @@ impl MemoryMachine {
     fn row(&self, run_id: u64, stage: &str, bytes: u64, bounds: Bounds) -> Value {
         let severity = if self.kept.unhelped > 0 { Severity::Critical } else { Severity::Warning };
         let metric = self.run.as_ref().and_then(|run| run.newest).map(|newest| newest.metric);
-        json!({
+        let mut data = json!({
             "run_id": run_id, "stage": stage, "severity": severity, "bytes": bytes, "limit": bounds.limit, "metric": metric,
-        })
+        });
+        if !self.restarts {
+            data["restarts"] = false.into();
+        }
+        data
     }
 
     /// It is above its limit: whether the restart before this run helped.
@@ -138,7 +142,8 @@ impl MemoryMachine {
 
     /// What it is to be restarted for, if for anything.
     fn aim(&self, at: Moment) -> Option<Aim> {
-        let run = self.run.as_ref()?;
+        // Ended for its memory it would stay down.
+        let run = self.run.as_ref().filter(|_| self.restarts)?;
         if self.bounds().is_some_and(|bounds| run.level.wants_restart(bounds)) {
             return Some(Aim::Limit);
         }

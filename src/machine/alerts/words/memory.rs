@@ -30,6 +30,14 @@ fn number(data: &Map<String, Value>, key: &str) -> Option<f64> {
     data.get(key).and_then(Value::as_f64)
 }
 
+/// Whether the supervisor restarts it for its memory at all.
+fn restarts(data: &Map<String, Value>) -> bool {
+    data.get("restarts") != Some(&Value::Bool(false))
+}
+
+/// What is done where nothing would start it again.
+const ONLY_TOLD: &str = "Nothing restarts it: restart = \"never\". The supervisor only tells of it.";
+
 fn advice(name: &UnitName) -> Vec<String> {
     vec![format!("supervisor memory {name}"), format!("supervisor restart {name}")]
 }
@@ -68,10 +76,15 @@ pub(in crate::machine::alerts) fn of_growth(name: &UnitName, data: &Map<String, 
     if let Some(each) = number(data, "bytes_per_request") {
         facts.push(format!("That is {} for each request it has served meanwhile.", rate(each).trim_end_matches("/h")));
     }
+    let doing = if restarts(data) {
+        "The supervisor watches it. It restarts it above its limit, and for growth alone only where on_growth says so."
+    } else {
+        ONLY_TOLD
+    };
     Text {
         title: format!("{who} grows by {}{left}", rate(slope)),
         facts,
-        doing: "The supervisor watches it. It restarts it above its limit, and for growth alone only where on_growth says so.".into(),
+        doing: doing.into(),
         advice: advice(name),
         ..Text::default()
     }
@@ -131,10 +144,31 @@ pub(in crate::machine::alerts) fn of_limit(name: &UnitName, data: &Map<String, V
             "The supervisor restarts it, and lets it finish its work first.".to_owned(),
         ),
     };
+    let doing = if restarts(data) { doing } else { ONLY_TOLD.to_owned() };
     let mut advice = advice(name);
     if unhelped > 0 {
         advice
             .insert(1, format!("raise limit in [service.{name}.memory] if it needs that much, then supervisor reload"));
     }
     Text { title, facts: uses(data).into_iter().collect(), doing, advice, ..Text::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn doing(of: fn(&UnitName, &Map<String, Value>) -> Text, data: &Value) -> String {
+        of(&UnitName::new("a").unwrap(), data.as_object().unwrap()).doing
+    }
+
+    #[test]
+    fn of_what_nothing_starts_again_no_restart_is_promised() {
+        for stage in ["near", "over"] {
+            assert!(doing(of_limit, &json!({ "stage": stage })).contains("restarts it"));
+            assert_eq!(doing(of_limit, &json!({ "stage": stage, "restarts": false, "unhelped": 1 })), ONLY_TOLD);
+        }
+        assert_eq!(doing(of_growth, &json!({ "bytes_per_hour": 14e6, "restarts": false })), ONLY_TOLD);
+    }
 }

@@ -1,8 +1,8 @@
 //! Above the limit: told before, restarted when that may be, and not without end.
 
-use super::world::{GIB, H, M, MIB, S, World, idle, limited};
+use super::world::{GIB, H, M, MIB, S, World, growth, idle, limited};
 use crate::machine::memory::{MemoryAct, MemorySeen};
-use crate::model::{DayHours, MemorySpec};
+use crate::model::{DayHours, EventType, MemorySpec, OnGrowth};
 
 #[test]
 fn one_spike_is_nothing_and_what_comes_near_is_told_before() {
@@ -37,6 +37,20 @@ fn without_anything_to_wait_for_it_is_restarted_at_once_and_told_again_to() {
         world.run(10 * M + 3 * interval);
         assert_eq!(world.view.run_id, 2);
         assert_eq!(world.limits().len(), 2, "what is told of a run ends with it");
+    }
+}
+
+#[test]
+fn one_that_nothing_starts_again_is_told_and_never_ended() {
+    for on_growth in [OnGrowth::Alert, OnGrowth::RestartWhenIdle] {
+        let mut world = World::new(MemorySpec { idle: idle(), on_growth, ..limited() });
+        world.machine = world.machine.clone().restarts(false);
+        (world.bytes, world.idle) = (2 * GIB, Some(true));
+        world.grows(growth(14e6, Some(3.0)));
+        world.run(25 * H);
+        assert_eq!((world.ordered.len(), world.waiting().as_str()), (0, ""));
+        assert_eq!(world.told(EventType::MemoryLimit, &["stage", "restarts", "restart_in_ms"]), ["over false"]);
+        assert_eq!(world.told(EventType::MemoryGrowth, &["stage", "restarts"]), ["false"]);
     }
 }
 
@@ -141,7 +155,7 @@ fn restarts_that_do_not_help_get_rarer_and_that_is_told() {
         let (world, count) = restarts_of_a_hungry_one(true, bytes);
         // After 0, 10, 20, 40, 80, 160, 320 and 360 minutes more.
         assert!((7..=10).contains(&count), "{count}");
-        let over = world.told(crate::model::EventType::MemoryLimit, &["stage", "severity", "unhelped"]);
+        let over = world.told(EventType::MemoryLimit, &["stage", "severity", "unhelped"]);
         assert_eq!(over[0], "over warning 0");
         assert!(over.contains(&"over critical 4".to_owned()), "{over:?}");
         assert!(
