@@ -78,6 +78,8 @@ pub(super) enum Call {
     Memory(Box<KeptSample>, Duration),
     /// What is known of how it grows, in place of what was known before.
     Trend(UnitName, Box<MemorySaved>),
+    /// Write what waits of these now; answered when that was tried.
+    Written(oneshot::Sender<()>),
     /// Send nothing more; answered when nothing is on its way.
     Pause(Sender<()>),
     /// Go on sending.
@@ -157,6 +159,11 @@ impl LedgerThread {
     /// Keeps what is known of how a service's memory grows.
     pub(super) fn save(&self, name: UnitName, saved: Box<MemorySaved>) {
         self.call(Call::Trend(name, saved));
+    }
+
+    /// Writes what is kept and saved now; answers once that was tried.
+    pub(super) fn written(&self, done: oneshot::Sender<()>) {
+        self.call(Call::Written(done));
     }
 
     /// The daemon's loop went round: who is called while all is well can rely on it.
@@ -249,6 +256,11 @@ impl Keeper {
                     Call::Pinged(result) => self.alarms.pinged(result),
                     Call::Memory(sample, interval) => self.samples.keep(*sample, interval, now.mono),
                     Call::Trend(name, saved) => self.samples.save(name, saved, now),
+                    Call::Written(done) => {
+                        self.write_samples(true);
+                        // Who waited may have gone on.
+                        let _ = done.send(());
+                    }
                     Call::Pause(done) => {
                         // Who waits for it becomes another program, and has nothing of ours then.
                         self.write_samples(true);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::soonest::Soonest;
 use super::{Daemon, Event};
@@ -23,6 +23,9 @@ use look::{Look, Looker};
 
 /// A figure that takes longer is done without: the sample is not to wait for it.
 const FIGURE_WITHIN: Duration = Duration::from_secs(2);
+
+/// For so long a restart waits until it is written down that it is ordered: a database that is not well holds none up.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) struct Memories {
     by_name: BTreeMap<UnitName, Memory>,
@@ -193,7 +196,12 @@ impl Daemon {
             MemoryAct::Save(saved) => self.ledger.save(name.clone(), saved),
             MemoryAct::AskIdle { run_id, timeout } => self.ask_idle(name, run_id, timeout),
             MemoryAct::Record { event, data } => self.record_of(event, Some(name.clone()), data.into()),
-            MemoryAct::Restart { run_id, cause } => self.restart_run(name, run_id, cause),
+            MemoryAct::Restart { run_id, cause } => {
+                let (done, written) = oneshot::channel();
+                self.ledger.written(done);
+                let after = async { drop(tokio::time::timeout(WRITTEN_WITHIN, written).await) };
+                self.restart_run(name, run_id, cause, after);
+            }
             MemoryAct::Snapshot { run_id, pid, start, signal, bytes } => {
                 self.take_heap_snapshot(name, run_id, Whom { pid, start, signal, bytes });
             }

@@ -193,11 +193,18 @@ impl Daemon {
             Act::TellReady { run_id } => self.tell_ready(name, run_id),
             Act::Record { event, data } => self.record_of(event, Some(name.clone()), data.into()),
             Act::Convict(conviction) => self.convict(name, *conviction),
-            Act::Restart { run_id, cause } => self.restart_run(name, run_id, cause),
+            Act::Restart { run_id, cause } => self.restart_run(name, run_id, cause, std::future::ready(())),
         }
     }
 
-    pub(super) fn restart_run(&self, name: &UnitName, run_id: u64, cause: StopCause) {
+    /// Has a run restarted, once something else is done.
+    pub(super) fn restart_run(
+        &self,
+        name: &UnitName,
+        run_id: u64,
+        cause: StopCause,
+        after: impl Future<Output = ()> + Send + 'static,
+    ) {
         let Some(id) = self.runner_of(name) else { return };
         let path = self.paths.runner_socket(id);
         let request = RunnerRequest::Order {
@@ -210,6 +217,7 @@ impl Daemon {
         };
         tracing::warn!(service = %name, run_id, ?cause, "restarting");
         tokio::spawn(async move {
+            after.await;
             // An order that does not get through is given again while the run is there.
             let _ = link::ask(path, request).await;
         });

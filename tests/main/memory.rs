@@ -143,6 +143,35 @@ fn above_its_limit_it_is_restarted_drained_once_and_not_for_a_single_sample() {
     assert_eq!((run_id(&env, "spike"), count(&env, "spike", "service_crash")), (1, 0));
 }
 
+#[test]
+fn a_restart_that_did_not_help_is_remembered_however_soon_the_daemon_is_killed() {
+    let names = ["x", "y", "z"];
+    let of = |name: &&str| {
+        // Who is not to be held back is restarted each time.
+        table(name, false, "interval = \"100ms\"\nlimit = \"60MiB\"\n").replace("\"0s\"", "\"100ms\"")
+    };
+    let env = Env::new(&names.iter().map(of).collect::<String>());
+    env.start_daemon();
+    for name in names {
+        use_mib(&env, name, 100);
+        wait_row(&env, name, |row| row.is("memory_limit") && row.data["stage"] == "restart");
+        wait_for("its end", || {
+            sync(&env);
+            rows_of(&env, name).iter().any(|row| row.data["class"] == "over_memory").then_some(())
+        });
+        env.kill_daemon();
+        env.start_daemon();
+        up_after(&env, name, 1);
+    }
+    for name in names {
+        use_mib(&env, name, 100);
+        let waits =
+            wait_for("what is said of the next restart", || memory(&env, name)["waiting"].as_str().map(str::to_owned));
+        assert!(waits.contains("1 restart for that did not help"), "{waits}");
+        assert_eq!(run_id(&env, name), 2, "{:#?}", rows_of(&env, name));
+    }
+}
+
 fn snapshot(env: &Env, name: &str) -> Result<HeapSnapshotReply, supervisor::error::Error> {
     let name = UnitName::new(name).unwrap();
     Daemon::connect(&Paths::new(&env.state_dir())).unwrap().heap_snapshot(&HeapSnapshotBody { name })

@@ -86,6 +86,8 @@ impl Flight {
 struct Step {
     at: Moment,
     acts: Vec<MemoryAct>,
+    /// The run that is to be restarted, after all else.
+    restart: Option<u64>,
 }
 
 impl Step {
@@ -202,7 +204,7 @@ pub enum MemoryAct {
         /// Metadata.
         data: Map<String, Value>,
     },
-    /// Have the runner restart this run, drained.
+    /// Have the runner restart this run, drained, once what was to be kept before is written.
     Restart {
         /// Which run.
         run_id: u64,
@@ -283,7 +285,7 @@ impl MemoryMachine {
         seen: MemorySeen,
         judge: impl FnOnce(&mut Trends, &MemorySpec, &Points) -> Judged,
     ) -> Vec<MemoryAct> {
-        let mut step = Step { at, acts: Vec::new() };
+        let mut step = Step { at, acts: Vec::new(), restart: None };
         match seen {
             MemorySeen::View(view) => self.on_view(&view, at),
             MemorySeen::RunnerGone => self.run = None,
@@ -316,6 +318,8 @@ impl MemoryMachine {
             MemorySeen::Tick => self.tick(&mut step),
         }
         self.save(&mut step);
+        // A daemon that is killed soon after it is not to have forgotten it.
+        step.acts.extend(step.restart.map(|run_id| MemoryAct::Restart { run_id, cause: StopCause::OverMemory }));
         step.acts
     }
 

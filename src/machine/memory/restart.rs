@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::kept::{LevelTold, Restarted};
 use super::{Flight, MemoryAct, MemoryMachine, Step};
 use crate::machine::records::millis;
-use crate::model::{EventType, Moment, Mono, OnGrowth, Severity, StopCause};
+use crate::model::{EventType, Moment, Mono, OnGrowth, Severity};
 use crate::policy::limit::{self, Bounds, Chance, Stage, Wait};
 
 /// How often it is asked whether it is idle, and the hour looked at, while a restart waits.
@@ -185,7 +185,7 @@ impl MemoryMachine {
         if let Some(ordered) = waiting.ordered {
             if now.mono >= ordered.plus(AGAIN) {
                 waiting.ordered = Some(now.mono);
-                step.acts.push(MemoryAct::Restart { run_id, cause: StopCause::OverMemory });
+                step.restart = Some(run_id);
             }
             return;
         }
@@ -235,6 +235,6 @@ impl MemoryMachine {
         data["chance"] = chance.as_str().into();
         data["waited_ms"] = millis(waited).into();
         step.record(event, data);
-        step.acts.push(MemoryAct::Restart { run_id, cause: StopCause::OverMemory });
+        step.restart = Some(run_id);
     }
 }

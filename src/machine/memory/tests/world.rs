@@ -149,6 +149,8 @@ impl World {
         if is_look {
             (self.says.tree.new, self.says.heap.new) = (None, None);
         }
+        let restart = acts.iter().position(|act| matches!(act, MemoryAct::Restart { .. }));
+        assert!(restart.is_none_or(|at| at + 1 == acts.len()), "nothing is kept after the order: {acts:?}");
         for act in acts {
             self.act(act);
         }
