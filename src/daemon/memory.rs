@@ -227,8 +227,8 @@ impl Daemon {
         let (name, events) = (name.clone(), self.events.clone());
         tokio::spawn(async move {
             let idle = match probe {
-                Some(probe) => is_idle(&probe::ask(&probe, timeout).await.probed.answer),
-                None => None,
+                Some(probe) => is_idle(probe::ask(&probe, timeout).await.probed.answer),
+                None => Err("services.toml declares no such question".into()),
             };
             // When nobody listens the daemon is gone.
             let _ = events.send(Event::Memory(name, Box::new(MemorySeen::Idle { run_id, idle }))).await;
@@ -236,20 +236,20 @@ impl Daemon {
     }
 }
 
-/// What an answer to the question whether it is idle says; `None` when that is not known.
-fn is_idle(answer: &Answer) -> Option<bool> {
+/// What an answer to the question whether it is idle says; an error tells why that is not known.
+fn is_idle(answer: Answer) -> Result<bool, String> {
     match answer {
-        Answer::Good => Some(true),
-        Answer::Unwell(_) | Answer::Failed(_) => Some(false),
-        _ => None,
+        Answer::Good => Ok(true),
+        Answer::Unwell(_) | Answer::Failed(_) => Ok(false),
+        Answer::Slow(why) | Answer::Silent(why) | Answer::Misasked(why) | Answer::NotAsked(why) => Err(why),
+        Answer::Beat(_) => Err("a heartbeat says nothing of it".into()),
     }
 }
 
 /// A number by the service's own word; without it the sample is as good as one of a service that tells none.
-async fn figure(spec: Option<Arc<FigureSpec>>) -> Option<f64> {
+async fn figure(spec: Option<Arc<FigureSpec>>) -> Option<Result<f64, String>> {
     let spec = spec?;
-    let told = probe::figure(&spec, FIGURE_WITHIN).await;
-    told.inspect_err(|e| tracing::debug!("no figure: {e}")).ok()
+    Some(probe::figure(&spec, FIGURE_WITHIN).await)
 }
 
 #[cfg(test)]
@@ -260,16 +260,16 @@ mod tests {
     fn only_a_plain_answer_says_whether_it_is_idle() {
         let text = || "x".to_owned();
         for (answer, idle) in [
-            (Answer::Good, Some(true)),
-            (Answer::Unwell(text()), Some(false)),
-            (Answer::Failed(text()), Some(false)),
-            (Answer::Slow(text()), None),
-            (Answer::Silent(text()), None),
-            (Answer::Misasked(text()), None),
-            (Answer::NotAsked(text()), None),
-            (Answer::Beat(None), None),
+            (Answer::Good, Ok(true)),
+            (Answer::Unwell(text()), Ok(false)),
+            (Answer::Failed(text()), Ok(false)),
+            (Answer::Slow(text()), Err(text())),
+            (Answer::Silent(text()), Err(text())),
+            (Answer::Misasked(text()), Err(text())),
+            (Answer::NotAsked(text()), Err(text())),
         ] {
-            assert_eq!(is_idle(&answer), idle, "{answer:?}");
+            assert_eq!(is_idle(answer), idle);
         }
+        assert!(is_idle(Answer::Beat(None)).is_err());
     }
 }

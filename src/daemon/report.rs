@@ -121,8 +121,10 @@ impl Daemon {
         if let Some((_, view, health)) = self.judged(name) {
             let spec = self.fleet.service(name).and_then(|service| service.health.as_ref());
             let said = words::why(&view, health.as_ref(), spec, at);
-            let memory = self.memories.info(name).and_then(|info| words::why_memory(&info, at));
-            return Ok([said].into_iter().chain(memory).collect::<Vec<_>>().join(" "));
+            let info = self.memories.info(name);
+            let memory = info.as_ref().and_then(|info| words::why_memory(info, at));
+            let troubles = info.iter().flat_map(|info| words::why_memory_troubles(info, at));
+            return Ok([said].into_iter().chain(memory).chain(troubles).collect::<Vec<_>>().join(" "));
         }
         let report = self.report();
         match report.services.into_iter().find(|info| info.name == *name) {

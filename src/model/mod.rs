@@ -36,8 +36,8 @@ pub use name::{BadName, UnitName};
 pub use outbox::{Breaker, Delivery, Message, OutboxRow, RowState, SinkState};
 pub use phase::{Intent, Status};
 pub use snapshot::{
-    DaemonInfo, LastExit, LedgerInfo, MemoryInfo, OpenAlert, ProgramId, RestartCounts, RunView, RunnerInfo,
-    ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,
+    DaemonInfo, LastExit, LedgerInfo, MemoryInfo, MemoryTrouble, OpenAlert, ProgramId, RestartCounts, RunView,
+    RunnerInfo, ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,
 };
 pub use spec::{
     Builtin, DEFAULT_PATH, DayHours, FigureSpec, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, OnGrowth,

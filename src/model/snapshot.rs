@@ -291,6 +291,23 @@ pub struct MemoryInfo {
     pub growing_since_ms: Option<i64>,
     /// A restart for memory that waits, in words.
     pub waiting: Option<String>,
+    /// Heap in use by the service's own word, bytes, where it is declared and was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heap_bytes: Option<u64>,
+    /// Declared questions that are answered in no way that is of use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<MemoryTrouble>,
+}
+
+/// A question about memory that is answered in no way that is of use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryTrouble {
+    /// Its key in the declaration: `heap`, `requests` or `idle`.
+    pub of: String,
+    /// Since when, milliseconds since 1970 UTC.
+    pub since_ms: i64,
+    /// What is wrong.
+    pub why: String,
 }
 
 /// The ledger's state in `status --json`.

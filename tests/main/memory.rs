@@ -82,7 +82,8 @@ fn kept(env: &Env, name: &str) -> (u64, u64) {
 
 #[test]
 fn what_a_service_and_its_children_use_is_shown_and_kept_over_the_end_of_a_daemon() {
-    let env = Env::new(&(table("a", true, "interval = \"100ms\"\n") + &table("b", false, "interval = \"1s\"\n")));
+    let closed = "interval = \"100ms\"\nheap = { http = \"http://127.0.0.1:1/s?key=k\", pointer = \"/h\" }\n";
+    let env = Env::new(&(table("a", true, closed) + &table("b", false, "interval = \"1s\"\n")));
     env.start_daemon();
     use_mib(&env, "a", 60);
     use_mib(&env, "b", 30);
@@ -91,6 +92,19 @@ fn what_a_service_and_its_children_use_is_shown_and_kept_over_the_end_of_a_daemo
     let metric = if cfg!(target_os = "macos") { "footprint" } else { "anon+swap" };
     assert_eq!((&a["metric"], &b["metric"]), (&metric.into(), &metric.into()), "{a:#}");
     assert_eq!((&a["processes"], &b["processes"]), (&2.into(), &1.into()), "a shell and its child, and one alone");
+    let trouble = wait_for("why its heap is not known", || {
+        Some(memory(&env, "a")["troubles"][0].clone()).filter(|it| it.is_object())
+    });
+    assert!(
+        trouble["of"] == "heap" && trouble["why"].as_str().unwrap().starts_with("http://127.0.0.1:1/s?...: "),
+        "{trouble}"
+    );
+    for (args, said) in
+        [(["status", "a"], "its heap is not known since"), (["why", "a"], "Its heap is not known since")]
+    {
+        let text = String::from_utf8(env.cli(&args).stdout).unwrap();
+        assert!(text.contains(said), "{text}");
+    }
     // One commit is for many samples: it takes a few seconds.
     let (before, lives) = wait_for("samples in the database", || Some(kept(&env, "a")).filter(|(all, _)| *all > 5));
     assert_eq!(lives, 1);

@@ -224,6 +224,8 @@ fn last_known(kept: &MemoryKept, rows: &[EventRow]) -> Option<MemoryInfo> {
         growth,
         growing_since_ms: since,
         waiting: None,
+        heap_bytes: None,
+        troubles: Vec::new(),
     })
 }
 

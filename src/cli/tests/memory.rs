@@ -126,6 +126,8 @@ fn daemon(facts: &Facts, times: usize) {
         growth: Some(growth()),
         growing_since_ms: Some(NOW - 38 * HOUR),
         waiting: Some("a restart waits for a quiet hour".into()),
+        heap_bytes: None,
+        troubles: Vec::new(),
     };
     let info = ServiceInfo { memory: Some(memory), ..info("gateway", Status::Up, "healthy") };
     let said = serde_json::to_string(&report(vec![info])).unwrap();

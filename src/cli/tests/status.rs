@@ -97,6 +97,8 @@ fn status_of_names_has_details() {
         }),
         growing_since_ms: Some(NOW - 54_000_000),
         waiting: Some("it grows: its restart waits for 03:00-05:00".into()),
+        heap_bytes: None,
+        troubles: Vec::new(),
     });
     let ran = told(&report).run("status embedding-server gateway");
     assert_eq!(ran.code, Ok(3));

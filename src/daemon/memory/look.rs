@@ -18,8 +18,8 @@ pub(super) struct Look {
     pub(super) name: UnitName,
     pub(super) run_id: u64,
     pub(super) pid: i32,
-    pub(super) heap: Option<f64>,
-    pub(super) requests: Option<f64>,
+    pub(super) heap: Option<Result<f64, String>>,
+    pub(super) requests: Option<Result<f64, String>>,
 }
 
 enum Wanted {
@@ -85,12 +85,11 @@ impl Eyes {
                     Wanted::Only(names) => self.trees.retain(|name, _| names.contains(name)),
                     Wanted::Look(look) => {
                         let free = *free.get_or_insert_with(host::free_memory);
-                        let Look { name, run_id, heap, requests, .. } = &look;
                         let (sample, life) = self.look(&look).unzip();
-                        let (run_id, heap, requests) = (*run_id, *heap, *requests);
+                        let Look { name, run_id, heap, requests, .. } = look;
                         let minute = minute_of_day(clock::now().wall_ms, &TimeZone::system());
                         let sampled = MemorySeen::Sampled { run_id, sample, life, free, heap, requests, minute };
-                        seen.push(Event::Memory(name.clone(), Box::new(sampled)));
+                        seen.push(Event::Memory(name, Box::new(sampled)));
                     }
                 }
             }

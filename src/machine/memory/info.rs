@@ -22,6 +22,8 @@ impl MemoryMachine {
             growth: growing.map(|told| told.growth.clone()),
             growing_since_ms: growing.map(|told| told.since_ms),
             waiting: run.waiting.as_ref().map(|waiting| self.waiting(waiting)),
+            heap_bytes: newest.heap,
+            troubles: self.troubles.told(),
         })
     }
 

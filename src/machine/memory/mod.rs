@@ -17,6 +17,7 @@ mod restart;
 mod sampling;
 #[cfg(test)]
 mod tests;
+mod troubles;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use serde_json::{Map, Value};
 pub use self::kept::MemoryKept;
 use self::restart::Waiting;
 use self::sampling::{Judged, Points, Run, Trends};
+use self::troubles::Troubles;
 use crate::model::{EventType, Life, MemorySample, MemorySpec, Moment, Mono, RunView, Signal, StopCause};
 use crate::policy::gap::Gap;
 use crate::policy::trend::Trend;
@@ -59,6 +61,7 @@ pub struct MemoryMachine {
     asking: Option<Flight>,
     /// A heap snapshot is being written, since then.
     snapshot: Option<Mono>,
+    troubles: Troubles,
 }
 
 /// Something asked for, and not answered yet.
@@ -138,19 +141,19 @@ pub enum MemorySeen {
         life: Option<Life>,
         /// Memory that the machine has left, bytes, where it tells.
         free: Option<u64>,
-        /// Heap in use, bytes, where it is declared and was told.
-        heap: Option<f64>,
-        /// Requests served, where it is declared and was told.
-        requests: Option<f64>,
+        /// Heap in use, bytes, where it is declared, or why it was not told.
+        heap: Option<Result<f64, String>>,
+        /// Requests served, where it is declared, or why they were not told.
+        requests: Option<Result<f64, String>>,
         /// The minute of the day, local time.
         minute: u16,
     },
-    /// It was asked whether it is idle; `None` when it did not say.
+    /// It was asked whether it is idle; an error tells why it did not say.
     Idle {
         /// Which run.
         run_id: u64,
         /// What it says.
-        idle: Option<bool>,
+        idle: Result<bool, String>,
     },
     /// A heap snapshot was asked for by the operator.
     SnapshotWanted,
@@ -242,6 +245,7 @@ impl MemoryMachine {
             sampling: None,
             asking: None,
             snapshot: None,
+            troubles: Troubles::default(),
         }
     }
 
@@ -264,7 +268,7 @@ impl MemoryMachine {
 
     /// One for another declaration of the same service: what is known is kept.
     pub fn redeclared(&self, spec: MemorySpec) -> Self {
-        let mut new = Self { spec, ..self.clone() };
+        let mut new = Self { spec, troubles: Troubles::default(), ..self.clone() };
         // What was asked may have been another question, and what was waited for another thing.
         Flight::void(&mut new.asking);
         if let Some(run) = &mut new.run {
@@ -302,6 +306,8 @@ impl MemoryMachine {
             MemorySeen::Idle { run_id, idle } => {
                 // What was asked for another declaration decides nothing: how it stands by the new one shows the next sample.
                 if Flight::land(&mut self.asking, run_id) {
+                    let (idle, why) = sampling::split(Some(idle));
+                    self.troubles.note("idle", why, at.wall_ms);
                     self.consider(idle, &mut step);
                 }
             }

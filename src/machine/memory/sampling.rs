@@ -41,6 +41,8 @@ pub(super) struct Newest {
     pub(super) bytes: u64,
     pub(super) metric: Metric,
     pub(super) processes: u32,
+    /// By its own word.
+    pub(super) heap: Option<u64>,
     /// What its growth comes to first, where it is known.
     pub(super) end: Option<End>,
     minute: u16,
@@ -68,8 +70,8 @@ impl Newest {
 pub(super) struct Looked {
     pub(super) sample: Option<(MemorySample, Life)>,
     pub(super) free: Option<u64>,
-    pub(super) heap: Option<f64>,
-    pub(super) requests: Option<f64>,
+    pub(super) heap: Option<Result<f64, String>>,
+    pub(super) requests: Option<Result<f64, String>>,
     pub(super) minute: u16,
 }
 
@@ -205,6 +207,14 @@ impl MemoryMachine {
         let to_limit = self.spec.limit.map(|limit| (limit.saturating_sub(bytes), End::Limit));
         let room =
             [to_limit, free.map(|free| (free, End::Machine))].into_iter().flatten().min_by_key(|(room, _)| *room);
+        let heap =
+            heap.map(|told| told.and_then(|told| whole(told).ok_or(format!("it tells {told}, which is no heap"))));
+        let served =
+            |told: f64| if told.is_finite() && told >= 0.0 { Ok(told) } else { Err(format!("it tells {told}")) };
+        let ((heap, no_heap), (requests, no_requests)) =
+            (split(heap), split(requests.map(|told| told.and_then(served))));
+        self.troubles.note("heap", no_heap, sample.at.wall_ms);
+        self.troubles.note("requests", no_requests, sample.at.wall_ms);
         let is_new_life = self.life.as_ref() != Some(&life);
         match run.newest {
             _ if is_new_life => self.kept.slept.clear(),
@@ -216,6 +226,7 @@ impl MemoryMachine {
             bytes,
             metric,
             processes: sample.count,
+            heap,
             end: room.map(|(_, end)| end),
             minute: minute % 1440,
         });
@@ -225,9 +236,9 @@ impl MemoryMachine {
             bytes,
             life: number_of(&life, metric),
             room: room.map(|(room, _)| room),
-            requests: requests.filter(|served| served.is_finite() && *served >= 0.0),
+            requests,
         };
-        let heap = heap.and_then(whole).map(|bytes| Point { bytes, room: None, ..tree });
+        let heap = heap.map(|bytes| Point { bytes, room: None, ..tree });
         step.acts.push(MemoryAct::Keep { run_id, life: life.clone(), sample });
         let judged = judge(&mut self.trends, &self.spec, &Points { tree, heap, is_new_life });
         if is_new_life {
@@ -237,6 +248,15 @@ impl MemoryMachine {
         self.on_judged(judged, step);
         self.on_level(bytes, free, step);
         self.consider(None, step);
+    }
+}
+
+/// What was told, and why it was not.
+pub(super) fn split<T>(told: Option<Result<T, String>>) -> (Option<T>, Option<String>) {
+    match told {
+        Some(Ok(told)) => (Some(told), None),
+        Some(Err(why)) => (None, Some(why)),
+        None => (None, None),
     }
 }
 

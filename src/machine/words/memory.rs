@@ -1,7 +1,7 @@
 //! Memory in words.
 
 use super::{Reader, lasting, local, size};
-use crate::model::{Growth, MemoryInfo};
+use crate::model::{Growth, MemoryInfo, MemoryTrouble};
 
 /// A rate: `14.0 MiB/h`, `-1.2 MiB/h`.
 pub fn rate(bytes_per_hour: f64) -> String {
@@ -47,7 +47,19 @@ pub fn memory(info: &MemoryInfo, at: Reader<'_>) -> Vec<String> {
         lines.push(format!("grows {since}{}", growth_text(growth)));
     }
     lines.extend(info.waiting.clone());
+    lines.extend(info.heap_bytes.map(|bytes| format!("heap {}", size(bytes))));
+    lines.extend(info.troubles.iter().map(|trouble| trouble_text(trouble, at)));
     lines
+}
+
+/// `its heap is not known since 2026-11-22 21:02: http://127.0.0.1:8080/stats: nothing listens there`.
+fn trouble_text(trouble: &MemoryTrouble, at: Reader<'_>) -> String {
+    let what = match trouble.of.as_str() {
+        "idle" => "whether it is idle is not known",
+        "requests" => "how many requests it has served is not known",
+        _ => "its heap is not known",
+    };
+    format!("{what} since {}: {}", local(trouble.since_ms, at.zone), trouble.why)
 }
 
 /// A sentence for `why`, where there is more to say than a number.
@@ -60,6 +72,11 @@ pub fn why_memory(info: &MemoryInfo, at: Reader<'_>) -> Option<String> {
     let waiting = info.waiting.as_ref().map(|waiting| format!("{}.", super::capital(waiting)));
     let said: Vec<String> = growth.into_iter().chain(waiting).collect();
     (!said.is_empty()).then(|| said.join(" "))
+}
+
+/// A sentence for `why` about each question that is answered in no way that is of use.
+pub fn why_memory_troubles(info: &MemoryInfo, at: Reader<'_>) -> impl Iterator<Item = String> {
+    info.troubles.iter().map(move |trouble| format!("{}.", super::capital(&trouble_text(trouble, at))))
 }
 
 /// For a narrow column: `598M`, `1.5G`, and `1.5G +14M/h` while it grows.
@@ -99,6 +116,8 @@ mod tests {
             growth: None,
             growing_since_ms: None,
             waiting: None,
+            heap_bytes: None,
+            troubles: Vec::new(),
         };
         let at = Reader { now_ms: 54_000_000, zone: &TimeZone::UTC };
         assert_eq!(memory(&info, at), ["598.0 MiB (footprint), -1.2 MiB/h, flat"]);
@@ -120,6 +139,15 @@ mod tests {
         let grows =
             "grows since 1970-01-01 00:00: 14.0 MiB/h (12.5 MiB/h to 15.5 MiB/h), +210.0 MiB in 15h, 3h 6m left";
         assert_eq!(lines[1..], [grows, "it grows: its restart waits until it is idle"]);
+        let trouble = |of: &str| MemoryTrouble { of: of.into(), since_ms: 0, why: "http://h/: it is shut".into() };
+        info.heap_bytes = Some(120 << 20);
+        info.troubles = vec![trouble("heap"), trouble("idle"), trouble("requests")];
+        let said = memory(&info, at).split_off(3);
+        assert_eq!(
+            said[..2],
+            ["heap 120.0 MiB", "its heap is not known since 1970-01-01 00:00: http://h/: it is shut"]
+        );
+        assert!(said[2].starts_with("whether it is idle is not known since"), "{said:?}");
         assert_eq!(memory_short(&info), "598M +14M/h");
         let why = "Its memory grows by 14.0 MiB/h since 1970-01-01 00:00, 3h 6m are left. It grows: its restart waits until it is idle.";
         assert_eq!(why_memory(&info, at).unwrap(), why);

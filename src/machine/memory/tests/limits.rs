@@ -204,7 +204,7 @@ fn an_answer_to_a_former_declaration_restarts_nothing() {
     assert!(acts.iter().any(|act| matches!(act, MemoryAct::AskIdle { .. })), "{acts:?}");
     let higher = MemorySpec { limit: Some(4 * GIB), ceiling: Some(5 * GIB), ..limited() };
     world.machine = world.machine.redeclared(higher);
-    world.see(MemorySeen::Idle { run_id: 1, idle: Some(false) });
+    world.see(MemorySeen::Idle { run_id: 1, idle: Ok(false) });
     assert_eq!(world.ordered.len(), 0, "it is far below the limit that holds now");
     world.run(10 * M);
     assert_eq!((world.limits(), world.ordered.len()), (vec!["over warning".into(), "true".into()], 0));

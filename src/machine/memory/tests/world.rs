@@ -76,6 +76,8 @@ pub(super) struct World {
     pub(super) next: Vec<u64>,
     pub(super) free: Option<u64>,
     pub(super) idle: Option<bool>,
+    /// What it tells of its heap.
+    pub(super) heap: Option<Result<f64, String>>,
     /// What the detectors say of the next sample.
     pub(super) says: Judged,
     /// How long a look takes.
@@ -112,6 +114,7 @@ impl World {
             next: Vec::new(),
             free: Some(8 * GIB),
             idle: None,
+            heap: None,
             says: Judged::default(),
             takes: Duration::from_millis(5),
             restarts: true,
@@ -172,7 +175,7 @@ impl World {
             MemoryAct::Save(saved) => self.saved.push(*saved),
             MemoryAct::AskIdle { run_id, .. } => {
                 self.idle_asked += 1;
-                let idle = self.idle;
+                let idle = self.idle.ok_or_else(|| "it does not say".into());
                 self.see(MemorySeen::Idle { run_id, idle });
             }
             MemoryAct::Record { event, data } => self.rows.push((event, data)),
@@ -243,7 +246,7 @@ impl World {
         let life = Life { boot_id: "boot".into(), pid, start: 1 };
         let minute = u16::try_from(self.now.wall_ms.rem_euclid(86_400_000) / 60_000).unwrap();
         let (free, sample, life) = (self.free, Some(sample), Some(life));
-        self.see(MemorySeen::Sampled { run_id, sample, life, free, heap: None, requests: None, minute });
+        self.see(MemorySeen::Sampled { run_id, sample, life, free, heap: self.heap.clone(), requests: None, minute });
     }
 
     /// The detector begins to tell of growth.
