@@ -178,5 +178,13 @@ fn pointer(ctx: &mut Ctx<'_>, field: &Field<'_>, example: &str) -> Option<String
 fn snapshot_signal(ctx: &mut Ctx<'_>, field: &Field<'_>, owner: &health::Owner<'_>) -> Option<Signal> {
     let help =
         "write \"PROF\" and start Node with --heapsnapshot-signal=SIGPROF, or what the program documents for this";
-    health::signal_to(ctx, field, owner, ("\"PROF\"", "write a heap snapshot", help))
+    let signal = health::signal_to(ctx, field, owner, ("\"PROF\"", "write a heap snapshot", help))?;
+    // Who is asked what it is doing may well answer these; nobody writes its heap down upon one.
+    if ["ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP"].into_iter().any(|name| Signal::parse(name) == Some(signal))
+    {
+        let message = format!("{signal} is what a program crashes by, and ends it");
+        field.wrong(ctx, Wrong::new(code::BAD_FORM, message, "not for this").help(help));
+        return None;
+    }
+    Some(signal)
 }

@@ -49,6 +49,17 @@ pub(super) fn environment(pid: i32) -> Option<Vec<u8>> {
     std::fs::read(format!("/proc/{pid}/environ")).ok()
 }
 
+/// Whether it catches the signal, or holds it back to read it: else the system ends it, or nothing comes of it.
+pub(super) fn takes(pid: i32, signal: Signal) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let bit = u32::try_from(signal.0).ok()?.checked_sub(1)?;
+    let has = |key: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(u64::from_str_radix(mask.trim(), 16).ok()?.checked_shr(bit)? & 1 == 1)
+    };
+    Some(has("SigCgt:")? || has("SigBlk:")?)
+}
+
 /// `si_code` and `si_status` of a SIGCHLD siginfo.
 pub(super) fn exit_of_siginfo(code: i32, status: i32) -> Option<Exit> {
     match code {

@@ -15,7 +15,7 @@ use nix::unistd::{Pid, getpeereid, getsid};
 use super::procargs;
 use super::table::Entry;
 use super::watch::Ended;
-use crate::model::{Exit, Moment};
+use crate::model::{Exit, Moment, Signal};
 
 /// Stands still while the machine sleeps.
 pub(super) const AWAKE_CLOCK: ClockId = ClockId::from_raw(libc::CLOCK_UPTIME_RAW);
@@ -102,6 +102,11 @@ pub(super) fn pids() -> io::Result<Vec<i32>> {
 /// NUL-separated `KEY=value` entries of the environment that `pid` was started with.
 pub(super) fn environment(pid: i32) -> Option<Vec<u8>> {
     procargs::environment(&sysctl(&mut [libc::CTL_KERN, libc::KERN_PROCARGS2, pid])?).map(<[u8]>::to_vec)
+}
+
+/// Not known: libproc does not tell which signals a process catches.
+pub(super) fn takes(_pid: i32, _signal: Signal) -> Option<bool> {
+    None
 }
 
 /// Nothing: `si_status` is zero here for children that a signal ended (xnu, `waitid`).

@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal as NixSignal, kill, killpg};
 use nix::unistd::Pid;
 
-use super::identity;
+use super::{identity, sys};
 use crate::model::Signal;
 
 /// Sends `signal` to the process group led by `leader`; whether anybody was there to get it. The number is safe to use
@@ -20,9 +20,17 @@ pub fn process(pid: i32, start_token: u64, signal: Signal) -> bool {
         && NixSignal::try_from(signal.0).is_ok_and(|signal| kill(Pid::from_raw(pid), signal).is_ok())
 }
 
+/// Whether `pid` does something of its own upon `signal`; else it ends by it, or nothing comes of it. `None` where the system does not
+/// tell, as on macOS.
+pub fn takes(pid: i32, signal: Signal) -> Option<bool> {
+    sys::takes(pid, signal)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::{CommandExt, ExitStatusExt};
+    #[cfg(target_os = "linux")]
+    use std::{io::Read, process::Stdio};
 
     use super::*;
     use crate::process::testing::{Guard, sh};
@@ -36,6 +44,19 @@ mod tests {
         assert!(process(child.pid(), token, Signal::KILL));
         assert_eq!(child.0.wait().unwrap().signal(), Some(libc::SIGKILL));
         assert!(!process(child.pid(), token, Signal::KILL), "it is gone");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_handler_is_seen_and_ignoring_is_none() {
+        let usr2 = Signal::parse("USR2").unwrap();
+        for (trap, takes_it) in [("trap : USR2", true), ("trap '' USR2", false), ("trap : USR1", false)] {
+            let mut child = sh(&format!("{trap}; echo; read _"));
+            let mut child = Guard(child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+            child.0.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+            assert_eq!(takes(child.pid(), usr2), Some(takes_it), "{trap}");
+        }
+        assert_eq!(takes(i32::MAX, usr2), None);
     }
 
     #[test]

@@ -107,6 +107,8 @@ fn snapshot_signals() {
         ("KILL", "ends a process"),
         ("SIGTERM", "instead of having it write a heap snapshot"),
         ("STOP", "does not write a heap snapshot"),
+        ("SEGV", "crashes by"),
+        ("SIGABRT", "crashes by"),
         ("CHLD", "the order to write a heap snapshot"),
     ] {
         in_memory(&format!("snapshot_signal = \"{signal}\""), 19, BAD_FORM, why);

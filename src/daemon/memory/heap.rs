@@ -190,6 +190,12 @@ impl Taking {
         let disk = format!("disk space at {}", self.folder.display());
         has_room(&disk, host::free_disk(&self.folder), DISK_TIMES, bytes)?;
         let before = snapshots_in(&self.folder);
+        if signal::takes(pid, signal) == Some(false) {
+            return Err(format!(
+                "its process {pid} has no handler for {signal}, which would end it; is it started so that it writes a heap snapshot \
+                 upon {signal} (Node: --heapsnapshot-signal={signal}), and is it the service's first process?"
+            ));
+        }
         if !signal::process(pid, start, signal) {
             return Err(format!("its process {} is gone, or may not be signalled", pid));
         }
@@ -283,6 +289,13 @@ mod tests {
         Taking { whom, folder: folder.to_path_buf() }
     }
 
+    /// A shell that has set its trap.
+    fn ready(script: &str, folder: &Path) -> Guard {
+        let child = Guard(sh(script).current_dir(folder).spawn().unwrap());
+        wait_for("its trap", || folder.join("ready").exists().then_some(()));
+        child
+    }
+
     fn write(folder: &Path, name: &str, text: &str) {
         fs::write(folder.join(name), text).unwrap();
     }
@@ -340,6 +353,15 @@ mod tests {
         assert!(child.0.try_wait().unwrap().is_none());
         // It has no handler.
         let said = taking(&child, dir.path(), 1).take(&ended).unwrap_err();
+        if cfg!(target_os = "linux") {
+            assert!(said.contains("has no handler for SIGUSR2"), "{said}");
+            assert!(child.0.try_wait().unwrap().is_none());
+        } else {
+            assert!(said.contains("ended after"), "{said}");
+        }
+        // It has one, and ends all the same.
+        let mut child = ready("trap exit USR2; echo > ready; while :; do sleep 0.01; done", dir.path());
+        let said = taking(&child, dir.path(), 1).take(&ended).unwrap_err();
         assert!(said.contains("ended after"), "{said}");
         child.0.wait().unwrap();
     }
@@ -348,14 +370,7 @@ mod tests {
     fn who_waits_no_more_is_not_kept() {
         let dir = tempfile::tempdir().unwrap();
         let (end, ended) = channel();
-        let child = Guard(
-            sh("trap '' USR2; echo > ready; read _")
-                .current_dir(dir.path())
-                .stdin(std::process::Stdio::piped())
-                .spawn()
-                .unwrap(),
-        );
-        wait_for("its trap", || dir.path().join("ready").exists().then_some(()));
+        let child = ready("trap : USR2; echo > ready; while :; do sleep 0.01; done", dir.path());
         drop(end);
         assert!(taking(&child, dir.path(), 1).take(&ended).unwrap_err().contains("went down"));
     }
