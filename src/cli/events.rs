@@ -135,6 +135,9 @@ pub(super) fn end(data: &Map<String, Value>) -> String {
         (None, Some(code)) => words::code_text(code),
         (None, None) => "an end nobody saw".to_owned(),
     };
+    if let Some(what) = word("out_of_memory").filter(|what| !what.is_empty()) {
+        text.push_str(&format!(" ({})", words::out_of_memory(what)));
+    }
     // The event type says 'crash' and 'lost' already.
     if let Some(class) = word("class").filter(|class| !matches!(*class, "crash" | "lost")) {
         text.push_str(&format!(", {class}"));
@@ -191,6 +194,8 @@ mod tests {
         let killed = json!({"run_id": 7, "class": "crash", "exit_code": null, "signal": "SIGKILL",
             "restart_attempt": 2, "uptime_ms": 10_920_000, "pid": 5, "stderr_tail": "boom\nboom"});
         assert_eq!(digest_of("service_crash", Some(7), killed), "run 7: SIGKILL after 3h 2m (attempt 2)");
+        let full = json!({"class": "crash", "signal": "SIGABRT", "uptime_ms": 400, "out_of_memory": "v8"});
+        assert_eq!(digest_of("service_crash", Some(8), full), "run 8: SIGABRT (V8's heap was full) after 0s");
         let refused = json!({"class": "refused", "exit_code": 78, "uptime_ms": 900, "restart_attempt": 0});
         assert_eq!(digest_of("service_exit", Some(1), refused), "run 1: exit code 78 (EX_CONFIG), refused after 0s");
         let lost = json!({"class": "lost"});

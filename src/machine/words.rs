@@ -135,7 +135,7 @@ pub fn exit_text(exit: &LastExit) -> String {
         ExitClass::OverMemory => "was above its memory limit and was ended",
         ExitClass::Lost => "ended unseen",
     };
-    match (how, exit.out_of_memory.as_deref().map(oom_text)) {
+    match (how, exit.out_of_memory.as_deref().map(out_of_memory)) {
         (Some(how), Some(oom)) => format!("{class} ({how}: {oom})"),
         (Some(how), None) => format!("{class} ({how})"),
         (None, Some(oom)) => format!("{class} ({oom})"),
@@ -143,8 +143,8 @@ pub fn exit_text(exit: &LastExit) -> String {
     }
 }
 
-/// A word of `out_of_memory` in words.
-fn oom_text(word: &str) -> String {
+/// A word of `out_of_memory` in words: `V8's heap was full`.
+pub fn out_of_memory(word: &str) -> String {
     match word {
         "v8" => "V8's heap was full".into(),
         "python" => "Python had no memory left".into(),
