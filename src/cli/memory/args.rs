@@ -17,7 +17,7 @@ pub struct Memory {
     /// From then on: a duration (10m, 24h, 7d) or a time (2026-11-22, 2026-11-22T10:00) [default: 48h]
     #[arg(long, value_name = "WHEN", requires = "name")]
     pub since: Option<String>,
-    /// Write the picture to this file, as SVG, instead of drawing it here
+    /// Write the picture to this file, as SVG, instead of drawing it here; - is stdout
     #[arg(long, value_name = "FILE", requires = "name")]
     pub svg: Option<PathBuf>,
     /// Have it write its heap to a file now, by its `snapshot_signal`, and wait for that

@@ -37,6 +37,8 @@ pub(super) struct Mark {
 pub(super) enum MarkKind {
     /// A run began.
     Start,
+    /// Its heap was written to a file, or that failed.
+    Snapshot,
     /// Growth was told.
     Growth,
     /// It was, or was about to be, above its limit.
@@ -44,12 +46,13 @@ pub(super) enum MarkKind {
 }
 
 impl MarkKind {
-    pub(super) const ALL: [Self; 3] = [Self::Start, Self::Growth, Self::Limit];
+    pub(super) const ALL: [Self; 4] = [Self::Start, Self::Snapshot, Self::Growth, Self::Limit];
 
     /// Its letter in the picture.
     pub(super) fn letter(self) -> char {
         match self {
             Self::Start => 'R',
+            Self::Snapshot => 'S',
             Self::Growth => '!',
             Self::Limit => 'L',
         }
@@ -59,6 +62,7 @@ impl MarkKind {
     pub(super) fn meaning(self) -> &'static str {
         match self {
             Self::Start => "a run began",
+            Self::Snapshot => "a heap snapshot",
             Self::Growth => "growth was told",
             Self::Limit => "its limit",
         }
@@ -78,6 +82,8 @@ const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: f64 = 3_600_000.0;
 /// From here on labels of times have the year, and not the time of day.
 const LONG_MS: i64 = 21 * 24 * 60 * MINUTE_MS;
+/// Below this they have seconds.
+const SHORT_MS: i64 = 10 * MINUTE_MS;
 
 impl Chart {
     /// What there is since then, up to now. Points of the future, from a clock that was wrong, are left out.
@@ -151,10 +157,19 @@ impl Chart {
         self.limit.map(|limit| limit as f64).filter(|limit| (axis.low..=axis.high).contains(limit))
     }
 
-    /// A label for a time: to the minute, or the day where the picture is of many.
+    /// Where the limit is, in words, when the picture does not reach to it.
+    pub(super) fn limit_beyond(&self, axis: &Axis) -> Option<String> {
+        let limit = self.limit.filter(|_| self.limit_within(axis).is_none())?;
+        let side = if (limit as f64) < axis.low { "below" } else { "above" };
+        Some(format!("the limit of {} is {side} the picture", words::size(limit)))
+    }
+
+    /// A label for a time: to the minute, the day where the picture is of many, the second where it is of few minutes.
     pub(super) fn label(&self, at_ms: i64, zone: &TimeZone) -> String {
-        let whole = words::local(at_ms, zone);
-        let is_long = self.to_ms.saturating_sub(self.from_ms) > LONG_MS;
+        let span_ms = self.to_ms.saturating_sub(self.from_ms);
+        let is_long = span_ms > LONG_MS;
+        let is_short = span_ms < SHORT_MS;
+        let whole = if is_short { words::local_seconds(at_ms, zone) } else { words::local(at_ms, zone) };
         let part = if is_long { whole.get(..10) } else { whole.get(5..) };
         part.map_or(whole.clone(), str::to_owned)
     }

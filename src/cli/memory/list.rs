@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::chart::Chart;
-use super::{LATELY_MS, infos, is_growing, last_known, rows, spec, terminal, told};
+use super::{LATELY_MS, Seen, infos, is_growing, last_known, rows, spec, terminal, told};
 use crate::cli::context::MemoryKept;
 use crate::cli::table::Grid;
 use crate::cli::{Context, Output, Stop};
 use crate::machine::words;
-use crate::model::{MemoryInfo, MemoryVerdict, UnitName};
+use crate::model::{MemoryVerdict, UnitName};
 
 /// Blocks of the last two days.
 const BLOCKS: usize = 24;
@@ -30,19 +30,17 @@ pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, 
     let said = infos(&place);
     let mut table = Vec::new();
     for kept in all {
-        let from_daemon = said.as_ref().and_then(|said| said.iter().find(|(name, _)| *name == kept.service)?.1.clone());
-        let info = match from_daemon {
-            Some(info) => Some(info),
-            None => last_known(&kept, &rows(&kept.service, since_ms, context, &place)?),
-        };
+        let known = said.iter().flatten().any(|info| info.name == kept.service && info.memory.is_some());
+        let rows = if known { Vec::new() } else { rows(&kept.service, since_ms, context, &place)? };
+        let seen = Seen::of(&kept.service, &said, || last_known(&kept, &rows));
         let mut chart = Chart::new(kept.points, Vec::new(), None, since_ms, context.now_ms);
         // All lines are of the same time.
         chart.from_ms = since_ms;
-        table.push((kept.service, info, chart));
+        table.push((kept.service, seen, chart));
     }
     if context.json {
         let services: Vec<Value> =
-            table.iter().map(|(name, info, _)| json!({ "service": name, "now": info })).collect();
+            table.iter().map(|(name, seen, _)| json!({ "service": name, "now": seen.info })).collect();
         writeln!(output.out, "{}", json!({ "schema": 1, "services": services }))?;
         return Ok(0);
     }
@@ -62,17 +60,21 @@ pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, 
             verdict.filter(|verdict| is_growing(*verdict)).map(|_| anstyle::AnsiColor::Yellow.on_default())
         }),
     };
-    let cells: Vec<_> = table.iter().map(|(name, info, chart)| cells(name, info.as_ref(), chart)).collect();
+    let cells: Vec<_> = table.iter().map(|(name, seen, chart)| cells(name, seen, chart, context)).collect();
     output.out.write_all(grid.render(&cells, context.width, context.color).as_bytes())?;
     Ok(0)
 }
 
-fn cells(name: &UnitName, info: Option<&MemoryInfo>, chart: &Chart) -> Vec<String> {
+fn cells(name: &UnitName, seen: &Seen, chart: &Chart, context: &Context<'_>) -> Vec<String> {
+    let info = seen.info.as_ref();
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     vec![
         name.to_string(),
         or_dash(info.and_then(|info| info.verdict).map(|verdict| verdict.as_str().to_owned())),
-        or_dash(info.map(|info| words::size(info.bytes))),
+        or_dash(info.map(|info| match told::age_ms(info, seen.status, context) {
+            Some(age_ms) => format!("last {}, {} ago", words::size(info.bytes), words::lasting(age_ms)),
+            None => words::size(info.bytes),
+        })),
         or_dash(info.and_then(|info| info.bytes_per_hour).map(told::rate)),
         terminal::sparkline(chart, BLOCKS),
     ]

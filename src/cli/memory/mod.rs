@@ -9,6 +9,8 @@ mod svg;
 mod terminal;
 mod told;
 
+use std::path::Path;
+
 use serde_json::json;
 
 use self::chart::{Chart, Mark, MarkKind};
@@ -16,9 +18,10 @@ use super::context::{MemoryKept, Place};
 use super::table::harmless;
 use super::{Context, Output, Stop, events, names, since};
 use crate::control::client::Daemon;
+use crate::error::{Error, ErrorKind};
 use crate::machine::words;
 use crate::model::wire::HeapSnapshotBody;
-use crate::model::{EventType, Growth, MemoryInfo, MemorySpec, MemoryVerdict, UnitName};
+use crate::model::{EventType, Growth, MemoryInfo, MemorySpec, MemoryVerdict, ServiceInfo, Status, UnitName};
 use crate::store::{EventRow, Filter};
 use args::{Memory, What};
 
@@ -66,21 +69,37 @@ fn one(name: &UnitName, args: &Memory, context: &Context<'_>, output: &mut Outpu
     let limit = spec.and_then(|spec| spec.limit);
     let rows = rows(name, since_ms, context, &place)?;
     let kept = kept.unwrap_or_else(|| MemoryKept { service: name.clone(), newest: None, points: Vec::new() });
-    let info = infos(&place)
-        .and_then(|infos| infos.into_iter().find(|(service, _)| service == name)?.1)
-        .or_else(|| last_known(&kept, &rows));
-    let chart = Chart::new(kept.points, marks(&rows), limit, since_ms, context.now_ms).with_trend(info.as_ref());
-    let lines = told::lines(name, info.as_ref(), limit, context);
-    if let Some(path) = &args.svg {
-        svg::write(path, &svg::draw(&chart, &format!("Memory of {name}"), &lines, context.zone()))?;
+    let seen = Seen::of(name, &infos(&place), || last_known(&kept, &rows));
+    let young_ms = young_ms(&kept, &rows);
+    let chart = Chart::new(kept.points, marks(&rows), limit, since_ms, context.now_ms).with_trend(seen.info.as_ref());
+    let lines = told::lines(name, &seen, young_ms, limit, context);
+    let to_stdout = args.svg.as_deref().is_some_and(|path| path == Path::new("-"));
+    if to_stdout && context.json {
+        return Err(Error::new(ErrorKind::Usage, "--json and --svg - would both write to stdout")
+            .hint("name a file for the picture, such as --svg memory.svg")
+            .into());
+    }
+    if let Some(path) = args.svg.as_ref().filter(|_| !chart.points.is_empty()) {
+        let svg = svg::draw(&chart, &format!("Memory of {name}"), &lines, context.zone());
+        if to_stdout {
+            write!(output.out, "{svg}")?;
+            return Ok(0);
+        }
+        svg::write(path, &svg)?;
     }
     if context.json {
-        let object = json!({ "schema": 1, "service": name, "since_ms": since_ms, "now": info, "limit": limit,
+        let object = json!({ "schema": 1, "service": name, "since_ms": since_ms, "now": seen.info, "limit": limit,
             "trend": chart.trend, "points": chart.points.iter().map(point).collect::<Vec<_>>(), "marks": chart.marks });
         writeln!(output.out, "{object}")?;
-        return Ok(0);
+        if args.svg.is_none() || !chart.points.is_empty() {
+            return Ok(0);
+        }
     }
     if chart.points.is_empty() {
+        if place.fleet().is_some_and(|fleet| fleet.tasks.iter().any(|task| task.name == *name)) {
+            writeln!(output.notes, "note: {name} is a task, and tasks have no memory history")?;
+            return Ok(0);
+        }
         let since = words::local(since_ms, context.zone());
         writeln!(
             output.notes,
@@ -120,21 +139,41 @@ fn why_none(name: &UnitName, spec: Option<&MemorySpec>) -> String {
     }
 }
 
-/// What the daemon says of each service's memory; `None` without a daemon that answers.
-fn infos(place: &Place<'_>) -> Option<Vec<(UnitName, Option<MemoryInfo>)>> {
+/// What the daemon says of each service; `None` without a daemon that answers.
+fn infos(place: &Place<'_>) -> Option<Vec<ServiceInfo>> {
     let daemon = Daemon::connect_if_running(&place.paths).ok().flatten()?;
-    let report = daemon.status().ok()?;
-    Some(report.services.into_iter().map(|info| (info.name, info.memory)).collect())
+    Some(daemon.status().ok()?.services)
+}
+
+/// How a service's memory stands.
+struct Seen {
+    info: Option<MemoryInfo>,
+    /// What the daemon says that it is doing; `None` without a daemon, or one that does not know it.
+    status: Option<Status>,
+}
+
+impl Seen {
+    /// What the daemon says of it, else what is on record.
+    fn of(name: &UnitName, said: &Option<Vec<ServiceInfo>>, recorded: impl FnOnce() -> Option<MemoryInfo>) -> Self {
+        let said = said.as_ref().and_then(|said| said.iter().find(|info| info.name == *name));
+        let info = said.and_then(|said| said.memory.clone()).or_else(recorded);
+        Self { info, status: said.map(|said| said.status) }
+    }
+}
+
+/// For how long a run has been looked at, where that is known: when its beginning is among the rows. Milliseconds.
+fn young_ms(kept: &MemoryKept, rows: &[EventRow]) -> Option<i64> {
+    let newest = kept.newest.as_ref()?;
+    let is_start = |row: &EventRow| row.event_type == EventType::ServiceStart.as_str();
+    rows.iter().find(|row| is_start(row) && row.run_id == Some(newest.run_id))?;
+    let first = kept.points.iter().find(|point| point.run_id == newest.run_id)?;
+    Some(newest.sample.at.wall_ms.saturating_sub(first.at_ms).max(0))
 }
 
 /// What happened to a service that its picture shows.
-fn rows(
-    name: &UnitName,
-    since_ms: i64,
-    context: &Context<'_>,
-    place: &Place<'_>,
-) -> Result<Vec<EventRow>, crate::error::Error> {
-    let mut event_type = vec![EventType::ServiceStart, EventType::MemoryGrowth, EventType::MemoryLimit];
+fn rows(name: &UnitName, since_ms: i64, context: &Context<'_>, place: &Place<'_>) -> Result<Vec<EventRow>, Error> {
+    let mut event_type =
+        vec![EventType::ServiceStart, EventType::MemoryGrowth, EventType::MemoryLimit, EventType::MemorySnapshot];
     event_type.extend(EventType::ALL.into_iter().filter(|event| event.is_run_end()));
     let filter = Filter {
         since_ms: Some(since_ms),
@@ -171,7 +210,7 @@ fn marks(rows: &[EventRow]) -> Vec<Mark> {
                 let rate = data.get("bytes_per_hour").and_then(serde_json::Value::as_f64);
                 let rate = rate.map(|rate| format!(": {}", told::rate(rate))).unwrap_or_default();
                 let what = match (stage(row), is_of_heap(row)) {
-                    (Some("restart"), _) => "it is restarted for its growth",
+                    (Some("restart"), _) => "restarted for its growth",
                     (_, true) => "its heap grows",
                     (_, false) => "it grows",
                 };
@@ -181,11 +220,20 @@ fn marks(rows: &[EventRow]) -> Vec<Mark> {
                 let bytes = data.get("bytes").and_then(serde_json::Value::as_u64).map(words::size);
                 let bytes = bytes.map(|bytes| format!(": {bytes}")).unwrap_or_default();
                 let what = match stage(row) {
-                    Some("near") => "it comes near its limit",
-                    Some("restart") => "it is restarted for its limit",
-                    _ => "it is above its limit",
+                    Some("near") => "near its limit",
+                    Some("restart") => "restarted for its limit",
+                    _ => "above its limit",
                 };
                 (MarkKind::Limit, said.unwrap_or_else(|| format!("{what}{bytes}")))
+            }
+            Some(EventType::MemorySnapshot) => {
+                let text = |key: &str| data.get(key).and_then(serde_json::Value::as_str);
+                let what = match (text("file"), text("failed")) {
+                    (Some(file), _) => format!("heap snapshot in {file}"),
+                    (None, Some(why)) => format!("no heap snapshot: {why}"),
+                    (None, None) => "heap snapshot".into(),
+                };
+                (MarkKind::Snapshot, what)
             }
             _ => continue,
         };

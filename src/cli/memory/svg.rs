@@ -48,6 +48,16 @@ pub(super) fn draw(chart: &Chart, title: &str, lines: &[String], zone: &TimeZone
         let at_ms = chart.from_ms.saturating_add(chart.to_ms.saturating_sub(chart.from_ms) / 4 * part);
         text(x(at_ms), bottom + 34.0, anchor, "", &chart.label(at_ms, zone));
     }
+    if let Some(beyond) = chart.limit_beyond(&axis) {
+        let is_below = chart.limit.is_some_and(|limit| (limit as f64) < axis.low);
+        text(
+            left + width - 4.0,
+            if is_below { top + height - 6.0 } else { top + 14.0 },
+            "end",
+            " fill=\"#c22\"",
+            &beyond,
+        );
+    }
     let mut line = |from: (f64, f64), to: (f64, f64), more: &str, title: &str| {
         let title = if title.is_empty() { String::new() } else { format!("<title>{}</title>", escaped(title)) };
         let _ = writeln!(
@@ -106,6 +116,7 @@ pub(super) fn draw(chart: &Chart, title: &str, lines: &[String], zone: &TimeZone
 fn color(kind: MarkKind) -> &'static str {
     match kind {
         MarkKind::Start => "#555",
+        MarkKind::Snapshot => "#07a",
         MarkKind::Growth => "#d70",
         MarkKind::Limit => "#c22",
     }

@@ -132,6 +132,7 @@ fn trend(chart: &Chart, axis: &Axis, columns: usize) -> Vec<(usize, usize)> {
 fn style_of(kind: MarkKind) -> Style {
     match kind {
         MarkKind::Start => Style::new().bold(),
+        MarkKind::Snapshot => AnsiColor::Cyan.on_default(),
         MarkKind::Growth => AnsiColor::Yellow.on_default(),
         MarkKind::Limit => AnsiColor::Red.on_default(),
     }
@@ -173,6 +174,7 @@ fn legend(chart: &Chart, axis: &Axis, width: usize) -> String {
     }
     parts.extend(chart.trend.map(|_| "· the trend".into()));
     parts.extend(chart.limit_within(axis).map(|_| "╌ the limit".into()));
+    parts.extend(chart.limit_beyond(axis));
     let (mut text, mut used) = (String::new(), 0);
     for part in parts {
         let length = part.chars().count();

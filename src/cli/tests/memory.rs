@@ -171,7 +171,7 @@ fn without_a_daemon_the_database_tells() {
     let ran = facts.run("memory gateway");
     let lines: Vec<_> = ran.out.lines().take(2).collect();
     assert!(
-        lines[0].starts_with("gateway: ") && lines[0].ends_with(" 20m ago (anon+swap, 3 processes)"),
+        lines[0].starts_with("gateway: last ") && lines[0].ends_with(" (anon+swap, 3 processes), 20m ago"),
         "{}",
         lines[0]
     );
@@ -188,7 +188,7 @@ fn without_a_daemon_the_database_tells() {
     let beside = [
         (json!({"of": "heap", "cleared": true}), None),
         (json!({"of": "heap", "bytes_per_hour": 1.0}), Some("its heap grows: +0.0 MiB/h")),
-        (json!({"stage": "restart", "bytes": 1}), Some("it is restarted for its growth")),
+        (json!({"stage": "restart", "bytes": 1}), Some("restarted for its growth")),
     ];
     for (metadata, mark) in beside {
         facts.events.as_mut().unwrap().push(row(EventType::MemoryGrowth, 7, 1, metadata));
@@ -214,10 +214,7 @@ fn json_has_points_and_marks() {
     assert_eq!((&json["schema"], &json["service"], &json["limit"]), (&json!(1), &json!("gateway"), &json!(1100 * MIB)));
     assert_eq!(json["points"].as_array().unwrap().len(), 36);
     assert_eq!(json["points"][0]["run_id"], 7);
-    assert_eq!(
-        json["marks"],
-        json!([{"at_ms": NOW - 2 * HOUR, "kind": "limit", "text": "it comes near its limit: 940.0 MiB"}])
-    );
+    assert_eq!(json["marks"], json!([{"at_ms": NOW - 2 * HOUR, "kind": "limit", "text": "near its limit: 940.0 MiB"}]));
     assert_eq!(json["now"]["growth"]["test"], "L");
     assert_eq!(json["trend"]["to_ms"], NOW);
     assert_eq!(ran.out.lines().count(), 1);
@@ -326,4 +323,121 @@ fn replay_reads_its_options_and_its_file() {
         assert_eq!(error.kind, ErrorKind::Usage);
         assert!(error.message.starts_with(&format!("cannot read {path}: ")), "{}", error.message);
     }
+}
+
+/// What the daemon says of a gateway with this status and memory.
+fn standing(facts: &Facts, status: Status, memory: Option<MemoryInfo>, times: usize) {
+    let info = ServiceInfo { memory, ..info("gateway", status, "") };
+    let said = serde_json::to_string(&report(vec![info])).unwrap();
+    facts.daemon(&vec![("GET /v1/status ", 200, said); times]);
+}
+
+fn early() -> MemoryInfo {
+    MemoryInfo {
+        bytes: 26 * MIB,
+        metric: Metric::AnonSwap,
+        bytes_per_hour: None,
+        verdict: Some(MemoryVerdict::Early),
+        processes: 1,
+        sampled_ms: NOW - 2 * MINUTE,
+        growth: None,
+        growing_since_ms: None,
+        waiting: None,
+    }
+}
+
+#[test]
+fn what_does_not_run_uses_nothing_now() {
+    let seen_before = || {
+        let mut facts = seen((2..40).rev().map(|ago| point(ago * MINUTE, 26 * MIB)).collect());
+        facts.memory.as_mut().unwrap()[0].newest.as_mut().unwrap().sample.at.wall_ms = NOW - 2 * MINUTE;
+        facts
+    };
+    let facts = seen_before();
+    let ran = facts.run("memory gateway").out;
+    assert!(ran.starts_with("gateway: last 26.0 MiB (anon+swap, 3 processes), 2m ago\n"), "{ran}");
+    assert!(facts.run("memory").out.contains("  last 26.0 MiB, 2m ago  "), "{}", facts.run("memory").out);
+    for (status, word) in
+        [(Status::Down, "it is down"), (Status::Held, "it is held"), (Status::Failed, "it has failed")]
+    {
+        for memory in [None, Some(early())] {
+            let facts = seen_before();
+            standing(&facts, status, memory, 2);
+            let ran = facts.run("memory gateway").out;
+            let first = ran.lines().next().unwrap();
+            assert!(
+                first.starts_with("gateway: last 26.0 MiB (") && first.ends_with(&format!("2m ago; {word}")),
+                "{first}"
+            );
+            let list = facts.run("memory").out;
+            assert!(list.contains("  last 26.0 MiB, 2m ago  "), "{list}");
+        }
+    }
+    let facts = seen_before();
+    standing(&facts, Status::Degraded, Some(early()), 1);
+    assert!(facts.run("memory gateway").out.starts_with("gateway: 26.0 MiB now (anon+swap, 1 process)\n"));
+}
+
+#[test]
+fn how_early_it_is_is_told() {
+    let mut facts = seen((2..14).rev().map(|ago| point(ago * MINUTE, 26 * MIB)).collect());
+    facts.memory.as_mut().unwrap()[0].newest.as_mut().unwrap().sample.at.wall_ms = NOW - MINUTE;
+    standing(&facts, Status::Up, Some(early()), 2);
+    assert_eq!(facts.run("memory gateway").out.lines().nth(1), Some("too early for a trend"), "its start is not known");
+    facts.events = Some(vec![row(EventType::ServiceStart, 7, 14 * MINUTE, json!({}))]);
+    let ran = facts.run("memory gateway").out;
+    assert_eq!(ran.lines().nth(1), Some("too early for a trend: 12m of about 4h"));
+}
+
+#[test]
+fn a_limit_far_away_and_minutes_are_told_as_they_are() {
+    for (limit, told) in
+        [(40, "the limit of 40.0 MiB is below the picture"), (3000, "the limit of 2.9 GiB is above the picture")]
+    {
+        let mut facts = seen((0..5).rev().map(|ago| point(ago * MINUTE, 200 * MIB)).collect());
+        facts.width = Some(80);
+        facts.events = Some(vec![
+            row(EventType::MemorySnapshot, 7, MINUTE, json!({"run_id": 7, "file": "/var/a.heapsnapshot"})),
+            row(EventType::MemorySnapshot, 7, 0, json!({"run_id": 7, "failed": "it does not run"})),
+            row(EventType::MemoryLimit, 7, 0, json!({"stage": "over", "bytes": 200 * MIB})),
+            row(EventType::MemoryLimit, 7, 0, json!({"stage": "restart", "bytes": 200 * MIB})),
+        ]);
+        facts.declared().services[0].memory = Some(spec(Some(limit * MIB)));
+        let memory = MemoryInfo { waiting: Some("it is above its limit of 40.0 MiB, and waits".into()), ..early() };
+        standing(&facts, Status::Up, Some(memory), 2);
+        let out = facts.run("memory gateway").out;
+        assert!(out.contains(told) && !out.contains('╌'), "{out}");
+        assert_eq!(out.lines().nth(1), Some("too early for a trend, it is above its limit of 40.0 MiB, and waits"));
+        assert!(out.contains("11-22 09:59:00") && out.contains("11-22 10:03:00\n"), "{out}");
+        for mark in [
+            "S  heap snapshot in /var/a.heapsnapshot\n",
+            "S  no heap snapshot: it does not run\n",
+            "L  above its limit: 200.0 MiB\n",
+            "L  restarted for its limit: 200.0 MiB\n",
+        ] {
+            assert!(out.contains(mark), "{mark}: {out}");
+        }
+        let ran = facts.run("memory gateway --svg -");
+        assert!(ran.out.starts_with("<svg ") && ran.out.ends_with("</svg>\n") && ran.out.contains(told), "{}", ran.out);
+    }
+    let facts = seen(vec![point(0, MIB)]);
+    assert_eq!(facts.run("memory gateway --svg - --json").code.unwrap_err().kind, ErrorKind::Usage);
+}
+
+#[test]
+fn without_samples_no_picture_is_written() {
+    let mut facts = Facts::new(&["gateway"]);
+    facts.declared().services[0].memory = Some(spec(None));
+    facts.memory = Some(vec![]);
+    let path = facts.dir.path().join("none.svg");
+    for more in ["", " --json"] {
+        let ran = facts.run(&format!("memory gateway --svg {}{more}", path.display()));
+        assert_eq!(ran.code, Ok(0));
+        assert!(ran.notes.starts_with("note: there are no samples of the memory of gateway"), "{}", ran.notes);
+    }
+    assert_eq!(facts.run("memory gateway --svg -").out, "");
+    assert!(!path.exists());
+    let task = crate::manager::job::tests::task("nightly", vec![]);
+    facts.declared().tasks.push(task);
+    assert_eq!(facts.run("memory nightly").notes, "note: nightly is a task, and tasks have no memory history\n");
 }
