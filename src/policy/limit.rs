@@ -85,14 +85,12 @@ impl Level {
 
     /// Takes in a sample. `free`: what the machine has left, bytes, where it tells.
     pub fn sample(&mut self, bytes: u64, free: Option<u64>, bounds: Bounds) -> Stage {
-        let before = self.newest();
         self.last.rotate_left(1);
         self.last[LOOKED_AT - 1] = bytes;
         self.count = (self.count + 1).min(LOOKED_AT);
-        // One sample may be a misreading or a spike, unless the machine itself says the same.
-        let again = before.is_some_and(|before| before > bounds.ceiling);
+        // Two samples may be a spike, as they may be one over the limit, unless the machine itself says the same.
         let crowded = free.is_some_and(|free| free < bytes / HARDLY_ANY);
-        self.beyond = bytes > bounds.ceiling && (again || crowded);
+        self.beyond = (bytes > bounds.ceiling && crowded) || self.held().is_some_and(|held| held > bounds.ceiling);
         let part =
             |percent: u64| u64::try_from(u128::from(bounds.limit) * u128::from(percent) / 100).unwrap_or(u64::MAX);
         let Some(held) = self.held() else {
@@ -269,17 +267,19 @@ mod tests {
     }
 
     #[test]
-    fn above_the_ceiling_twice_or_once_without_room_nothing_is_waited_for() {
+    fn above_the_ceiling_three_times_of_five_or_once_without_room_nothing_is_waited_for() {
         let mut level = Level::default();
-        level.sample(2000, Some(1_000_000), BOUNDS);
-        assert!(!level.is_beyond());
-        level.sample(500, Some(1_000_000), BOUNDS);
-        level.sample(2000, None, BOUNDS);
-        assert!(!level.is_beyond(), "not in a row");
-        assert_eq!(level.sample(1251, None, BOUNDS), Stage::Over);
+        for bytes in [2000, 2000, 500, 500, 2000] {
+            assert!(!level.is_beyond());
+            level.sample(bytes, Some(1_000_000), BOUNDS);
+        }
         assert!(level.is_beyond());
-        level.sample(1250, None, BOUNDS);
-        assert!(!level.is_beyond());
+        assert_eq!(level.sample(500, None, BOUNDS), Stage::Below);
+        assert!(!level.is_beyond(), "two of the last five");
+        for bytes in [2000, 2000] {
+            level.sample(bytes, None, BOUNDS);
+        }
+        assert_eq!((level.is_beyond(), level.stage()), (true, Stage::Over));
         let mut level = Level::default();
         assert_eq!(level.sample(2000, Some(99), BOUNDS), Stage::Over);
         assert!(level.is_beyond(), "the machine has hardly anything left");
@@ -337,11 +337,12 @@ mod tests {
         #[test]
         fn two_of_five_never_decide(samples in proptest::collection::vec((0u64..850, any::<u64>()), 1..60)) {
             let mut level = Level::default();
-            let bounds = Bounds { limit: 1000, ceiling: u64::MAX };
+            let bounds = Bounds { limit: 1000, ceiling: 1250 };
             for (n, (low, high)) in samples.into_iter().enumerate() {
                 // Of each five at most two are high.
                 let bytes = if n % 5 < 2 { high } else { low };
-                prop_assert_eq!(level.sample(bytes, Some(0), bounds), Stage::Below);
+                prop_assert_eq!(level.sample(bytes, None, bounds), Stage::Below);
+                prop_assert!(!level.is_beyond());
             }
         }
 
