@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::soonest::Soonest;
 use super::{Daemon, Event};
-use crate::machine::{MemoryAct, MemoryMachine, MemorySaved, MemorySeen};
+use crate::machine::{MemoryAct, MemoryMachine, MemorySaved, MemorySeen, words};
 use crate::model::{Answer, FigureSpec, Fleet, MemoryInfo, MemorySpec, Mono, ProbeSpec, RestartMode, UnitName};
 use crate::probe;
 use crate::process::clock;
@@ -106,8 +106,8 @@ impl Memories {
         self.soonest.at()
     }
 
-    pub(super) fn info(&self, name: &UnitName) -> Option<MemoryInfo> {
-        self.by_name.get(name)?.machine.info()
+    pub(super) fn info(&self, name: &UnitName, at: words::Reader<'_>) -> Option<MemoryInfo> {
+        self.by_name.get(name)?.machine.info(at)
     }
 
     /// Whether a process is writing its heap to a file.

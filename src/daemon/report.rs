@@ -92,8 +92,13 @@ impl Daemon {
     /// What is told of a service that has a runner.
     fn told(&self, judged: &Judged, enabled: bool, recorded: &Recorded, at: Reader<'_>) -> ServiceInfo {
         let (pid, view, health) = judged;
-        let memory = self.memories.info(&view.name);
-        ServiceInfo { memory, ..words::service_info(view, *pid, enabled, recorded, health.as_ref(), at) }
+        let memory = self.memories.info(&view.name, at);
+        let mut info = words::service_info(view, *pid, enabled, recorded, health.as_ref(), at);
+        // Until when, and for what, its memory's own line says.
+        if memory.as_ref().is_some_and(|memory| memory.waiting.is_some()) {
+            info.why.push_str("; a restart for its memory is due");
+        }
+        ServiceInfo { memory, ..info }
     }
 
     /// The runner's pid, its view, and what probes add: a service that is up and not well is degraded or hung.
@@ -121,7 +126,7 @@ impl Daemon {
         if let Some((_, view, health)) = self.judged(name) {
             let spec = self.fleet.service(name).and_then(|service| service.health.as_ref());
             let said = words::why(&view, health.as_ref(), spec, at);
-            let info = self.memories.info(name);
+            let info = self.memories.info(name, at);
             let memory = info.as_ref().and_then(|info| words::why_memory(info, at));
             let troubles = info.iter().flat_map(|info| words::why_memory_troubles(info, at));
             return Ok([said].into_iter().chain(memory).chain(troubles).collect::<Vec<_>>().join(" "));

@@ -16,8 +16,20 @@ use crate::policy::{HOLD_OVER, Reading, Stamp};
 /// Since when an open alert about a drift is to be confirmed, in its memory.
 pub(super) const DOUBTED: &str = "doubted";
 
+/// Since when what an open alert is about is said to be over, in its memory: it may be back in a moment.
+pub(super) const CLEARED: &str = "cleared";
+
 pub(super) fn doubted_since(alert: &Alert) -> Option<Stamp> {
-    let since = alert.memory.get(DOUBTED)?;
+    noted(alert, DOUBTED)
+}
+
+/// Puts a moment by, as [`noted`] reads it.
+pub(super) fn note_of(now: &Stamp) -> Value {
+    json!({ "boot": &*now.boot, "mono_ns": now.mono, "wall_ms": now.wall_ms })
+}
+
+fn noted(alert: &Alert, key: &str) -> Option<Stamp> {
+    let since = alert.memory.get(key)?;
     Some(Stamp {
         boot: since.get("boot")?.as_str()?.into(),
         mono: Mono(since.get("mono_ns")?.as_u64()?),
@@ -58,8 +70,11 @@ impl AlertMachine {
         self.lapse_drift(step, name);
     }
 
-    /// From when on and for how long a service has to run for an alert other than a loop to be over.
+    /// From when on and for how long a service has to be well for an alert other than a loop to be over.
     pub(super) fn over_in(&self, key: &Key, alert: &Alert, now: &Stamp) -> Option<(Stamp, Duration)> {
+        if let Some(since) = noted(alert, CLEARED) {
+            return Some((since, self.declared.spec.resolve_after));
+        }
         let service = self.services.get(&key.service)?;
         let since = service.runs_since(now)?.clone();
         let unit = self.declared.units.get(key.service.as_ref()?)?;
@@ -128,8 +143,7 @@ impl AlertMachine {
         if step.is_past {
             return;
         }
-        let now = step.now.clone();
-        let since = json!({ "boot": &*now.boot, "mono_ns": now.mono, "wall_ms": now.wall_ms });
+        let since = note_of(&step.now);
         for key in self.open.keys().filter(|key| key.family == Family::of(Rule::Drift)).cloned().collect::<Vec<_>>() {
             if let Some(alert) = self.open.get_mut(&key) {
                 alert.memory.insert(DOUBTED.into(), since.clone());

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::hear::{Heard, copy_run_id, is_cleared, run_id};
 use super::identity::Key;
+use super::lapse::{CLEARED, note_of};
 use super::life::{Draft, Step};
 use super::windows::Crossing;
 use super::{AlertMachine, words};
@@ -95,7 +96,7 @@ impl AlertMachine {
         let part = words::of_what(data).map(str::to_owned);
         let key = Key::new(rule, Some(name), None).of_part(part.as_deref());
         if is_cleared(heard.record) {
-            return self.resolve(step, &key, "it is over");
+            return self.cleared(step, &key);
         }
         if !self.is_judged(name) {
             return;
@@ -104,15 +105,31 @@ impl AlertMachine {
         if words::is_restart(data) {
             // The same trouble, and its end; of growth the slope says more.
             if !is_growth {
-                self.reword(step, &key, words::of_limit(name, data));
+                self.reword(step, &key, words::of_limit(name, data, step.now.wall_ms));
             }
             return;
         }
-        let text = if is_growth { words::of_growth(name, data) } else { words::of_limit(name, data) };
+        let text = if is_growth { words::of_growth(name, data) } else { words::of_limit(name, data, step.now.wall_ms) };
         let severity = words::severity_of(rule, data);
         let mut draft = Draft { severity, ..Draft::of(rule, Some(name), step.now.wall_ms, text) };
         copy_run_id(data, &mut draft.memory);
         draft.memory.extend(part.map(|part| ("part".to_owned(), part.into())));
+        // Whoever looks it up reads what holds now: how often it did not help stands in the words.
+        let is_back = self.open.get_mut(&key).is_some_and(|alert| alert.memory.remove(CLEARED).is_some());
+        let is_other = self.open.get(&key).is_some_and(|alert| alert.title != draft.text.title);
         self.raise(step, &heard.origin, draft);
+        if is_back || is_other {
+            self.keep(step, &key, true);
+        }
+    }
+
+    /// It is said to be over. What wavers would be another alert each time: it is over once it stays so.
+    fn cleared(&mut self, step: &mut Step, key: &Key) {
+        let since = note_of(&step.now);
+        let Some(alert) = self.open.get_mut(key) else { return };
+        if !alert.memory.contains_key(CLEARED) {
+            alert.memory.insert(CLEARED.into(), since);
+            self.keep(step, key, true);
+        }
     }
 }

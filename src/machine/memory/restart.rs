@@ -60,6 +60,18 @@ impl Waiting {
         self.not_before > self.looked
     }
 
+    /// When it is put off to, milliseconds since 1970 UTC.
+    pub(super) fn from_ms(&self) -> i64 {
+        let rest = self.not_before.since(self.since.mono);
+        self.since.wall_ms.saturating_add(i64::try_from(rest.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// When it has waited for as long as it may, milliseconds since 1970 UTC.
+    pub(super) fn latest_ms(&self, max_wait: Duration) -> i64 {
+        let left = max_wait.saturating_sub(self.before).as_millis();
+        self.since.wall_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX)).max(self.from_ms())
+    }
+
     fn waited(&self, now: Moment) -> Duration {
         self.before.saturating_add(Duration::from_nanos(now.boot_ns.saturating_sub(self.since.boot_ns)))
     }
@@ -100,7 +112,11 @@ impl MemoryMachine {
         if stage == Stage::Over && self.restarts {
             data["ceiling"] = self.spec.ceiling.into();
             data["unhelped"] = self.kept.unhelped.into();
-            data["restart_in_ms"] = millis(self.rest(step.at)).into();
+            let rest = self.rest(step.at);
+            // With nothing held back, one that waits is not restarted in 0 s.
+            if !rest.is_zero() || (self.spec.idle.is_none() && self.spec.quiet.is_empty()) {
+                data["restart_in_ms"] = millis(rest).into();
+            }
             data["idle"] = self.spec.idle.is_some().into();
             data["quiet"] = (!self.spec.quiet.is_empty()).into();
             data["max_wait_ms"] = millis(self.spec.max_wait).into();

@@ -1,12 +1,21 @@
 //! Memory in words.
 
-use super::{Reader, lasting, local, size};
+use super::{Reader, lasting, local, local_seconds, size};
 use crate::model::{Growth, MemoryInfo, MemoryTrouble};
 
 /// A rate: `14.0 MiB/h`, `-1.2 MiB/h`.
 pub fn rate(bytes_per_hour: f64) -> String {
     let sign = if bytes_per_hour < 0.0 { "-" } else { "" };
     format!("{sign}{}/h", size(whole(bytes_per_hour.abs())))
+}
+
+/// A point in time: the time of day to the second where it is today, else also which day.
+pub fn clock(ms: i64, at: Reader<'_>) -> String {
+    let then = local_seconds(ms, at.zone);
+    match then.split_once(' ').filter(|(day, _)| local(at.now_ms, at.zone).starts_with(day)) {
+        Some((_, time)) => time.to_owned(),
+        None => then,
+    }
 }
 
 /// A number of hours, as [`lasting`] tells it.

@@ -187,3 +187,16 @@ fn what_stderr_says_does_no_harm() {
         assert!(text.chars().count() <= 260 && !text.chars().any(char::is_control), "{text:?}");
     }
 }
+
+#[test]
+fn a_restart_more_that_did_not_help_stands_in_the_alert_that_is_on_record() {
+    let mut world = World::new(false);
+    for line in ["over warning", "over critical 1", "restart critical"] {
+        happen(&mut world, &format!("level gateway {line}"));
+        world.advance(world.now + 1_000);
+    }
+    happen(&mut world, "level gateway over critical 2");
+    let alert = world.stored.alerts.values().next().unwrap();
+    assert_eq!(alert.title, "gateway is above its memory limit of 3.0 GiB again, 2 restarts did not help");
+    assert_eq!((world.stored.alerts.len(), alert.count), (1, 3));
+}

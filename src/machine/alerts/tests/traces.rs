@@ -197,10 +197,12 @@ pub(super) fn happen(world: &mut World, line: &str) {
             world.record(EventType::MemoryGrowth, Some(&name(1)), data);
         }
         "level" => {
+            let unhelped =
+                words.get(4).map_or(u64::from(words.get(3) == Some(&"critical")), |many| many.parse().unwrap());
             let data = json!({
                 "run_id": world.runs[&name(1)], "stage": words[2], "severity": words[3], "bytes": 3_300_000_000_u64,
                 "metric": "footprint", "limit": 3_u64 << 30, "quiet": true, "max_wait_ms": ms("24h"), "chance": "quiet",
-                "waited_ms": ms("3h"), "unhelped": u64::from(words[3] == "critical"), "restart_in_ms": ms("20m"),
+                "waited_ms": ms("3h"), "unhelped": unhelped, "restart_in_ms": ms("20m"),
             });
             world.record(EventType::MemoryLimit, Some(&name(1)), data);
         }

@@ -91,12 +91,16 @@ pub(in crate::machine::alerts) fn of_growth(name: &UnitName, data: &Map<String, 
 }
 
 /// Of a limit.
-pub(in crate::machine::alerts) fn of_limit(name: &UnitName, data: &Map<String, Value>) -> Text {
+pub(in crate::machine::alerts) fn of_limit(name: &UnitName, data: &Map<String, Value>, at_ms: i64) -> Text {
     let limit = bytes(data, "limit").map(|limit| format!(" of {limit}")).unwrap_or_default();
     let said = |key: &str| data.get(key).and_then(Value::as_str);
     let is = |key: &str| data.get(key) == Some(&Value::Bool(true));
     let millis = |key: &str| data.get(key).and_then(Value::as_i64).unwrap_or(0);
     let unhelped = data.get("unhelped").and_then(Value::as_u64).unwrap_or(0);
+    let waits = [(is("idle"), "is idle"), (is("quiet"), "has its quiet hours")];
+    let waits: Vec<&str> = waits.into_iter().filter(|(has, _)| *has).map(|(_, what)| what).collect();
+    let latest = || utc(at_ms.saturating_add(millis("max_wait_ms")));
+    let when = (!waits.is_empty()).then(|| format!(" when it {}, at {} at the latest", waits.join(" or "), latest()));
     let (title, doing) = match said("stage") {
         Some("near") => (
             format!("{name} comes near its memory limit{limit}"),
@@ -123,19 +127,18 @@ pub(in crate::machine::alerts) fn of_limit(name: &UnitName, data: &Map<String, V
         Some("over") if unhelped > 0 => {
             let times = count(usize::try_from(unhelped).unwrap_or(usize::MAX), "restart");
             let next = match millis("restart_in_ms") {
-                0 => "The supervisor restarts it once more.".to_owned(),
-                wait => format!("Restarts get rarer, the next one is not before {} have gone by.", lasting(wait)),
+                0 => format!("The supervisor restarts it once more{}.", when.unwrap_or_default()),
+                wait => {
+                    let from = utc(at_ms.saturating_add(wait));
+                    format!("Restarts get rarer, the next is not before {from} (in {}).", lasting(wait))
+                }
             };
             (format!("{name} is above its memory limit{limit} again, {times} did not help"), next)
         }
         Some("over") => {
-            let waits = [(is("idle"), "is idle"), (is("quiet"), "has its quiet hours")];
-            let waits: Vec<&str> = waits.into_iter().filter(|(has, _)| *has).map(|(_, what)| what).collect();
-            let doing = if waits.is_empty() {
-                "The supervisor restarts it, and lets it finish its work first.".to_owned()
-            } else {
-                let most = lasting(millis("max_wait_ms"));
-                format!("The supervisor restarts it when it {}, after {most} at the latest.", waits.join(" or "))
+            let doing = match when {
+                None => "The supervisor restarts it, and lets it finish its work first.".to_owned(),
+                Some(when) => format!("The supervisor restarts it{when}."),
             };
             (format!("{name} is above its memory limit{limit}"), doing)
         }
@@ -159,16 +162,31 @@ mod tests {
 
     use super::*;
 
-    fn doing(of: fn(&UnitName, &Map<String, Value>) -> Text, data: &Value) -> String {
-        of(&UnitName::new("a").unwrap(), data.as_object().unwrap()).doing
+    fn doing(data: &Value) -> String {
+        of_limit(&UnitName::new("a").unwrap(), data.as_object().unwrap(), 0).doing
     }
 
     #[test]
     fn of_what_nothing_starts_again_no_restart_is_promised() {
         for stage in ["near", "over"] {
-            assert!(doing(of_limit, &json!({ "stage": stage })).contains("restarts it"));
-            assert_eq!(doing(of_limit, &json!({ "stage": stage, "restarts": false, "unhelped": 1 })), ONLY_TOLD);
+            assert!(doing(&json!({ "stage": stage })).contains("restarts it"));
+            assert_eq!(doing(&json!({ "stage": stage, "restarts": false, "unhelped": 1 })), ONLY_TOLD);
         }
-        assert_eq!(doing(of_growth, &json!({ "bytes_per_hour": 14e6, "restarts": false })), ONLY_TOLD);
+        let data = json!({ "bytes_per_hour": 14e6, "restarts": false });
+        assert_eq!(of_growth(&UnitName::new("a").unwrap(), data.as_object().unwrap()).doing, ONLY_TOLD);
+    }
+
+    #[test]
+    fn a_restart_that_waits_says_until_when() {
+        let over = |unhelped: u64, in_ms: u64| {
+            doing(&json!({
+                "stage": "over", "idle": true, "quiet": true, "max_wait_ms": 90_000, "unhelped": unhelped,
+                "restart_in_ms": in_ms,
+            }))
+        };
+        let until = "when it is idle or has its quiet hours, at 1970-01-01 00:01:30 UTC at the latest.";
+        assert_eq!(over(0, 0), format!("The supervisor restarts it {until}"));
+        assert_eq!(over(1, 0), format!("The supervisor restarts it once more {until}"));
+        assert_eq!(over(2, 590_000), "Restarts get rarer, the next is not before 1970-01-01 00:09:50 UTC (in 9m 50s).");
     }
 }

@@ -10,7 +10,7 @@ use crate::policy::trend::Point;
 fn growth_is_told_with_what_is_known_of_it_and_its_end_as_well() {
     let mut world = World::new(MemorySpec { growth: Some(5_000_000), ..limited() });
     world.run(M);
-    assert_eq!(world.machine.info().unwrap().growth, None);
+    assert_eq!(world.info().unwrap().growth, None);
     let told_at = world.now.wall_ms;
     world.grows(growth(6e6, Some(100.0)));
     world.run(2 * M);
@@ -23,7 +23,7 @@ fn growth_is_told_with_what_is_known_of_it_and_its_end_as_well() {
     assert_eq!(row.len(), members.count() + 1, "{row:?}");
     let since = row["since_ms"].as_i64().unwrap();
     assert!((told_at - since - 36_000_000).abs() < 120_000, "ten hours before");
-    let info = world.machine.info().unwrap();
+    let info = world.info().unwrap();
     assert_eq!((info.growing_since_ms, info.verdict), (Some(since), Some(MemoryVerdict::Growing)));
     // Told again a day later: the same growth.
     world.run(24 * H);
@@ -34,7 +34,7 @@ fn growth_is_told_with_what_is_known_of_it_and_its_end_as_well() {
     world.says.tree.stands = false;
     world.run(2 * M);
     assert_eq!(world.growths().last().unwrap(), "true");
-    assert_eq!(world.machine.info().unwrap().growth, None);
+    assert_eq!(world.info().unwrap().growth, None);
     assert_eq!((world.rows.len(), world.ordered.len()), (3, 0), "it is told, and nothing else");
 }
 
@@ -51,14 +51,14 @@ fn growth_is_since_when_by_the_clock_on_the_wall() {
     world.run(7 * H);
     world.grows(growth(1e6, None));
     world.run(M);
-    let since_ms = world.machine.info().unwrap().growing_since_ms.unwrap();
+    let since_ms = world.info().unwrap().growing_since_ms.unwrap();
     let hours = (world.now.wall_ms - since_ms) / 3_600_000;
     assert_eq!(hours, 10 + 11, "ten of them awake, the last seven after both sleeps");
     world.says.tree.stands = false;
     world.run(12 * H);
     world.grows(growth(1e6, None));
     world.run(M);
-    let since_ms = world.machine.info().unwrap().growing_since_ms.unwrap();
+    let since_ms = world.info().unwrap().growing_since_ms.unwrap();
     assert_eq!((world.now.wall_ms - since_ms) / 3_600_000, 10, "they were before it");
 }
 

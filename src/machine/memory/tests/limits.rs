@@ -62,7 +62,10 @@ fn a_restart_waits_for_quiet_hours() {
     world.bytes = GIB + MIB;
     world.run(10 * H + 59 * M);
     assert_eq!((world.limits().len(), world.ordered.len()), (1, 0));
-    assert_eq!(world.waiting(), "it is above its limit of 1.0 GiB: its restart waits for 23:00-01:00, at most 1d");
+    assert_eq!(
+        world.waiting(),
+        "it is above its limit of 1.0 GiB: its restart waits for 23:00-01:00, at 2026-11-23 12:01:43 at the latest"
+    );
     world.run(2 * M);
     assert_eq!(world.limits(), ["over warning", "restart warning quiet"]);
     assert_eq!(world.ordered.len(), 1);
@@ -101,8 +104,13 @@ fn a_former_daemons_wait_counts() {
     world.successor();
     world.run(20 * M);
     assert_eq!(world.ordered.len(), 0);
+    // It is said to be as late as it was said before.
+    let until = " waits until it is idle, at 14:01:43 at the latest";
+    assert!(world.waiting().ends_with(until), "{}", world.waiting());
     world.run(15 * M);
     assert_eq!(world.limits(), ["over warning", "restart warning waited"]);
+    let over = world.told(EventType::MemoryLimit, &["idle", "max_wait_ms", "restart_in_ms"]);
+    assert_eq!(over[0], "true 7200000", "it is not restarted in 0 s");
 }
 
 #[test]
@@ -159,7 +167,7 @@ fn restarts_that_do_not_help_get_rarer_and_that_is_told() {
         assert_eq!(over[0], "over warning 0");
         assert!(over.contains(&"over critical 4".to_owned()), "{over:?}");
         assert!(
-            world.waiting().contains("restarts for that did not help: the next one is put off"),
+            world.waiting().contains("restarts for that did not help: the next one is put off until "),
             "{}",
             world.waiting()
         );

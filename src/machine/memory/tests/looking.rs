@@ -20,7 +20,7 @@ fn a_run_is_looked_at_soon_and_then_in_each_interval() {
             assert_eq!(pair[1].since(pair[0]), interval);
         }
         assert_eq!(world.kept as usize, at.len());
-        let info = world.machine.info().unwrap();
+        let info = world.info().unwrap();
         assert_eq!((info.bytes, info.processes, info.waiting), (300 * MIB, 1, None));
     }
 }
@@ -114,7 +114,7 @@ fn what_is_not_there_or_is_being_stopped_is_not_looked_at() {
     world.view.status = Status::Stopping;
     world.push();
     world.run(10 * M);
-    assert_eq!((world.asked.len(), world.machine.due(), world.machine.info()), (asked, None, None));
+    assert_eq!((world.asked.len(), world.machine.due(), world.info()), (asked, None, None));
     world.view.status = Status::Starting;
     world.push();
     world.run(M);
@@ -144,10 +144,10 @@ fn after_a_sleep_nothing_is_made_up_for_and_what_was_under_way_does_not_count() 
 fn numbers_that_cannot_be_are_not_taken() {
     let mut world = World::new(limited());
     world.run(3 * M);
-    let (kept, info) = (world.kept, world.machine.info());
+    let (kept, info) = (world.kept, world.info());
     world.next = vec![0, u64::MAX, 1 << 50];
     world.run(3 * M);
-    assert_eq!((world.kept, world.machine.info()), (kept, info));
+    assert_eq!((world.kept, world.info()), (kept, info));
     world.run(M);
     assert!(world.kept > kept && world.rows.is_empty());
 }

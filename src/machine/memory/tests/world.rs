@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use crate::machine::ServiceMachine;
 use crate::machine::memory::sampling::{Judged, Said};
 use crate::machine::memory::{MemoryAct, MemoryMachine, MemorySaved, MemorySeen};
+use crate::machine::words::Reader;
 use crate::model::{
-    EventType, Growth, Intent, Life, MemorySample, MemorySpec, MemoryVerdict, Metric, Moment, Mono, OnGrowth,
-    ProbeKind, ProbeSpec, ProcessMemory, RunView, ServiceSpec, Signal, Status, UnitName,
+    EventType, Growth, Intent, Life, MemoryInfo, MemorySample, MemorySpec, MemoryVerdict, Metric, Moment, Mono,
+    OnGrowth, ProbeKind, ProbeSpec, ProcessMemory, RunView, ServiceSpec, Signal, Status, UnitName,
 };
 use crate::policy::gap::Gap;
 
@@ -286,8 +288,12 @@ impl World {
         self.told(EventType::MemoryGrowth, &["of", "stage", "cleared", "severity", "chance"])
     }
 
+    pub(super) fn info(&self) -> Option<MemoryInfo> {
+        self.machine.info(Reader { now_ms: self.now.wall_ms, zone: &TimeZone::UTC })
+    }
+
     pub(super) fn waiting(&self) -> String {
-        self.machine.info().and_then(|info| info.waiting).unwrap_or_default()
+        self.info().and_then(|info| info.waiting).unwrap_or_default()
     }
 }
 
