@@ -343,6 +343,8 @@ fn early() -> MemoryInfo {
         growth: None,
         growing_since_ms: None,
         waiting: None,
+        heap_bytes: None,
+        troubles: Vec::new(),
     }
 }
 

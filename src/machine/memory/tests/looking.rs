@@ -242,7 +242,7 @@ fn any_order_of_events_is_stood() {
 #[test]
 fn a_question_that_stays_without_an_answer_is_told_until_it_is_answered() {
     let mut world = World::new(MemorySpec { limit: Some(GIB), ..spec() });
-    let told = |world: &World| world.machine.info().unwrap().troubles;
+    let told = |world: &World| world.info().unwrap().troubles;
     let since = world.now.wall_ms;
     world.heap = Some(Err("http://127.0.0.1:1/: nobody is there".into()));
     world.run(90 * S);
@@ -251,11 +251,11 @@ fn a_question_that_stays_without_an_answer_is_told_until_it_is_answered() {
     assert!((since..since + 60_000).contains(&trouble.since_ms), "since the first one");
     world.heap = Some(Ok(5e6));
     world.run(60 * S);
-    assert_eq!((told(&world), world.machine.info().unwrap().heap_bytes), (vec![], Some(5_000_000)));
+    assert_eq!((told(&world), world.info().unwrap().heap_bytes), (vec![], Some(5_000_000)));
     // What is no size is no answer, and one that fails once is nothing to speak of.
     world.heap = Some(Ok(-3.0));
     world.run(60 * S);
-    assert_eq!((told(&world), world.machine.info().unwrap().heap_bytes), (vec![], None));
+    assert_eq!((told(&world), world.info().unwrap().heap_bytes), (vec![], None));
     world.run(60 * S);
     assert!(told(&world)[0].why.contains("-3"), "{:?}", told(&world));
     let another = MemorySpec { limit: Some(2 * GIB), ..spec() };
