@@ -118,7 +118,7 @@ fn replay(
             output.out.flush()?;
         }
     }
-    history.end(shown, output)
+    history.end(shown, number, output)
 }
 
 /// What was read so far.
@@ -155,10 +155,12 @@ impl History {
         Ok(Point { awake: at, wall: at, bytes, life: self.life, room: None, requests: None })
     }
 
-    /// What is to be said after the last line.
-    fn end(&self, shown: &str, output: &mut Output<'_>) -> Result<(), Stop> {
+    /// What is to be said after the last line, which has this number.
+    fn end(&self, shown: &str, number: u64, output: &mut Output<'_>) -> Result<(), Stop> {
         if self.samples == 0 && self.left_out == 0 {
-            return Err(Error::new(ErrorKind::Usage, format!("{shown} has no samples")).hint(HINT).into());
+            let what = if number == 0 { "it is empty" } else { "it ends here, and there was no sample" };
+            let message = format!("{shown}, line {}: {what}", number.max(1));
+            return Err(Error::new(ErrorKind::Usage, message).hint(HINT).into());
         }
         match self.left_out.saturating_sub(NAMED) {
             0 => {}
@@ -272,8 +274,13 @@ mod tests {
             assert!(error.hint.unwrap().contains("t_seconds,rss_bytes,pid"));
         }
         assert!(ran(b"0,1,1\n60,\xff,1\n", false).0.unwrap_err().message.contains("line 2: it is no text"));
-        for empty in ["", "\n\r\n", "t_seconds,rss_bytes,pid\n"] {
-            assert_eq!(ran(empty.as_bytes(), false).0.unwrap_err().message, "a.csv has no samples");
+        for (empty, message) in [
+            ("", "a.csv, line 1: it is empty"),
+            ("\n\r\n", "a.csv, line 2: it ends here, and there was no sample"),
+            ("t_seconds,rss_bytes,pid\n", "a.csv, line 1: it ends here, and there was no sample"),
+        ] {
+            let error = ran(empty.as_bytes(), false).0.unwrap_err();
+            assert_eq!((error.kind.exit_code(), error.message.as_str()), (2, message));
         }
         for header in ["Time,RSS,PID", "\"t\",\"bytes\",\"pid\"", "t_s, footprint_bytes , main pid"] {
             let input = format!("{header}\n0,1,1\n");
