@@ -37,7 +37,7 @@ impl MemoryMachine {
         };
         if waiting.is_held_back() {
             let times = usize::try_from(self.kept.unhelped).unwrap_or(usize::MAX);
-            let until = clock(waiting.from_ms(), at);
+            let until = clock(waiting.put_off_to_ms(), at);
             let helped = format!("{} for that did not help", count(times, "restart"));
             return format!("{why}, and {helped}: the next one is put off until {until}");
         }

@@ -61,7 +61,7 @@ impl Waiting {
     }
 
     /// When it is put off to, milliseconds since 1970 UTC.
-    pub(super) fn from_ms(&self) -> i64 {
+    pub(super) fn put_off_to_ms(&self) -> i64 {
         let rest = self.not_before.since(self.since.mono);
         self.since.wall_ms.saturating_add(i64::try_from(rest.as_millis()).unwrap_or(i64::MAX))
     }
@@ -69,7 +69,7 @@ impl Waiting {
     /// When it has waited for as long as it may, milliseconds since 1970 UTC.
     pub(super) fn latest_ms(&self, max_wait: Duration) -> i64 {
         let left = max_wait.saturating_sub(self.before).as_millis();
-        self.since.wall_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX)).max(self.from_ms())
+        self.since.wall_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX)).max(self.put_off_to_ms())
     }
 
     fn waited(&self, now: Moment) -> Duration {
