@@ -155,7 +155,7 @@ fn monitor_machine_probe(bencher: Bencher) {
 /// A sample of memory each minute, of a service whose load follows the day: the whole detector, whatever it does each quarter of an hour.
 #[divan::bench(sample_size = 10_080)]
 fn trend_sample(bencher: Bencher) {
-    let spec = TrendSpec { growth: Some(10_000_000), plateau: None, recycle: None, limit: None };
+    let spec = TrendSpec { growth: Some(10_000_000), plateau: None, recycle: None };
     let (mut trend, mut minute) = (Trend::new(), 0_u32);
     bencher.bench_local(|| {
         minute += 1;

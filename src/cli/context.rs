@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::args::Global;
 use super::{style, width_of_stdout};
 use crate::config::Surroundings;
+use crate::control::client::Daemon;
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::{Alert, Fleet, LastExit, Moment, OutboxRow, RestartCounts, Silence, SinkState, UnitName};
@@ -221,6 +222,11 @@ impl Place<'_> {
     /// What is declared, if there is nothing wrong with the file.
     pub(super) fn flawless(&self) -> Option<&Fleet> {
         self.loaded().ok().filter(|loaded| loaded.faults.is_empty())?.fleet.as_ref()
+    }
+
+    /// The daemon, for what only it can do. Without a file that can be read, it may have been looked for in the wrong place.
+    pub(super) fn daemon(&self) -> Result<Daemon, Error> {
+        Daemon::connect(&self.paths).map_err(|error| self.fault().unwrap_or(error))
     }
 
     /// Why nothing is known of what is declared; `None` when it is known.

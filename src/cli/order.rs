@@ -137,8 +137,7 @@ impl Told {
 
 pub(super) fn reload(args: &Reload, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let place = context.place();
-    // Without a file that can be read, the daemon may have been looked for in the wrong place.
-    let daemon = Daemon::connect(&place.paths).map_err(|error| place.fault().unwrap_or(error))?;
+    let daemon = place.daemon()?;
     let reply = daemon.reload(&ReloadBody { dry_run: args.dry_run })?;
     if context.json {
         let line = serde_json::to_string(&reply).map_err(std::io::Error::other)?;

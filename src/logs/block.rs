@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use nix::errno::Errno;
 use nix::unistd::{geteuid, read};
 
+use crate::model::stable_hash;
 use crate::process::shared::{Shared, WORDS};
 
 /// Bytes of the block: larger ones were no faster.
@@ -296,10 +297,9 @@ fn name(state_dir: &Path, id: &str) -> String {
     format!("/supervisor-{:016x}", hash(&[&geteuid().as_raw().to_le_bytes(), real, id.as_bytes()]))
 }
 
-/// FNV-1a: what std has may be another function in the next release, and predecessor and successor have to agree.
+/// Predecessor and successor have to agree on it.
 fn hash(parts: &[&[u8]]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.iter().chain(&[0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    stable_hash(parts.iter().flat_map(|part| part.iter().chain(&[0])).copied())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 pub use self::health::{latencies, millis, part, start};
-pub use self::memory::{clock, hours, memory, memory_short, rate, why_memory, why_memory_troubles};
+pub use self::memory::{amount, clock, hours, memory, memory_short, rate, why_memory, why_memory_troubles};
 use crate::model::{
     ExitClass, HealthInfo, HealthSpec, LastExit, ManagerKind, RestartCounts, RunView, Schedule, ServiceInfo,
     ServiceSpec, Status, TaskSpec, UnitKind, UnitName, Unusable,

@@ -6,6 +6,7 @@ mod alert;
 mod alert_spec;
 mod event;
 mod exit;
+mod hash;
 mod health;
 mod memory;
 mod name;
@@ -27,6 +28,7 @@ pub use alert::{
 pub use alert_spec::{AlertSpec, CrashWindow, DeadmanSpec, SecretSpec, SinkKind, SinkSpec};
 pub use event::{EventType, Record};
 pub use exit::{Exit, ExitClass, Signal, StopCause};
+pub use hash::stable_hash;
 pub use health::{
     Answer, Facts, Hang, HealthInfo, HostLoad, Latencies, Learned, Part, PartInfo, Probed, ProcessState, StartInfo,
     Told, Verdict, Vitals,

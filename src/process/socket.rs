@@ -15,6 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 use nix::unistd::geteuid;
 
 use super::{files, sys};
+use crate::model::stable_hash;
 
 /// Longest path that fits everywhere: macOS has 104 bytes with the final NUL (unix(4)), Linux 108 (unix(7)).
 const LONGEST: usize = 103;
@@ -97,14 +98,9 @@ fn record_of(path: &Path) -> PathBuf {
     record.into()
 }
 
-/// The same path always gets the same name, whichever version of us asks (FNV-1a, 64 bits).
+/// The same path always gets the same name, whichever version of us asks.
 fn short_name(path: &Path) -> String {
-    let hash = path
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
-    format!("{hash:016x}.sock")
+    format!("{:016x}.sock", stable_hash(path.as_os_str().as_bytes().iter().copied()))
 }
 
 /// A short folder that is ours alone: in $XDG_RUNTIME_DIR where there is one, else in /tmp, where anybody could have made

@@ -34,7 +34,7 @@ static COUNTING: Counting = Counting;
 
 /// How often memory was asked for, over all samples of a trace of which nothing is told.
 pub fn allocations(trace: &Trace) -> u64 {
-    let spec = TrendSpec { growth: Some(trace.growth()), plateau: None, recycle: None, limit: None };
+    let spec = TrendSpec { growth: Some(trace.growth()), plateau: None, recycle: None };
     let mut trend = Trend::new();
     let before = ASKED.with(Cell::get);
     let told = trace.samples.iter().filter(|sample| trend.sample(&spec, point(sample)).is_some()).count();

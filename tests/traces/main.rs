@@ -170,7 +170,7 @@ fn told(arguments: &Arguments, chosen: &[Class]) -> Result<Vec<Judged>, String> 
 
 /// When the detector tells growth, in seconds since the trace's start, and which of its tests did.
 fn alerts(trace: &Trace) -> (Vec<f64>, Vec<String>) {
-    let spec = TrendSpec { growth: Some(trace.growth()), plateau: None, recycle: None, limit: None };
+    let spec = TrendSpec { growth: Some(trace.growth()), plateau: None, recycle: None };
     let mut trend = Trend::new();
     trace
         .samples

@@ -42,10 +42,7 @@ pub(super) fn run(args: &Memory, context: &Context<'_>, output: &mut Output<'_>)
 
 /// Has the daemon have a service write its heap to a file.
 fn snapshot(name: UnitName, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
-    let place = context.place();
-    // Without a file that can be read, the daemon may have been looked for in the wrong place.
-    let daemon = Daemon::connect(&place.paths).map_err(|error| place.fault().unwrap_or(error))?;
-    let reply = daemon.heap_snapshot(&HeapSnapshotBody { name })?;
+    let reply = context.place().daemon()?.heap_snapshot(&HeapSnapshotBody { name })?;
     match context.json {
         true => writeln!(output.out, "{}", serde_json::to_string(&reply).map_err(std::io::Error::other)?)?,
         false => writeln!(output.out, "the heap snapshot is in {}", harmless(&reply.file))?,

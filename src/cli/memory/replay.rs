@@ -29,10 +29,10 @@ pub(super) fn run(args: &Replay, context: &Context<'_>, output: &mut Output<'_>)
     let spec = TrendSpec {
         growth: Some(config::typed_rate("--growth", &args.growth)?),
         plateau: size("--plateau", &args.plateau)?,
-        limit: size("--limit", &args.limit)?,
         recycle: args.recycle.as_ref().map(|text| config::typed_duration("--recycle", text)).transpose()?,
     };
-    if let (Some(plateau), Some(limit)) = (spec.plateau, spec.limit)
+    let limit = size("--limit", &args.limit)?;
+    if let (Some(plateau), Some(limit)) = (spec.plateau, limit)
         && plateau >= limit
     {
         let message = "--plateau: it is not below --limit, so it would be restarted before it is reached";
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Replay, context: &Context<'_>, output: &mut Output<'_>)
     }
     let mut trend = Trend::new();
     let mut detect = |mut point: Point| {
-        point.room = spec.limit.map(|limit| limit.saturating_sub(point.bytes));
+        point.room = limit.map(|limit| limit.saturating_sub(point.bytes));
         trend.sample(&spec, point)
     };
     match args.file.as_deref().filter(|path| *path != Path::new("-")) {

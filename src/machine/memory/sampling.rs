@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::kept::{MemoryKept, Slept};
 use super::restart::Waiting;
 use super::{MemoryAct, MemoryMachine, Step};
-use crate::model::{Growth, Life, MemorySample, MemorySpec, Metric, Moment, Mono, RunView, Status};
+use crate::model::{Growth, Life, MemorySample, MemorySpec, Metric, Moment, Mono, RunView, Status, stable_hash};
 use crate::policy::limit::{Level, Stage};
 use crate::policy::trend::{Point, Trend, TrendSpec};
 
@@ -112,11 +112,10 @@ impl Trends {
             let new = trend.sample(spec, point);
             Said { new, stands: trend.told().is_some() }
         };
-        let of_tree =
-            TrendSpec { growth: spec.growth, plateau: spec.plateau, recycle: spec.recycle, limit: spec.limit };
+        let of_tree = TrendSpec { growth: spec.growth, plateau: spec.plateau, recycle: spec.recycle };
         let tree = say(&mut self.tree, &of_tree, points.tree);
-        // Cap and limit are of the whole tree.
-        let of_heap = TrendSpec { plateau: None, limit: None, ..of_tree };
+        // The cap is of the whole tree.
+        let of_heap = TrendSpec { plateau: None, ..of_tree };
         if spec.heap.is_none() {
             self.heap = None;
         }
@@ -277,24 +276,16 @@ fn whole(bytes: f64) -> Option<u64> {
     (1.0..MOST).contains(&bytes).then_some(bytes as u64)
 }
 
-/// A number that stands for a life, the same in each version and on each machine: it is written down.
+/// A number that stands for a life: it is written down.
 fn number_of(life: &Life, metric: Metric) -> u64 {
-    let parts =
-        [life.boot_id.as_bytes(), &life.pid.to_le_bytes(), &life.start.to_le_bytes(), metric.as_str().as_bytes()];
-    parts.iter().fold(FNV, |hash, part| fnv(hash, part))
+    let boot = life.boot_id.bytes();
+    let process = life.pid.to_le_bytes().into_iter().chain(life.start.to_le_bytes());
+    stable_hash(boot.chain(process).chain(metric.as_str().bytes()))
 }
 
 /// Which part of each interval has gone by when a service of this name is looked at.
 fn phase(name: &str) -> f64 {
     // The last bits of this sum hardly mix; the upper ones do after another round.
-    let mixed = fnv(fnv(FNV, name.as_bytes()), b"phase");
+    let mixed = stable_hash(name.bytes().chain(*b"phase"));
     f64::from(u32::try_from(mixed >> 32).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
-}
-
-/// Where the sum of Fowler, Noll and Vo (FNV-1a) begins.
-const FNV: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// That sum, gone on with.
-fn fnv(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

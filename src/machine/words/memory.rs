@@ -3,10 +3,15 @@
 use super::{Reader, lasting, local, local_seconds, size};
 use crate::model::{Growth, MemoryInfo, MemoryTrouble};
 
+/// A size that was reckoned: `14.0 MiB`, `-1.2 MiB`.
+pub fn amount(bytes: f64) -> String {
+    let sign = if bytes < 0.0 { "-" } else { "" };
+    format!("{sign}{}", size(whole(bytes.abs())))
+}
+
 /// A rate: `14.0 MiB/h`, `-1.2 MiB/h`.
 pub fn rate(bytes_per_hour: f64) -> String {
-    let sign = if bytes_per_hour < 0.0 { "-" } else { "" };
-    format!("{sign}{}/h", size(whole(bytes_per_hour.abs())))
+    format!("{}/h", amount(bytes_per_hour))
 }
 
 /// A point in time: the time of day to the second where it is today, else also which day.

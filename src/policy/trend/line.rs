@@ -10,7 +10,7 @@ use super::floor::{Floor, HOUR};
 const BLOCKS: usize = 12;
 
 /// KiB of a MiB.
-pub(super) const MIB: f64 = 1024.0;
+const MIB: f64 = 1024.0;
 
 /// Growth of less than this is none, KiB.
 pub(super) const LEAST: f64 = 4.0 * MIB;

@@ -48,8 +48,6 @@ pub struct TrendSpec {
     pub plateau: Option<u64>,
     /// It is replaced so often on purpose.
     pub recycle: Option<Duration>,
-    /// Where it is restarted for its memory, bytes.
-    pub limit: Option<u64>,
 }
 
 /// One number, and when it was so.
@@ -192,7 +190,7 @@ impl Trend {
         let beside = Beside {
             swing: most(|life| life.swing).max(self.floor.swing()),
             settled: most(|life| life.settled.unwrap_or(0.0)),
-            fresh: self.floor.total() - self.last_told.map_or(0, |(_, stretches)| stretches.min(self.floor.total())),
+            fresh: self.untold(),
             fast: 4.0 * spec.growth.unwrap_or(FAST) as f64 / 1024.0,
             room: point.room.map(|room| room as f64 / 1024.0),
         };
@@ -211,7 +209,7 @@ impl Trend {
     /// Growth is told, unless it was declared, or told not long ago.
     fn tell(&mut self, spec: &TrendSpec, point: &Point, line: Line, test: &str) -> Option<Growth> {
         let level = self.level()?;
-        if spec.plateau.is_some_and(|cap| level * 1024.0 < cap as f64) || self.is_recycled_in_time(spec, point, line) {
+        if is_below_cap(spec, level) || self.is_recycled_in_time(spec, point, line) {
             return None;
         }
         let hours_left = hours_left(point, line.slope);
@@ -248,7 +246,7 @@ impl Trend {
         let told = self.told.as_mut()?;
         let left = hours_left(point, slope);
         let is_new = told.growth.verdict == MemoryVerdict::Growing && verdict(left) == MemoryVerdict::Urgent;
-        if !is_new || spec.plateau.is_some_and(|cap| level * 1024.0 < cap as f64) {
+        if !is_new || is_below_cap(spec, level) {
             return None;
         }
         told.growth = Growth {
@@ -259,8 +257,7 @@ impl Trend {
             grown: (level - told.from) * 1024.0,
             hours: age - told.began,
             hours_left: left,
-            bytes_per_request: told.growth.bytes_per_request,
-            test: told.growth.test.clone(),
+            ..told.growth.clone()
         };
         Some(told.growth.clone())
     }
@@ -270,18 +267,18 @@ impl Trend {
         let Some(told) = &self.told else { return };
         let Some(level) = self.level() else { return };
         let is_gone = level < told.from + 0.5 * (told.level - told.from);
-        let since = self.floor.total() - self.last_told.map_or(0, |(_, stretches)| stretches.min(self.floor.total()));
         let expected = told.growth.bytes_per_hour / 1024.0 * 24.0;
-        let day = 24 * HOUR;
-        let stands = since >= day
-            && self.floor.len() >= day
-            && self
-                .floor
-                .least(self.floor.len() - day, self.floor.len() - day + 2 * HOUR)
-                .is_some_and(|then| level - then < 0.1 * expected);
+        let day_ago = self.floor.len().checked_sub(24 * HOUR).filter(|_| self.untold() >= 24 * HOUR);
+        let then = day_ago.and_then(|from| self.floor.least(from, from + 2 * HOUR));
+        let stands = then.is_some_and(|then| level - then < 0.1 * expected);
         if is_gone || stands {
             self.told = None;
         }
+    }
+
+    /// Stretches of this life since growth was last told.
+    fn untold(&self) -> usize {
+        self.floor.total().saturating_sub(self.last_told.map_or(0, |(_, stretches)| stretches))
     }
 
     /// Bytes for each request served while it grew, where requests are told.
@@ -307,6 +304,11 @@ impl Default for Trend {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Whether this level, KiB, is within the declared cap.
+fn is_below_cap(spec: &TrendSpec, level: f64) -> bool {
+    spec.plateau.is_some_and(|cap| level * 1024.0 < cap as f64)
 }
 
 /// Hours awake until there is no more room, at so many KiB per hour.

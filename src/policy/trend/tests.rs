@@ -10,7 +10,7 @@ const MIB_BYTES: f64 = 1024.0 * 1024.0;
 const MINUTE: f64 = 60.0;
 
 fn spec() -> TrendSpec {
-    TrendSpec { growth: Some(10_000_000), plateau: None, recycle: None, limit: None }
+    TrendSpec { growth: Some(10_000_000), plateau: None, recycle: None }
 }
 
 fn point(minute: f64, mib: f64) -> Point {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Text, quoted, utc};
-use crate::machine::words::{count, hours, lasting, rate, size};
+use crate::machine::words::{amount, count, hours, lasting, rate, size};
 use crate::model::{Rule, Severity, UnitName};
 
 /// Which number of a service is meant, where it is not the memory of all its processes.
@@ -66,15 +66,14 @@ pub(in crate::machine::alerts) fn of_growth(name: &UnitName, data: &Map<String, 
     let left = number(data, "hours_left").map(|left| format!(", {} {end}", hours(left))).unwrap_or_default();
     let mut facts: Vec<String> = uses(data).into_iter().collect();
     if let (Some(grown), Some(span)) = (number(data, "grown"), number(data, "hours")) {
-        let grown = rate(grown).trim_end_matches("/h").to_owned();
         let since = data.get("since_ms").and_then(Value::as_i64).map(|ms| format!(", since {}", utc(ms)));
-        facts.push(format!("It has grown by {grown} in {}{}.", hours(span), since.unwrap_or_default()));
+        facts.push(format!("It has grown by {} in {}{}.", amount(grown), hours(span), since.unwrap_or_default()));
     }
     if let (Some(low), Some(high)) = (number(data, "low"), number(data, "high")) {
         facts.push(format!("That is {} to {}, counted without sleep.", rate(low), rate(high)));
     }
     if let Some(each) = number(data, "bytes_per_request") {
-        facts.push(format!("That is {} for each request it has served meanwhile.", rate(each).trim_end_matches("/h")));
+        facts.push(format!("That is {} for each request it has served meanwhile.", amount(each)));
     }
     let doing = if restarts(data) {
         "The supervisor watches it. It restarts it above its limit, and for growth alone only where on_growth says so."
