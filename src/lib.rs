@@ -13,6 +13,7 @@
 //! process   facts of the operating system                                       -> model
 //! logs      pipes to files, rotation, reading back                              -> model, process
 //! journal   a runner's append-only record                                       -> model, process
+//! slots     which slot of a calendar job is taken by whom, on disk                -> model, process
 //! store     the SQLite ledger                                                   -> model, process
 //! alert     sinks: messages leave the machine                                     -> model, policy, process
 //! probe     asking a service how it is                                          -> model, process
@@ -23,9 +24,11 @@
 //! control   the sockets: client and server                                      -> model, process
 //! daemon    judges, records, answers                                            -> all of the above but import
 //! doctor    what is wrong with this machine's set-up                            -> model, process, store, manager, config, alert, runner (environment)
-//! cli       asks and prints                                                     -> model, policy (the leak detector, replayed), machine, config, import, control, store, alert (previews), journal and logs (reading), process, manager, install, doctor
+//! builtin   maintenance steps of calendar jobs                                 -> model, policy, machine, config, process, logs, store, slots, control, doctor
+//! cli       asks and prints                                                     -> model, policy (the leak detector, replayed), machine, config, import, control, store, alert (previews), journal and logs (reading), process, manager, install, doctor, slots, builtin
 //! ```
 pub mod alert;
+pub mod builtin;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -44,4 +47,5 @@ pub mod policy;
 pub mod probe;
 pub mod process;
 pub mod runner;
+pub mod slots;
 pub mod store;

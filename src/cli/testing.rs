@@ -65,6 +65,7 @@ impl Facts {
             manager: ManagerKind::Auto,
             services: services.iter().map(|service| spec(service)).collect(),
             tasks: Vec::new(),
+            exposures: Vec::new(),
             unusable: Vec::new(),
             alerts: AlertSpec::default(),
         };

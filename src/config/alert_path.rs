@@ -207,6 +207,7 @@ mod tests {
                 },
             ],
             tasks: Vec::new(),
+            exposures: Vec::new(),
             unusable: Vec::new(),
             alerts: crate::model::AlertSpec { sinks, ..Default::default() },
         }

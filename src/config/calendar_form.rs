@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::fault::code;
 use super::units::{self, Wrong, quoted};
-use crate::model::CalendarTable;
+use crate::model::{CalendarFields, CalendarRule, CalendarTable};
 
 const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
@@ -30,7 +30,36 @@ const MOST_TABLES: usize = 1500;
 
 /// Checks the form of a text entry, and says the same as launchd's tables, as far as those can say it: an interval that does
 /// not fit evenly into a day cannot be said so.
-pub(super) fn words(text: &str) -> Result<Option<Vec<CalendarTable>>, Wrong> {
+pub(super) fn words(text: &str) -> Result<(CalendarRule, Option<Vec<CalendarTable>>), Wrong> {
+    let tables = tables(text)?;
+    let lower = text.trim().to_ascii_lowercase();
+    let rule = match lower.strip_prefix("every").map(|interval| units::duration(interval.trim())) {
+        Some(Ok(interval)) => {
+            CalendarRule::Every { minutes: u32::try_from(interval.as_secs() / 60).unwrap_or(u32::MAX) }
+        }
+        _ => CalendarRule::Fields(fields(tables.as_deref().unwrap_or_default())),
+    };
+    Ok((rule, tables))
+}
+
+/// The product of what the tables have.
+fn fields(tables: &[CalendarTable]) -> CalendarFields {
+    let set = |of: fn(&CalendarTable) -> Option<u8>, all: u64| {
+        let bit = |table: &CalendarTable| of(table).map_or(all, |value| 1 << value);
+        tables.iter().map(bit).fold(0, |set, bits| set | bits)
+    };
+    let hours = set(|table| table.hour, 0xff_ffff);
+    CalendarFields {
+        minutes: set(|table| table.minute, (1 << 60) - 1),
+        hours: u32::try_from(hours).unwrap_or(u32::MAX),
+        days: u32::try_from(set(|table| table.day, 0xffff_fffe)).unwrap_or(u32::MAX),
+        months: u16::try_from(set(|table| table.month, 0x1ffe)).unwrap_or(u16::MAX),
+        weekdays: u8::try_from(set(|table| table.weekday, 0x7f)).unwrap_or(u8::MAX),
+        stepped: hours == 0xff_ffff,
+    }
+}
+
+fn tables(text: &str) -> Result<Option<Vec<CalendarTable>>, Wrong> {
     let lower = text.to_ascii_lowercase();
     let parts: Vec<&str> = lower.split_ascii_whitespace().collect();
     match parts.as_slice() {
@@ -228,7 +257,7 @@ mod tests {
     fn what_they_say_as_tables() {
         // hour, minute, day, weekday, month; None is 99.
         let said = |text: &str| -> Vec<[u8; 5]> {
-            let tables = words(text).unwrap().unwrap_or_default();
+            let tables = words(text).unwrap().1.unwrap_or_default();
             let or = |number: Option<u8>| number.unwrap_or(99);
             tables.iter().map(|t| [or(t.hour), or(t.minute), or(t.day), or(t.weekday), or(t.month)]).collect()
         };
@@ -242,12 +271,12 @@ mod tests {
         assert_eq!(said("every 20m"), [[99, 0, 99, 99, 99], [99, 20, 99, 99, 99], [99, 40, 99, 99, 99]]);
         assert_eq!(said("every 1h30m").last(), Some(&[22, 30, 99, 99, 99]));
         assert_eq!(said("every 24h"), [[0, 0, 99, 99, 99]]);
-        assert_eq!(words("every 7h"), Ok(None), "it would begin anew each midnight");
+        assert_eq!(words("every 7h").unwrap().1, None, "it would begin anew each midnight");
         assert_eq!(said("55 7 * * *"), said("daily 07:55"));
         assert_eq!(said("0 3 * * 7"), said("weekly Sun 03:00"));
         assert_eq!(said("0 0 31 2 mon"), [[0, 0, 31, 1, 2]]);
         assert_eq!(said("*/30 1-2 1 * *").len(), 4);
-        assert_eq!(words("0-58 0-22 1-30 * *"), Ok(None), "more than anybody reads");
+        assert_eq!(words("0-58 0-22 1-30 * *").unwrap().1, None, "more than anybody reads");
     }
 
     #[test]

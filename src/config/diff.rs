@@ -31,15 +31,15 @@ pub fn changed_keys(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
 /// The keys in which two declarations of a task differ.
 pub fn changed_task_keys(old: &TaskSpec, new: &TaskSpec) -> Vec<String> {
     differing!(TaskSpec, old, new, {
-        enabled, calendar, timezone, steps, catch_up, start_within, max_runtime, min_runtime, cwd, env, env_file,
+        enabled, calendar, timezone, steps, catch_up, overlap, start_within, max_runtime, min_runtime, stop_signal, stop_timeout,
+        cwd, env, env_file,
     } except { name })
 }
 
 /// The keys of `[supervisor]` and `[alerts]` that differ, the latter as `alerts.storm` or `alerts.sink.NAME`. A running daemon
 /// can take over those of alerts only: the others say where everything is and who starts it.
 pub fn changed_globals(old: &Fleet, new: &Fleet) -> Vec<String> {
-    let mut keys =
-        differing!(Fleet, old, new, { state_dir, label_prefix, manager, alerts } except { services, tasks, unusable });
+    let mut keys = differing!(Fleet, old, new, { state_dir, label_prefix, manager, alerts } except { services, tasks, exposures, unusable });
     if keys.pop_if(|key| key == "alerts").is_some() {
         keys.extend(changed_alert_keys(&old.alerts, &new.alerts).into_iter().map(|key| format!("alerts.{key}")));
     }

@@ -59,6 +59,7 @@ pub fn parse(source: &Source, around: &Surroundings) -> Parsed {
             manager: supervisor.manager,
             services: Vec::new(),
             tasks: Vec::new(),
+            exposures: Vec::new(),
             unusable: Vec::new(),
             alerts,
         };

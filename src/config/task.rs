@@ -1,5 +1,7 @@
 //! `[task.NAME]`: a calendar job.
 
+use std::collections::BTreeMap;
+
 use toml::de::DeValue;
 
 use super::bounds::{self, secs};
@@ -9,7 +11,10 @@ use super::fields::Fields;
 use super::reader::{Ctx, Field};
 use super::service::environment;
 use super::units::{Wrong, quoted};
-use crate::model::{CalendarTable, CatchUp, Schedule, StepAction, StepSpec, TaskSpec, UnitName};
+use crate::model::{
+    BuiltinStep, CalendarTable, CatchUp, Overlap, PruneSpec, Schedule, Signal, StepAction, StepSpec, StepWhen,
+    TaskSpec, UnitName,
+};
 
 pub(super) const KEYS: &[&str] = &[
     "calendar",
@@ -30,6 +35,8 @@ pub(super) const CATCH_UP_KEYS: &[&str] = &["within"];
 
 /// Maintenance that is part of this binary.
 pub(super) const STEP_BUILTINS: &[(&str, &str)] = &[("prune", "prune")];
+
+const DAY: u64 = 24 * 3600;
 
 const CALENDAR_EXAMPLE: &str = "[\"daily 07:55\"]";
 const STEPS_EXAMPLE: &str = "[{ run = [\"/usr/bin/true\"] }]";
@@ -58,6 +65,9 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> TaskSpe
         calendar: f.list(ctx, "calendar", ("a list of calendar entries", CALENDAR_EXAMPLE), schedule),
         timezone: f.get("timezone").and_then(|field| timezone(ctx, &field)),
         steps: steps(ctx, f),
+        overlap: Overlap::Skip,
+        stop_signal: Signal::TERM,
+        stop_timeout: secs(10),
         catch_up: f.get("catch_up").and_then(|field| catch_up(ctx, &field)).unwrap_or(CatchUp::Once),
         start_within: f.duration(ctx, "start_within", secs(600), &bounds::START_WITHIN),
         max_runtime,
@@ -86,8 +96,8 @@ fn schedule(ctx: &mut Ctx<'_>, member: &Field<'_>) -> Option<Schedule> {
         return Some(Schedule::Table(entry));
     }
     let text = member.text(ctx, "a text or a table", "\"daily 07:55\"")?;
-    let tables = calendar_form::words(text).map_err(|wrong| member.wrong(ctx, wrong)).ok()?;
-    Some(Schedule::Words { text: text.trim().to_owned(), tables })
+    let (rule, tables) = calendar_form::words(text).map_err(|wrong| member.wrong(ctx, wrong)).ok()?;
+    Some(Schedule::Words { text: text.trim().to_owned(), rule, tables })
 }
 
 fn calendar_number(ctx: &mut Ctx<'_>, f: &Fields<'_>, key: &str, low: i64, high: i64) -> Option<u8> {
@@ -125,7 +135,16 @@ fn steps(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Vec<StepSpec> {
                 None
             }
             (Some(argv), None) => argv.map(StepAction::Run),
-            (None, Some(name)) => name.map(|name| StepAction::Builtin(name.to_owned())),
+            (None, Some(name)) => name.map(|_| {
+                StepAction::Builtin(BuiltinStep::Prune(PruneSpec {
+                    events: secs(90 * DAY),
+                    logs: secs(30 * DAY),
+                    logs_size: 1 << 30,
+                    evidence: secs(30 * DAY),
+                    evidence_size: 1 << 28,
+                    samples: secs(365 * DAY),
+                }))
+            }),
             (None, None) => {
                 let help = "write run = [\"program\", \"argument\"] or builtin = \"prune\"";
                 step.missing(ctx, "`run` (or `builtin`)", help);
@@ -134,7 +153,18 @@ fn steps(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Vec<StepSpec> {
         };
         let timeout = step.duration(ctx, "timeout", secs(600), &bounds::STEP_TIMEOUT);
         let retries = step.number(ctx, "retries", 0, 0..=100);
-        steps.extend(action.map(|action| StepSpec { action, timeout, retries }));
+        steps.extend(action.map(|action| StepSpec {
+            name: None,
+            action,
+            timeout,
+            retries,
+            retry_delay: secs(5),
+            continue_on_failure: false,
+            when: StepWhen::Going,
+            success_exit_codes: vec![0],
+            env: BTreeMap::new(),
+            cwd: None,
+        }));
     }
     steps
 }

@@ -14,6 +14,7 @@
 //!            └── stop, restart, verdict of the daemon (from Starting and Up)
 //! ```
 
+pub mod agenda;
 pub mod alerts;
 mod begin;
 pub mod courier;

@@ -148,7 +148,7 @@ fn calendar(task: &TaskSpec) -> Result<Vec<CalendarTable>, String> {
         match entry {
             Schedule::Table(table) => tables.push(*table),
             Schedule::Words { tables: Some(found), .. } => tables.extend(found),
-            Schedule::Words { text, tables: None } => {
+            Schedule::Words { text, tables: None, .. } => {
                 return Err(format!(
                     "neither launchd nor systemd can say {text:?}; write times of day, or an interval that goes into a day evenly"
                 ));
@@ -256,7 +256,7 @@ fn whole_s(time: Duration) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::{AlertSpec, ManagerKind, StepAction, StepSpec};
+    use crate::model::{AlertSpec, CalendarRule, ManagerKind, Overlap, Signal, StepSpec};
 
     /// A gateway, a disabled service, a daily and a weekly job.
     pub fn fleet() -> Fleet {
@@ -268,7 +268,11 @@ pub(crate) mod tests {
         let mut off = ServiceSpec::for_tests("off");
         off.enabled = false;
         let at = |hour, weekday| CalendarTable { hour: Some(hour), minute: Some(55), weekday, ..Default::default() };
-        let words = |text: &str, table| Schedule::Words { text: text.into(), tables: Some(vec![table]) };
+        let words = |text: &str, table| Schedule::Words {
+            text: text.into(),
+            rule: CalendarRule::Every { minutes: 420 },
+            tables: Some(vec![table]),
+        };
         Fleet {
             state_dir: "/Users/u/.openclaw".into(),
             label_prefix: "ai.openclaw".into(),
@@ -278,6 +282,7 @@ pub(crate) mod tests {
                 task("daily", vec![words("daily 07:55", at(7, None))]),
                 task("weekly", vec![words("weekly Sun 03:55", at(3, Some(0)))]),
             ],
+            exposures: Vec::new(),
             unusable: Vec::new(),
             alerts: AlertSpec::default(),
         }
@@ -291,8 +296,11 @@ pub(crate) mod tests {
             enabled: true,
             calendar,
             timezone: None,
-            steps: vec![StepSpec { action: StepAction::Run(vec!["/bin/true".into()]), timeout, retries: 0 }],
+            steps: vec![StepSpec::for_tests(&["/bin/true"])],
             catch_up: CatchUp::Once,
+            overlap: Overlap::Skip,
+            stop_signal: Signal::TERM,
+            stop_timeout: timeout,
             start_within: timeout,
             max_runtime: timeout,
             min_runtime: Duration::ZERO,
@@ -344,7 +352,7 @@ pub(crate) mod tests {
         let mut fleet = fleet();
         fleet.services.push(ServiceSpec::for_tests(DAEMON));
         fleet.services[0].env.insert("PATH".into(), "/a\n/b".into());
-        let odd = Schedule::Words { text: "every 7h".into(), tables: None };
+        let odd = Schedule::Words { text: "every 7h".into(), rule: CalendarRule::Every { minutes: 420 }, tables: None };
         fleet.tasks.push(task("odd", vec![odd]));
         let (found, unfit) = jobs(&fleet, &site(), false);
         assert_eq!(found.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), [DAEMON, "daily", "weekly"]);

@@ -13,6 +13,7 @@ mod name;
 mod outbox;
 pub mod paths;
 mod phase;
+mod slot;
 mod snapshot;
 mod spec;
 mod task;
@@ -37,6 +38,9 @@ pub use memory::{Growth, KillEvidence, Life, MemorySample, MemoryVerdict, Metric
 pub use name::{BadName, UnitName};
 pub use outbox::{Breaker, Delivery, Message, OutboxRow, RowState, SinkState};
 pub use phase::{Intent, Status};
+pub use slot::{
+    Accounted, Claim, SlotEnd, SlotFile, SlotKey, SlotLine, SlotState, StepOutcome, StepRecord, Timing, Trigger,
+};
 pub use snapshot::{
     DaemonInfo, LastExit, LedgerInfo, MemoryInfo, MemoryTrouble, OpenAlert, ProgramId, RestartCounts, RunView,
     RunnerInfo, ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,
@@ -46,5 +50,8 @@ pub use spec::{
     ProbeKind, ProbeSpec, ProcessType, Program, Readiness, RestartMode, ServiceSpec, Sweep, Unusable, WatchOn,
     WatchSpec,
 };
-pub use task::{CalendarTable, CatchUp, Schedule, StepAction, StepSpec, TaskSpec};
+pub use task::{
+    BuiltinStep, CalendarFields, CalendarRule, CalendarTable, CatchUp, ExposureSpec, Overlap, PruneSpec, Schedule,
+    StepAction, StepSpec, StepWhen, TaskSpec,
+};
 pub use time::{Fraction, Moment, Mono};

@@ -106,6 +106,11 @@ impl Paths {
         self.supervisor().join("backups")
     }
 
+    /// Folder of one calendar job's slots.
+    pub fn slots(&self, task: &UnitName) -> PathBuf {
+        self.supervisor().join("slots").join(task)
+    }
+
     /// Folder of runner sockets and journals.
     pub fn runners(&self) -> PathBuf {
         self.supervisor().join("runners")

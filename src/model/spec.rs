@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AlertSpec, Signal, TaskSpec, UnitName};
+use super::{AlertSpec, ExposureSpec, Signal, TaskSpec, UnitName};
 
 /// The PATH of a service that sets none (DESIGN section 4): Homebrew's folders, then the system's.
 pub const DEFAULT_PATH: &str = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
@@ -24,6 +24,8 @@ pub struct Fleet {
     pub services: Vec<ServiceSpec>,
     /// Calendar jobs, in file order, disabled ones too.
     pub tasks: Vec<TaskSpec>,
+    /// What is to be made to hold, in file order, disabled ones too.
+    pub exposures: Vec<ExposureSpec>,
     /// Services and tasks whose part of the file has faults: not run, the others are.
     pub unusable: Vec<Unusable>,
     /// Alert rules and sinks.

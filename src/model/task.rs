@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::UnitName;
+use super::{Signal, UnitName};
 
 /// A calendar job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,12 +23,18 @@ pub struct TaskSpec {
     pub steps: Vec<StepSpec>,
     /// What happens with slots that were missed.
     pub catch_up: CatchUp,
+    /// What happens when one is due while the one before still runs.
+    pub overlap: Overlap,
     /// A slot nobody has started by then is late.
     pub start_within: Duration,
-    /// A longer run is ended.
+    /// A longer run is ended; counted in awake time.
     pub max_runtime: Duration,
     /// A shorter run is suspicious.
     pub min_runtime: Duration,
+    /// What its steps are sent when they are to end.
+    pub stop_signal: Signal,
+    /// From that to SIGKILL.
+    pub stop_timeout: Duration,
     /// Working directory of its steps, absolute.
     pub cwd: PathBuf,
     /// Environment of its steps.
@@ -45,6 +51,8 @@ pub enum Schedule {
     Words {
         /// As it was written.
         text: String,
+        /// What it says.
+        rule: CalendarRule,
         /// The same as launchd's tables; `None` where those cannot say it.
         tables: Option<Vec<CalendarTable>>,
     },
@@ -68,15 +76,72 @@ pub struct CalendarTable {
     pub month: Option<u8>,
 }
 
+/// When a calendar entry is due, in the job's own zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CalendarRule {
+    /// At certain minutes of certain days.
+    Fields(CalendarFields),
+    /// So many minutes of elapsed time apart, counted from 1970-01-01T00:00Z: what does not go into a day evenly.
+    Every {
+        /// How many.
+        minutes: u32,
+    },
+}
+
+/// Bit sets: bit n stands for the value n. All days together with some weekdays mean those weekdays, all weekdays together with some
+/// days mean those days, some of both mean either (as cron and launchd have it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CalendarFields {
+    /// 0 to 59.
+    pub minutes: u64,
+    /// 0 to 23.
+    pub hours: u32,
+    /// 1 to 31.
+    pub days: u32,
+    /// 1 to 12.
+    pub months: u16,
+    /// 0 to 6, 0 is Sunday.
+    pub weekdays: u8,
+    /// Whether it is meant as an interval: then it runs in both halves of a fold, and nothing is moved out of a gap.
+    pub stepped: bool,
+}
+
 /// One step of a calendar job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepSpec {
+    /// What it is called; `None`: by its program.
+    pub name: Option<String>,
     /// What it does.
     pub action: StepAction,
-    /// For this step.
+    /// For this step, in awake time.
     pub timeout: Duration,
     /// Tries after the first.
     pub retries: u32,
+    /// Before the first further try; doubled for each further one, with jitter.
+    pub retry_delay: Duration,
+    /// Its failure does not end the job and does not make it a failed one.
+    pub continue_on_failure: bool,
+    /// Whether it is done, by what was before.
+    pub when: StepWhen,
+    /// Exit codes that are no failure.
+    pub success_exit_codes: Vec<i32>,
+    /// Added to the job's environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory, absolute; `None` is the job's.
+    pub cwd: Option<PathBuf>,
+}
+
+/// Whether a step is done, by what was before (`if` in services.toml).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepWhen {
+    /// Unless the job has failed already (the default).
+    Going,
+    /// Only when the last step that was done ended well.
+    Ok,
+    /// Only when the last step that was done failed, also when that has made the job a failed one: for cleaning up.
+    Failed,
 }
 
 /// What a step does.
@@ -85,8 +150,114 @@ pub struct StepSpec {
 pub enum StepAction {
     /// argv, no shell.
     Run(Vec<String>),
-    /// Maintenance that is part of this binary, by name.
-    Builtin(String),
+    /// Maintenance that is part of this binary.
+    Builtin(BuiltinStep),
+}
+
+/// Maintenance that is part of this binary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuiltinStep {
+    /// Removes what is old or too much.
+    Prune(PruneSpec),
+    /// Gives the database's free pages back, checks it and keeps copies of it.
+    Vacuum {
+        /// Copies that are kept; 0: none is made.
+        backups: u32,
+    },
+    /// Writes and sends a report.
+    Digest {
+        /// How far it looks back.
+        period: Duration,
+        /// Reports that are kept.
+        keep: u32,
+    },
+    /// Looks what is wrong with the machine's set-up.
+    Doctor,
+    /// Puts logs aside that are long.
+    Rotate {
+        /// From how many bytes on.
+        max_size: u64,
+        /// Files that are kept of each.
+        keep: u32,
+    },
+    /// Opens the newest copy of the database and reads all of it.
+    VerifyBackup {
+        /// An older one is a failure.
+        max_age: Duration,
+    },
+}
+
+impl BuiltinStep {
+    /// Its name in services.toml.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prune(_) => "prune",
+            Self::Vacuum { .. } => "vacuum",
+            Self::Digest { .. } => "digest",
+            Self::Doctor => "doctor",
+            Self::Rotate { .. } => "rotate",
+            Self::VerifyBackup { .. } => "verify-backup",
+        }
+    }
+}
+
+/// What `prune` leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneSpec {
+    /// Age of the oldest event.
+    pub events: Duration,
+    /// Age of the oldest rotated log.
+    pub logs: Duration,
+    /// Bytes of all logs together.
+    pub logs_size: u64,
+    /// Age of the oldest piece of evidence.
+    pub evidence: Duration,
+    /// Bytes of all evidence together.
+    pub evidence_size: u64,
+    /// Age of the oldest memory sample.
+    pub samples: Duration,
+}
+
+/// Something that is made to hold and looked at again and again: a tailnet's `serve`, a port forward.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExposureSpec {
+    /// Its name.
+    pub name: UnitName,
+    /// Whether it is wanted at all.
+    pub enabled: bool,
+    /// Makes it hold; argv, no shell.
+    pub ensure: Vec<String>,
+    /// Ends with 0 while it holds; `None`: `ensure` is what is asked again.
+    pub check: Option<Vec<String>>,
+    /// Undoes it, when it is stopped.
+    pub undo: Option<Vec<String>>,
+    /// Between two looks.
+    pub interval: Duration,
+    /// For each of the three.
+    pub timeout: Duration,
+    /// Before the second try; doubled for each further one, with jitter.
+    pub retry_delay: Duration,
+    /// The longest time between two tries.
+    pub backoff_max: Duration,
+    /// Working directory, absolute.
+    pub cwd: PathBuf,
+    /// Environment.
+    pub env: BTreeMap<String, String>,
+    /// File with KEY=value lines.
+    pub env_file: Option<PathBuf>,
+}
+
+/// What happens when a slot is due while the run before still goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// It is left out.
+    Skip,
+    /// It runs when the one before has ended; of several the last.
+    Queue,
+    /// The one before is ended.
+    Replace,
 }
 
 /// What happens with slots that were missed.

@@ -1,6 +1,9 @@
 //! For tests: numbers that are found again, and things to tell.
 
-use super::{Alert, AlertState, Notice, NoticeKind, Rule, Severity, UnitName};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Alert, AlertState, Notice, NoticeKind, Rule, Severity, StepAction, StepSpec, StepWhen, UnitName};
 
 /// A small generator with a fixed seed (Steele, Lea and Flood's SplitMix64), so that a failure is found again.
 #[derive(Debug)]
@@ -55,4 +58,22 @@ pub(crate) fn notice(alert: Alert, what: &str, at_ms: i64) -> Notice {
         _ => NoticeKind::Reminder,
     };
     Notice { key: format!("{}.{what}", alert.id), kind, at_ms, alert, beyond: None }
+}
+
+impl StepSpec {
+    /// A step that runs this, with a minute's limit and no retries.
+    pub(crate) fn for_tests(argv: &[&str]) -> Self {
+        Self {
+            name: None,
+            action: StepAction::Run(argv.iter().map(|word| (*word).to_owned()).collect()),
+            timeout: Duration::from_secs(60),
+            retries: 0,
+            retry_delay: Duration::from_secs(5),
+            continue_on_failure: false,
+            when: StepWhen::Going,
+            success_exit_codes: vec![0],
+            env: BTreeMap::new(),
+            cwd: None,
+        }
+    }
 }

@@ -4,14 +4,17 @@
 //! simulations live on.
 
 pub mod breaker;
+pub mod calendar;
 pub mod delivery;
 pub mod gap;
 pub mod limit;
 mod oom;
 mod periodic;
+mod presence;
 mod redact;
 pub mod relapse;
 mod restart;
+mod slots;
 pub mod startup;
 mod stop;
 pub mod trend;
@@ -19,10 +22,13 @@ pub mod verdict;
 mod week;
 mod window;
 
+pub use calendar::Calendar;
 pub use oom::{may_be_kill, recognise_kill, recognise_oom};
 pub use periodic::periodic;
+pub use presence::{Absence, Attendance, Presence};
 pub use redact::redact;
 pub use restart::{Backoff, Next, STABLE_UPTIME, classify, next_after};
+pub use slots::{Ruling, SlotFacts, rule};
 pub use stop::{KILL_AGAIN, StopPlan, stop_plan};
 pub use week::weekly_slot;
 pub use window::{Reading, Recent, Stamp};

@@ -242,6 +242,6 @@ fn words(step: &StepSpec) -> String {
                 .file_name()
                 .map_or_else(|| program.to_owned(), |name| name.to_string_lossy().into_owned())
         }
-        StepAction::Builtin(name) => name.clone(),
+        StepAction::Builtin(builtin) => builtin.name().to_owned(),
     }
 }

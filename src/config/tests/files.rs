@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{EVERY_KEY, OURS, around, fleet, read, source};
 use crate::config::{parse, render, state_dir};
 use crate::model::{
-    AlertSpec, Builtin, CalendarTable, CatchUp, CrashWindow, DayHours, DeadmanSpec, FigureSpec, LogSpec, ManagerKind,
-    OnGrowth, ProbeKind, ProcessType, Program, RestartMode, Schedule, SecretSpec, ServiceSpec, Severity, Signal,
-    SinkKind, SinkSpec, StepAction, Sweep, TaskSpec, UnitName,
+    AlertSpec, Builtin, BuiltinStep, CalendarFields, CalendarRule, CalendarTable, CatchUp, CrashWindow, DayHours,
+    DeadmanSpec, FigureSpec, LogSpec, ManagerKind, OnGrowth, Overlap, ProbeKind, ProcessType, Program, RestartMode,
+    Schedule, SecretSpec, ServiceSpec, Severity, Signal, SinkKind, SinkSpec, StepAction, Sweep, TaskSpec, UnitName,
 };
 
 const fn secs(n: u64) -> Duration {
@@ -78,11 +78,22 @@ fn the_smallest_service_and_task_have_the_documented_defaults() {
             enabled: true,
             calendar: vec![Schedule::Words {
                 text: "daily 07:55".into(),
+                rule: CalendarRule::Fields(CalendarFields {
+                    minutes: 1 << 55,
+                    hours: 1 << 7,
+                    days: 0xffff_fffe,
+                    months: 0x1ffe,
+                    weekdays: 0x7f,
+                    stepped: false,
+                }),
                 tables: Some(vec![CalendarTable { hour: Some(7), minute: Some(55), ..CalendarTable::default() }])
             }],
             timezone: None,
             steps: task.steps.clone(),
             catch_up: CatchUp::Once,
+            overlap: Overlap::Skip,
+            stop_signal: Signal::TERM,
+            stop_timeout: secs(10),
             start_within: secs(600),
             max_runtime: secs(3600),
             min_runtime: secs(0),
@@ -91,7 +102,7 @@ fn the_smallest_service_and_task_have_the_documented_defaults() {
             env_file: None,
         }
     );
-    assert_eq!(task.steps[0].action, StepAction::Builtin("prune".into()));
+    assert!(matches!(task.steps[0].action, StepAction::Builtin(BuiltinStep::Prune(_))));
     assert_eq!((task.steps[0].timeout, task.steps[0].retries), (secs(600), 0));
 }
 

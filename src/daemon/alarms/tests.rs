@@ -30,6 +30,7 @@ impl World {
             manager: ManagerKind::Embedded,
             services: Vec::new(),
             tasks: Vec::new(),
+            exposures: Vec::new(),
             unusable: vec![gateway],
             alerts: AlertSpec { sinks: vec![SinkSpec::new(SinkKind::Log)], ..AlertSpec::default() },
         };

@@ -131,7 +131,7 @@ fn a_timer_makes_a_task_of_its_service() {
     assert_eq!(words_of(task), ["Mon..Fri 22:00", "monthly 1 09:00"]);
     let steps = task.steps.iter().map(|step| match &step.action {
         StepAction::Run(argv) => argv.join(" "),
-        StepAction::Builtin(name) => name.clone(),
+        StepAction::Builtin(builtin) => builtin.name().to_owned(),
     });
     assert_eq!(steps.collect::<Vec<_>>(), ["/bin/a", "/bin/b", "/bin/c x y"]);
     assert_eq!((task.catch_up, task.enabled), (CatchUp::Once, true));

@@ -1,0 +1,185 @@
+//! Slots on disk: who takes one makes its file, with its claim in it, under a name that can be taken once only. Whatever triggers a
+//! job (launchd, systemd, the daemon, a person), the run is one.
+//!
+//! ```text
+//! slots/<task>/lock                     held for a moment by whoever decides about a slot of the job
+//! slots/<task>/accounted                up to where all slots have their end on record; the daemon writes it
+//! slots/<task>/20261122T075500Z         a slot that was taken: JSON lines (model::SlotLine); its run holds a lock on it
+//! slots/<task>/extra-20261122T075503.250Z   a run that a person asked for
+//! ```
+//!
+//! No decision in here, no calendar, no SQLite.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::model::paths::Paths;
+use crate::model::{Accounted, Claim, SlotEnd, SlotFile, SlotKey, SlotLine, UnitName};
+use crate::process::identity::{self, State};
+use crate::process::lock::{Lock, NotLocked};
+use crate::process::{clock, files};
+
+/// What a claim is written to before it gets its name.
+const SCRATCH: &str = ".claim-";
+
+/// Longest line of a slot's file, bytes: a step's record, with room.
+const LONGEST_LINE: u64 = 64 << 10;
+
+/// The slots of one job.
+#[derive(Debug, Clone)]
+pub struct TaskSlots {
+    folder: PathBuf,
+}
+
+/// A slot's file, to go on with.
+#[derive(Debug)]
+pub struct Holding {
+    file: File,
+}
+
+/// What came of taking a slot.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is ours.
+    Ours(Holding),
+    /// Somebody was first.
+    Before,
+}
+
+impl TaskSlots {
+    /// Those of `task`; nothing is made on disk.
+    pub fn of(paths: &Paths, task: &UnitName) -> Self {
+        Self { folder: paths.slots(task) }
+    }
+
+    /// Makes sure that nobody else decides about a slot of the job meanwhile.
+    ///
+    /// # Errors
+    /// Somebody does, or the folder cannot be used.
+    pub fn alone(&self) -> Result<Lock, NotLocked> {
+        files::ensure_dir(&self.folder)?;
+        Lock::acquire(&self.folder.join("lock"))
+    }
+
+    /// Takes a slot: exactly one caller ever gets it, and what it gets has the claim in it already.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to: then nobody has it.
+    pub fn take(&self, claim: &Claim) -> io::Result<Taken> {
+        files::ensure_dir(&self.folder)?;
+        let path = self.path(claim.slot);
+        let scratch = self.folder.join(format!("{SCRATCH}{}-{}", std::process::id(), clock::now().boot_ns));
+        let made = self.make(&scratch, &path, claim);
+        // Gone already, or left to the next one that clears the folder.
+        let _ = fs::remove_file(&scratch);
+        match made {
+            Ok(file) => Ok(Taken::Ours(Holding { file })),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(Taken::Before),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Written first and named then: a claim that is half written has no name.
+    fn make(&self, scratch: &Path, path: &Path, claim: &Claim) -> io::Result<File> {
+        let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(scratch)?;
+        file.write_all(&encoded(&SlotLine::Claim(claim.clone()))?)?;
+        file.sync_all()?;
+        fs::hard_link(scratch, path)?;
+        // The name is to survive a power loss: else the slot would be run a second time.
+        File::open(&self.folder)?.sync_all()?;
+        Ok(file)
+    }
+
+    /// What is on disk of the slots at or after `from_ms`, by time.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    pub fn read(&self, from_ms: i64) -> io::Result<Vec<SlotFile>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
+        let key = |entry: io::Result<fs::DirEntry>| SlotKey::parse(entry.ok()?.file_name().to_str()?);
+        let mut keys: Vec<SlotKey> = entries.filter_map(key).filter(|key| key.at_ms() >= from_ms).collect();
+        keys.sort_unstable_by_key(|key| key.at_ms());
+        Ok(keys.into_iter().filter_map(|key| self.read_one(key)).collect())
+    }
+
+    /// One slot; `None` when nobody has taken it, or its file tells nothing.
+    pub fn read_one(&self, key: SlotKey) -> Option<SlotFile> {
+        let file = File::open(self.path(key)).ok()?;
+        let mut lines = BufReader::new(io::Read::take(file, 256 * LONGEST_LINE)).lines().map_while(Result::ok);
+        let first = serde_json::from_str(&lines.next()?).ok()?;
+        let SlotLine::Claim(claim) = first else { return None };
+        let running = is_alive(&claim);
+        let mut slot = SlotFile { claim, began_ms: None, steps: Vec::new(), end: None, running };
+        // What cannot be read is half a line of somebody who was cut off.
+        for line in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
+            match line {
+                SlotLine::Claim(_) => {}
+                SlotLine::Began(ms) => slot.began_ms = Some(ms),
+                SlotLine::Step(record) => slot.steps.push(record),
+                SlotLine::End(end) => slot.end = slot.end.or(Some(end)),
+            }
+        }
+        slot.running &= slot.end.is_none();
+        Some(slot)
+    }
+
+    /// Writes the end of a run that cannot do so any more.
+    ///
+    /// # Errors
+    /// When its file cannot be written to.
+    pub fn end_for_the_dead(&self, key: SlotKey, end: &SlotEnd) -> io::Result<()> {
+        let file = OpenOptions::new().append(true).open(self.path(key))?;
+        let mut holding = Holding { file };
+        // After half a line.
+        holding.file.write_all(b"\n")?;
+        holding.note(&SlotLine::End(end.clone()))
+    }
+
+    /// Up to where all slots have their end on record; `None` before the first time.
+    pub fn accounted(&self) -> Option<Accounted> {
+        serde_json::from_slice(&fs::read(self.folder.join("accounted")).ok()?).ok()
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn account(&self, accounted: &Accounted) -> io::Result<()> {
+        files::ensure_dir(&self.folder)?;
+        files::write_atomic(&self.folder.join("accounted"), &serde_json::to_vec(accounted)?, true)
+    }
+
+    fn path(&self, key: SlotKey) -> PathBuf {
+        self.folder.join(key.to_string())
+    }
+}
+
+impl Holding {
+    /// Puts a line into it. The last one survives a power loss.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note(&mut self, line: &SlotLine) -> io::Result<()> {
+        self.file.write_all(&encoded(line)?)?;
+        if matches!(line, SlotLine::End(_)) { self.file.sync_all() } else { Ok(()) }
+    }
+}
+
+fn encoded(line: &SlotLine) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Whether the process that took it lives.
+fn is_alive(claim: &Claim) -> bool {
+    claim.boot_id == clock::boot_id()
+        && identity::start_token(claim.pid) == Some(claim.start_token)
+        && matches!(identity::state(claim.pid), State::Running(_))
+}
