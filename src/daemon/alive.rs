@@ -1,25 +1,16 @@
 //! A note that the daemon lives, written each minute: whoever comes next can say how long nobody watched.
 
-use serde::{Deserialize, Serialize};
-
 use std::time::Duration;
+
+use serde::Serialize;
 
 use crate::model::paths::Paths;
 use crate::model::{Moment, Mono};
+use crate::policy::Presence;
 use crate::process::record::{self, RecordFile};
 
 /// Between two notes.
 const EVERY: Duration = Duration::from_secs(60);
-
-/// What is written down.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Note {
-    boot_id: String,
-    wall_ms: i64,
-    boot_ns: u64,
-    /// It has said goodbye.
-    ended: bool,
-}
 
 /// The time in which no daemon watched, after one that did not say goodbye. All `_ms` are milliseconds since 1970 UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,7 +32,7 @@ pub(super) struct Gap {
 /// Writes it.
 pub(super) struct Alive {
     file: RecordFile,
-    boot_id: String,
+    presence: Presence,
     due: Mono,
 }
 
@@ -49,9 +40,21 @@ impl Alive {
     /// What the last one has left. The first note of ours is due at once, but after the gap is on record.
     pub(super) fn begin(paths: &Paths, boot_id: &str, now: Moment) -> (Self, Option<Gap>) {
         let path = paths.alive();
-        let left = record::read(&path).and_then(|bytes| serde_json::from_slice::<Note>(&bytes).ok());
-        let gap = left.and_then(|left| gap(&left, boot_id, now));
-        (Self { file: RecordFile::new(&path), boot_id: boot_id.to_owned(), due: now.mono }, gap)
+        let left = record::read(&path).and_then(|bytes| serde_json::from_slice::<Presence>(&bytes).ok());
+        let gap = left.as_ref().and_then(|left| gap(left, boot_id, now));
+        let presence = Presence::noted(left, now, boot_id);
+        (Self { file: RecordFile::new(&path), presence, due: now.mono }, gap)
+    }
+
+    /// When somebody was there, as far as is known.
+    pub(super) fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// The machine or we stood still: that is to be known at once.
+    pub(super) fn stood_still(&mut self, now: Moment) {
+        self.due = now.mono;
+        self.tick(now);
     }
 
     /// When the next note is due.
@@ -73,21 +76,22 @@ impl Alive {
     }
 
     fn write(&mut self, now: Moment, ended: bool) {
-        let note = Note { boot_id: self.boot_id.clone(), wall_ms: now.wall_ms, boot_ns: now.boot_ns, ended };
+        let boot_id = self.presence.boot_id.clone();
+        self.presence = Presence { ended, ..Presence::noted(Some(self.presence.clone()), now, &boot_id) };
         // On a full disk the gap will be told longer than it was.
-        let _ = serde_json::to_vec(&note).map(|bytes| self.file.write(&bytes));
+        let _ = serde_json::to_vec(&self.presence).map(|bytes| self.file.write(&bytes));
     }
 }
 
 /// What lies between the last note and now; `None` after a goodbye.
-fn gap(left: &Note, boot_id: &str, now: Moment) -> Option<Gap> {
+fn gap(left: &Presence, boot_id: &str, now: Moment) -> Option<Gap> {
     if left.ended {
         return None;
     }
     let rebooted = left.boot_id != boot_id;
     let ms = |ns: u64| i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX);
     // Within a boot the clock that nobody sets tells how long it was.
-    let gap_ms = if rebooted { now.wall_ms - left.wall_ms } else { ms(now.boot_ns) - ms(left.boot_ns) };
+    let gap_ms = if rebooted { now.wall_ms - left.at.wall_ms } else { ms(now.boot_ns) - ms(left.at.boot_ns) };
     Some(Gap {
         last_alive_ms: now.wall_ms - gap_ms.max(0),
         boot_ms: now.wall_ms - ms(now.boot_ns),

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Daemon, Event, link};
+use super::{Daemon, Event, link, tasks};
 use crate::control::server::{Answer, Request};
 use crate::model::paths::EMBEDDED_RUNNER;
 use crate::model::wire::{OrderBody, OrderReply, Outcome, RunnerReply, RunnerRequest, Verb, WireError};
-use crate::model::{UnitName, paths::Paths};
+use crate::model::{TaskSpec, UnitName, paths::Paths};
 use crate::process::clock;
 
 /// How long a runner that is being started again is waited for.
@@ -16,7 +16,11 @@ const RUNNER_BACK_WITHIN: Duration = Duration::from_secs(10);
 impl Daemon {
     pub(super) fn on_request(&mut self, request: Request) {
         match request {
-            Request::Knock => self.find_runners(),
+            Request::Knock => {
+                self.find_runners();
+                // A job's process makes itself known so as well.
+                self.tasks.look_soon();
+            }
             Request::Status(answer) => drop(answer.send(Ok(self.report()))),
             Request::Why(name, answer) => drop(answer.send(self.why(&name))),
             Request::Order(body, answer) => self.order(body, answer),
@@ -57,6 +61,7 @@ impl Daemon {
     }
 
     pub(super) fn on_ordered(&mut self, body: &OrderBody, result: &Result<OrderReply, WireError>) {
+        self.tasks.look_soon();
         // Who asks for the status right after an order sees what it was told.
         let views = result.iter().flat_map(|reply| &reply.outcomes).filter_map(|outcome| outcome.view.as_ref());
         for view in views {
@@ -76,6 +81,10 @@ impl Daemon {
         let mut parts = Parts::default();
         let names: Vec<UnitName> = if body.names.is_empty() { self.runner_names() } else { body.names.clone() };
         for name in names {
+            if let Some(task) = self.task(&name) {
+                parts.tasks.push(task.clone());
+                continue;
+            }
             if let Some(id) = self.runner_of(&name) {
                 parts.asks.entry(id.into()).or_default().push(name);
                 continue;
@@ -89,9 +98,6 @@ impl Daemon {
                 Some(_) => "disabled in services.toml".to_string(),
                 None => match self.fleet.unusable.iter().find(|u| u.name == name) {
                     Some(unusable) => format!("invalid: {}", unusable.why),
-                    None if self.fleet.tasks.iter().any(|t| t.name == name) => {
-                        "calendar jobs are not run by this version".into()
-                    }
                     None => {
                         return Err(WireError {
                             code: 2,
@@ -111,12 +117,16 @@ impl Daemon {
 #[derive(Default)]
 struct Parts {
     asks: BTreeMap<String, Vec<UnitName>>,
+    tasks: Vec<TaskSpec>,
     outcomes: Vec<Outcome>,
 }
 
 async fn carry_out(paths: &Paths, body: &OrderBody, parts: Parts) -> Result<OrderReply, WireError> {
     let mut outcomes = parts.outcomes;
-    let mut tasks = tokio::task::JoinSet::new();
+    for task in parts.tasks {
+        outcomes.push(tasks::orders::order(paths, task, body.verb, body.wait).await);
+    }
+    let mut asked = tokio::task::JoinSet::new();
     for (id, names) in parts.asks {
         let path = paths.runner_socket(&id);
         let whom = names.clone();
@@ -130,7 +140,7 @@ async fn carry_out(paths: &Paths, body: &OrderBody, parts: Parts) -> Result<Orde
         };
         // A runner that dies before it answers has stored the intent; only a restart might be done twice.
         let again = body.verb != Verb::Restart;
-        tasks.spawn(async move {
+        asked.spawn(async move {
             let until = clock::now().mono.plus(RUNNER_BACK_WITHIN);
             loop {
                 let reached = link::connect(&path).is_ok();
@@ -146,7 +156,7 @@ async fn carry_out(paths: &Paths, body: &OrderBody, parts: Parts) -> Result<Orde
     }
     // What one runner cannot do is told of its services; the others' outcomes stand.
     let mut failures = Vec::new();
-    while let Some(reply) = tasks.join_next().await {
+    while let Some(reply) = asked.join_next().await {
         match reply.map_err(|e| WireError { code: 70, message: e.to_string(), hint: None })? {
             (_, Ok(RunnerReply::Done(done))) => outcomes.extend(done),
             (_, Ok(_)) => {}

@@ -7,6 +7,7 @@
 mod alarms;
 mod alive;
 mod api;
+mod down;
 mod embedded;
 mod hangs;
 mod jobs;
@@ -22,6 +23,7 @@ mod runners;
 mod samples;
 mod signals;
 mod soonest;
+mod tasks;
 mod upgrade;
 
 use std::collections::{BTreeMap, HashMap};
@@ -37,6 +39,7 @@ use crate::error::{Error, ErrorKind};
 use crate::install::Record;
 use crate::install::record::manager_of;
 use crate::journal;
+use crate::machine::agenda::Agenda;
 use crate::machine::{MemorySaved, MemorySeen, Seen};
 use crate::model::paths::{DAEMON_JOURNAL, Paths};
 use crate::model::wire::{OrderBody, OrderReply, ReloadBody, ReloadReply, UpgradeReply, Upgraded, WireError};
@@ -86,6 +89,10 @@ enum Event {
     Ordered(OrderBody, Result<OrderReply, WireError>),
     RunnersReloaded(Box<reload::Reloading>, Vec<WireError>),
     RunnersUpgraded(PathBuf, Vec<Upgraded>, Answer<UpgradeReply>),
+    /// A calendar job's slots were looked at.
+    TaskSeen(UnitName, Box<tasks::Looked>),
+    /// What came of that is written down, or could not be.
+    TaskSettled(UnitName, Box<Agenda>, Option<String>),
     /// The service manager's jobs were looked at.
     JobsSeen(Box<Result<jobs::Seen, String>>),
     /// The control socket's last answers are out.
@@ -124,6 +131,8 @@ struct Daemon {
     embedded: Option<Embedded>,
     monitors: Monitors,
     memories: Memories,
+    tasks: tasks::Tasks,
+    boot_id: String,
     jobs: jobs::Jobs,
     alive: alive::Alive,
     pipes: keep::Pipes,
@@ -221,7 +230,7 @@ impl Daemon {
             .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the ledger's thread: {e}")))?;
         let installed = Record::read(&paths)?;
         let manager = manager_of(&fleet, installed.as_ref());
-        let jobs = jobs::Jobs::new(installed.is_some_and(|record| record.loaded));
+        let jobs = jobs::Jobs::new(installed.as_ref().is_some_and(|record| record.loaded));
         let embedded = match manager {
             ManagerKind::Auto | ManagerKind::Embedded => Some(Embedded::new(in_step)),
             ManagerKind::Launchd | ManagerKind::Systemd => None,
@@ -230,6 +239,7 @@ impl Daemon {
         let memories = Memories::new(&fleet, events.clone()).map_err(|e| {
             Error::new(ErrorKind::Internal, format!("cannot start the thread that looks at memory: {e}"))
         })?;
+        let tasks = tasks::Tasks::new(&fleet, installed.as_ref());
         let mut pipes = keep::Pipes::default();
         pipes.follow(&fleet, &paths);
         // The pipes that were held for us until now.
@@ -253,6 +263,8 @@ impl Daemon {
             embedded,
             monitors,
             memories,
+            tasks,
+            boot_id,
             jobs,
             alive,
             pipes,
@@ -315,7 +327,8 @@ impl Daemon {
             if self.going_down && self.is_down() {
                 return Ok(());
             }
-            let due = [self.monitors.due(), self.memories.due(), self.jobs.due(), Some(self.alive.due())];
+            let due =
+                [self.monitors.due(), self.memories.due(), self.jobs.due(), self.tasks.due(), Some(self.alive.due())];
             let due = due.into_iter().flatten().min();
             let before = clock::now();
             let next = tokio::select! {
@@ -343,6 +356,7 @@ impl Daemon {
             self.look_at_jobs();
             self.tick_monitors();
             self.tick_memories();
+            self.look_at_tasks();
             self.alive.tick(clock::now());
             self.ledger.beat();
         }
@@ -368,6 +382,8 @@ impl Daemon {
             Event::Ordered(body, result) => self.on_ordered(&body, &result),
             Event::RunnersReloaded(reloading, errors) => self.on_reloaded(*reloading, errors),
             Event::RunnersUpgraded(program, done, answer) => self.on_runners_upgraded(program, done, answer),
+            Event::TaskSeen(name, looked) => self.on_task_seen(&name, *looked),
+            Event::TaskSettled(name, agenda, trouble) => self.on_task_settled(&name, agenda, trouble),
             Event::JobsSeen(seen) => self.on_jobs_seen(*seen),
             Event::Closed => self.become_program(),
             Event::Waited => self.serve_unserved(),
@@ -384,6 +400,7 @@ impl Daemon {
                 return;
             }
             crate::process::reap::reap(pid);
+            self.tasks.reaped(pid);
         }
     }
 
@@ -395,33 +412,6 @@ impl Daemon {
         let data = data.as_object().cloned().unwrap_or_default();
         self.journal.append(clock::now(), event, service.as_ref(), data);
         self.ledger.look();
-    }
-
-    /// Stops everything that we started, in order. Under another manager that is nothing.
-    fn go_down(&mut self) {
-        if self.going_down {
-            return;
-        }
-        self.going_down = true;
-        self.jobs.end();
-        tracing::info!("going down");
-        notify::tell("STOPPING=1\nSTATUS=stopping");
-        self.shut_runner_down();
-    }
-
-    fn is_down(&self) -> bool {
-        self.embedded.as_ref().is_none_or(Embedded::is_down)
-    }
-
-    fn finish(&mut self) {
-        self.put_memory_by();
-        let data = serde_json::json!({ "run_id": null, "pid": std::process::id() });
-        self.record(EventType::SupervisorStop, data);
-        self.alive.end(clock::now());
-        // Who connects from now on finds nobody, and a successor makes its own.
-        let _ = std::fs::remove_file(self.paths.daemon_socket());
-        self.lock.give_back();
-        tracing::info!("down");
     }
 }
 

@@ -128,6 +128,8 @@ impl Daemon {
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         let data = serde_json::json!({ "run_id": null, "slept_ms": millis(slept), "stalled_ms": millis(stalled) });
         self.record(EventType::ClockGap, data);
+        self.alive.stood_still(clock::now());
+        self.tasks.look_soon();
         let names: Vec<UnitName> = self.monitors.by_name.keys().cloned().collect();
         for name in names {
             self.monitor(&name, Seen::Gap(gap));

@@ -139,6 +139,7 @@ impl Daemon {
                 self.jobs.declared_anew(clock::now().mono);
                 self.monitors.follow(&self.fleet);
                 self.memories.follow(&self.fleet);
+                self.follow_tasks();
                 self.pipes.follow(&self.fleet, &self.paths);
                 self.view_again();
                 tracing::info!(changes = reply.changes.len(), "services.toml was reloaded");

@@ -4,6 +4,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Moment;
 
+/// A note is left each minute: an older one says that nobody was there to leave the next, milliseconds.
+const STALE_MS: i64 = 3 * 60_000;
+
+/// The clock that counts sleep has run ahead of the other by more than this: the machine slept. Milliseconds.
+const SLEPT_MS: i64 = 2000;
+
+/// The wall clock has run ahead of the time that passed by more than this: it was set. Milliseconds; time services step it by less,
+/// and who is set over by so little has missed nothing.
+const SET_MS: i64 = 2 * 60_000;
+
+/// Absences that are kept; the look at a job's slots is never further back than a few of them while a daemon lives.
+const KEPT: usize = 128;
+
+/// Older ones are not kept, milliseconds.
+const KEPT_MS: i64 = 60 * 86_400_000;
+
 /// What a daemon leaves behind each minute, and what it knows of the times before: so that whoever comes later can say whether
 /// somebody was there. All `_ms` are milliseconds since 1970 UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,12 +59,85 @@ pub enum Attendance {
     Off,
     /// The machine was awake, as far as is known, and no daemon lived.
     Unwatched,
+    /// There was no such time: the clock was set forward over it.
+    SetOver,
 }
 
 impl Presence {
+    /// The note to leave now, in the boot `boot_id`, by a daemon that begins or goes on: with what was left last (by itself or by the
+    /// one before), and the absence since then if there was one.
+    pub fn noted(left: Option<Self>, now: Moment, boot_id: &str) -> Self {
+        let Some(mut left) = left else {
+            return Self { boot_id: boot_id.to_owned(), at: now, ended: false, absences: Vec::new() };
+        };
+        let since = left.since(now, boot_id);
+        if now.wall_ms < left.at.wall_ms - SET_MS {
+            // The clock was set back: these hours come once more, and what is known is known of the first time.
+            left.absences.retain(|absence| absence.from_ms < now.wall_ms);
+            left.absences.iter_mut().for_each(|absence| absence.to_ms = absence.to_ms.min(now.wall_ms));
+        }
+        for absence in since.into_iter().flatten() {
+            left.add(absence);
+        }
+        let oldest = now.wall_ms.saturating_sub(KEPT_MS);
+        left.absences.retain(|absence| absence.to_ms >= oldest);
+        let over = left.absences.len().saturating_sub(KEPT);
+        left.absences.drain(..over);
+        Self { boot_id: boot_id.to_owned(), at: now, ended: false, absences: left.absences }
+    }
+
     /// Who was there at `ms`, as seen now, in the boot `boot_id`; `known` is what was left last.
     pub fn at(known: Option<&Self>, ms: i64, now: Moment, boot_id: &str) -> Attendance {
-        let _ = (known, ms, now, boot_id);
-        Attendance::There
+        let Some(known) = known else {
+            return if ms < begun(now) { Attendance::Off } else { Attendance::Unwatched };
+        };
+        let since = known.since(now, boot_id);
+        // The newest knows best: when the clock was set, times come twice.
+        let mut all = known.absences.iter().chain(since.iter().flatten()).rev();
+        all.find(|absence| absence.from_ms < ms && ms <= absence.to_ms)
+            .map_or(Attendance::There, |absence| absence.kind)
     }
+
+    /// What is known of the time between this note and now; oldest first.
+    fn since(&self, now: Moment, boot_id: &str) -> [Option<Absence>; 2] {
+        let absence = |from_ms: i64, to_ms: i64, kind| (from_ms < to_ms).then_some(Absence { from_ms, to_ms, kind });
+        let (left, now_ms) = (self.at.wall_ms, now.wall_ms);
+        if self.boot_id != boot_id {
+            let begun = begun(now);
+            // Who comes with the machine is there as soon as anybody could be.
+            let up = if now_ms - begun > STALE_MS { begun } else { now_ms };
+            // When the last clock was ahead of this one, nothing is known of the times before this boot.
+            let from = if left < up { left } else { i64::MIN };
+            return [absence(from, up, Attendance::Off), absence(up.max(left), now_ms, Attendance::Unwatched)];
+        }
+        let ms = |ns: u64| i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX);
+        let passed = ms(now.boot_ns.saturating_sub(self.at.boot_ns));
+        let awake = ms(u64::try_from(now.mono.since(self.at.mono).as_nanos()).unwrap_or(u64::MAX));
+        let (slept, set) = (passed.saturating_sub(awake), now_ms.saturating_sub(left).saturating_sub(passed));
+        let at_least = |length: i64, least: i64, kind| (length > least).then_some((length, kind));
+        let most = [
+            at_least(awake, if self.ended { 0 } else { STALE_MS }, Attendance::Unwatched),
+            at_least(slept, SLEPT_MS, Attendance::Asleep),
+            at_least(set, SET_MS, Attendance::SetOver),
+        ];
+        // What most of it was, all of it is called: when in it the machine fell asleep, nobody knows.
+        let most = most.into_iter().flatten().max_by_key(|(length, _)| *length);
+        [most.and_then(|(_, kind)| absence(left, now_ms, kind)), None]
+    }
+
+    fn add(&mut self, new: Absence) {
+        match self.absences.last_mut() {
+            // A machine that is woken for a moment every quarter of an hour would fill the list in a few nights.
+            Some(last) if last.kind == new.kind && new.from_ms.saturating_sub(last.to_ms) <= STALE_MS => {
+                last.to_ms = last.to_ms.max(new.to_ms);
+                last.from_ms = last.from_ms.min(new.from_ms);
+            }
+            _ => self.absences.push(new),
+        }
+    }
+}
+
+/// When this boot began.
+fn begun(now: Moment) -> i64 {
+    now.wall_ms.saturating_sub(i64::try_from(now.boot_ns / 1_000_000).unwrap_or(i64::MAX))
 }

@@ -22,6 +22,12 @@ pub fn boot_id() -> String {
     sys::boot_id().unwrap_or_default()
 }
 
+/// The zone of this name in the system's database; `None`, and a name that it does not have: the machine's own, as it is set now.
+pub fn zone(name: Option<&str>) -> jiff::tz::TimeZone {
+    let named = name.and_then(|name| jiff::tz::TimeZone::get(name).ok());
+    named.unwrap_or_else(jiff::tz::TimeZone::system)
+}
+
 /// A fresh random number in [0, 1), for jitter. The standard library seeds its hash keys from the kernel once for each
 /// thread and changes them with every use, which is as random as jitter needs.
 pub fn fraction() -> Fraction {

@@ -12,6 +12,7 @@ pub mod handover;
 pub mod host;
 pub mod identity;
 pub mod inside;
+pub mod intent;
 pub mod lock;
 pub mod memory;
 pub mod notify;

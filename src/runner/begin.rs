@@ -16,7 +16,7 @@ use crate::model::{Moment, Record, ServiceSpec, Signal, Sweep, UnitName};
 use crate::process::lock::Lock;
 use crate::process::table;
 use crate::process::watch::Watch;
-use crate::process::{clock, files, identity, signal};
+use crate::process::{clock, files, identity, intent, signal};
 
 /// A process that is younger may be one that our predecessor was starting when it was killed, in the middle of exec.
 const YOUNG: Duration = Duration::from_secs(10);
@@ -145,7 +145,7 @@ impl Runner {
                 service.lock = Some(lock);
                 files::clear_scratch(&self.paths.service(&name));
                 // Until now another runner may have been told what is wanted.
-                service.machine.set_intent(service::read_intent(&self.paths, &name));
+                service.machine.set_intent(intent::read(&self.paths, &name));
             }
             Err(held) => {
                 self.drive(index, Input::LockedOut { owner: held.pid() }, turn);

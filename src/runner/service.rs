@@ -21,7 +21,7 @@ use crate::process::handover::{Parcel, Received};
 use crate::process::lock::Lock;
 use crate::process::record::{self, RecordFile};
 use crate::process::watch::Watch;
-use crate::process::{files, socket};
+use crate::process::{files, intent, socket};
 
 /// Most bytes moved for one stream in one turn of the loop, so that a flood starves nobody.
 const PUMP_BUDGET: usize = 1 << 20;
@@ -406,7 +406,7 @@ impl Service {
 
     /// Stores the intent, and does not return before it is on the disk.
     pub(super) fn save_intent(&self, paths: &Paths) -> io::Result<()> {
-        write_json(&paths.intent(self.name()), self.machine.intent(), true)
+        intent::write(paths, self.name(), self.machine.intent())
     }
 }
 
@@ -417,11 +417,6 @@ fn write_json(path: &std::path::Path, value: &impl serde::Serialize, fsync: bool
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
-}
-
-/// What the operator wants; as services.toml says where nobody has said anything.
-pub(super) fn read_intent(paths: &Paths, name: &UnitName) -> Intent {
-    read_json(&paths.intent(name)).unwrap_or_default()
 }
 
 /// The predecessor's adoption record; `None` where there is none that can be read.

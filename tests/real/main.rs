@@ -5,6 +5,7 @@
 
 mod gateway;
 mod memory;
+mod minutely;
 mod skew;
 #[path = "../main/support.rs"]
 mod support;

@@ -1,7 +1,7 @@
 //! Jobs under a real `systemd --user`: what it makes of our units, and what happens when somebody dies.
 
 mod commands;
-mod manager;
+pub mod manager;
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;

@@ -1,0 +1,262 @@
+//! Calendar jobs: who looks after their slots. What is decided about them is decided by each job's [`Agenda`]; here files are read for
+//! it, `supervisor exec TASK` is started, and what nobody ran goes on record.
+//!
+//! A look at a job reads and locks files, so it is done beside the loop: the agenda goes there and comes back with what it wants.
+//! From the decision until it is on record nobody else decides about a slot of that job (`TaskSlots::alone`).
+
+mod look;
+pub(super) mod orders;
+mod start;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Daemon, Event};
+use crate::install::Record;
+use crate::machine::agenda::{Agenda, AgendaAct};
+use crate::model::{EventType, Fleet, Moment, Mono, SlotEnd, SlotFile, SlotKey, TaskSpec, UnitName};
+use crate::process::clock;
+use crate::process::lock::Lock;
+pub(super) use look::Looked;
+
+/// While a run is under way it is looked at this often: its end is to be on record soon, and its process can die.
+const WHILE_RUNNING: Duration = Duration::from_secs(2);
+
+/// Somebody else decides about a slot just now, or the disk cannot be used.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Slots in one record of what was missed.
+const IN_A_RECORD: usize = 500;
+
+/// What is known of the jobs.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    by_name: BTreeMap<UnitName, Job>,
+    /// Processes of ours that run jobs, until they are reaped.
+    children: BTreeMap<i32, UnitName>,
+}
+
+/// One job.
+#[derive(Debug)]
+struct Job {
+    task: TaskSpec,
+    /// Whether launchd or systemd has its calendar.
+    native: bool,
+    standing: Standing,
+    /// When it is to be looked at.
+    due: Mono,
+    /// Something has happened since the look under way began.
+    again: bool,
+    /// The runs that live, as the last look has seen them.
+    running: Vec<SlotFile>,
+    /// Of the runs that had not ended then, the oldest: milliseconds since 1970 UTC. Before the first look it may be any.
+    open_ms: i64,
+}
+
+/// Where its agenda is.
+#[derive(Debug)]
+enum Standing {
+    /// Not made yet: what is on disk was not read.
+    New,
+    /// Nobody looks.
+    Idle(Box<Agenda>),
+    /// Somebody looks, or writes down what came of it.
+    Away,
+}
+
+impl Tasks {
+    /// Those that are declared.
+    pub(super) fn new(fleet: &Fleet, installed: Option<&Record>) -> Self {
+        let mut tasks = Self::default();
+        tasks.follow(fleet, installed);
+        tasks
+    }
+
+    /// Goes on with what is declared now.
+    pub(super) fn follow(&mut self, fleet: &Fleet, installed: Option<&Record>) {
+        let now = clock::now().mono;
+        self.by_name.retain(|name, _| fleet.tasks.iter().any(|task| task.name == *name));
+        for task in &fleet.tasks {
+            let mut task = task.clone();
+            if !task.enabled {
+                // Nothing is due from now on; what was due until now has its end.
+                task.calendar.clear();
+            }
+            let native = installed.is_some_and(|record| record.loaded && record.starter_of(&task.name).is_some());
+            let job = self.by_name.entry(task.name.clone()).or_insert_with(|| Job {
+                task: task.clone(),
+                native,
+                standing: Standing::New,
+                due: now,
+                again: false,
+                running: Vec::new(),
+                open_ms: i64::MIN,
+            });
+            (job.task, job.native) = (task, native);
+            job.look_soon(now);
+        }
+    }
+
+    /// When one is to be looked at.
+    pub(super) fn due(&self) -> Option<Mono> {
+        let idle = self.by_name.values().filter(|job| !matches!(job.standing, Standing::Away));
+        idle.map(|job| job.due).min()
+    }
+
+    /// Whether `pid` ran a job for us; it is gone now.
+    pub(super) fn reaped(&mut self, pid: i32) {
+        if let Some(name) = self.children.remove(&pid) {
+            self.look_at(&name);
+        }
+    }
+
+    /// Something may have happened to all of them.
+    pub(super) fn look_soon(&mut self) {
+        let now = clock::now().mono;
+        self.by_name.values_mut().for_each(|job| job.look_soon(now));
+    }
+
+    fn look_at(&mut self, name: &UnitName) {
+        if let Some(job) = self.by_name.get_mut(name) {
+            job.look_soon(clock::now().mono);
+        }
+    }
+
+    /// Whether no run lives, as far as is known.
+    pub(super) fn are_down(&self) -> bool {
+        self.children.is_empty() && self.by_name.values().all(|job| job.running.is_empty())
+    }
+}
+
+impl Job {
+    fn look_soon(&mut self, now: Mono) {
+        self.due = now;
+        self.again = true;
+    }
+}
+
+impl Daemon {
+    /// Looks at the jobs whose time it is.
+    pub(super) fn look_at_tasks(&mut self) {
+        let now = clock::now().mono;
+        let due = self.tasks.by_name.iter().filter(|(_, job)| job.due <= now);
+        let names: Vec<UnitName> = due.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.look_at_task(&name);
+        }
+    }
+
+    fn look_at_task(&mut self, name: &UnitName) {
+        let Some(job) = self.tasks.by_name.get_mut(name) else { return };
+        let agenda = match std::mem::replace(&mut job.standing, Standing::Away) {
+            Standing::Away => return,
+            Standing::New => None,
+            Standing::Idle(agenda) => Some(agenda),
+        };
+        job.again = false;
+        let look = look::Look {
+            paths: self.paths.clone(),
+            task: job.task.clone(),
+            native: job.native,
+            agenda,
+            presence: self.alive.presence().clone(),
+            boot_id: self.boot_id.clone(),
+            open_ms: job.open_ms,
+        };
+        let (name, events) = (name.clone(), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            // A daemon that is gone needs no answer.
+            let _ = events.blocking_send(Event::TaskSeen(name, Box::new(look.perform())));
+        });
+    }
+
+    /// What a look has come to.
+    pub(super) fn on_task_seen(&mut self, name: &UnitName, looked: Looked) {
+        let now = clock::now();
+        let going_down = self.going_down;
+        let Some(job) = self.tasks.by_name.get_mut(name) else { return };
+        let Looked { agenda, acts, lock, running, open_ms, wait, trouble } = looked;
+        if let Some(trouble) = trouble {
+            tracing::warn!(job = %name, "the slots cannot be looked at: {trouble}");
+        }
+        let was_running = !job.running.is_empty();
+        (job.running, job.open_ms) = (running, open_ms);
+        let wait = if job.running.is_empty() { wait } else { wait.min(WHILE_RUNNING) };
+        job.due = if job.again { now.mono } else { now.mono.plus(wait) };
+        if was_running || !job.running.is_empty() {
+            // A run writes its own journal and has nobody to tell.
+            self.ledger.look();
+        }
+        let mut settle = look::Settle::default();
+        for act in acts {
+            match act {
+                AgendaAct::Start if going_down => {}
+                AgendaAct::Start => self.start_task(name),
+                AgendaAct::Replace(slot) => self.stop_run(name, slot, "replaced by a newer slot"),
+                AgendaAct::Missed { slots, state, why, made_up_by } => {
+                    for slots in slots.chunks(IN_A_RECORD) {
+                        let Some(last) = slots.last() else { continue };
+                        let data = json!({
+                            "run_id": null, "slot": SlotKey::Due(*last), "slots": slots, "count": slots.len(),
+                            "result": state, "why": why, "made_up_by": made_up_by,
+                        });
+                        self.record_of(EventType::TaskMissed, Some(name.clone()), data);
+                        settle.is_recorded = true;
+                    }
+                }
+                AgendaAct::CutOff(slot, end) => {
+                    self.record_cut_off(name, slot, &end, now);
+                    settle.ends.push((slot, end));
+                    settle.is_recorded = true;
+                }
+                AgendaAct::Account(accounted) => settle.accounted = Some(accounted),
+            }
+        }
+        self.settle(name, agenda, lock, settle);
+    }
+
+    /// Writes down what came of a look; the agenda comes back after that.
+    fn settle(&mut self, name: &UnitName, agenda: Box<Agenda>, lock: Option<Lock>, settle: look::Settle) {
+        if settle.is_empty() {
+            return self.on_task_settled(name, agenda, None);
+        }
+        // What is on record is to outlive a power loss before anything on disk says that it is.
+        if settle.is_recorded {
+            // A disk that cannot sync keeps nothing from being told.
+            let _ = self.journal.sync();
+        }
+        let (paths, name, events) = (self.paths.clone(), name.clone(), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            let done = settle.perform(&paths, &name);
+            drop(lock);
+            let trouble = done.err().map(|e| e.to_string());
+            let _ = events.blocking_send(Event::TaskSettled(name, agenda, trouble));
+        });
+    }
+
+    /// What came of a look is written down, or could not be.
+    pub(super) fn on_task_settled(&mut self, name: &UnitName, mut agenda: Box<Agenda>, trouble: Option<String>) {
+        let Some(job) = self.tasks.by_name.get_mut(name) else { return };
+        if let Some(trouble) = trouble {
+            tracing::warn!(job = %name, "the slots cannot be written down: {trouble}");
+            // What is on disk counts, and it is looked at anew: the ledger drops what it has already.
+            job.standing = Standing::New;
+            job.due = clock::now().mono.plus(AGAIN);
+            return;
+        }
+        agenda.declare(job.task.clone(), job.native);
+        job.standing = Standing::Idle(agenda);
+    }
+
+    fn record_cut_off(&mut self, name: &UnitName, slot: SlotKey, end: &SlotEnd, now: Moment) {
+        let SlotEnd { state, why, awake_ms, frozen_ms, .. } = end;
+        let data = json!({
+            "run_id": null, "slot": slot, "due_ms": slot.at_ms(), "extra": matches!(slot, SlotKey::Extra(_)),
+            "result": state, "why": why, "awake_ms": awake_ms, "frozen_ms": frozen_ms, "wall_ms": Value::Null,
+            "seen_ms": now.wall_ms,
+        });
+        self.record_of(EventType::TaskFinished, Some(name.clone()), data);
+    }
+}

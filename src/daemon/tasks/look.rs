@@ -1,0 +1,104 @@
+//! One look at a job's slots, beside the loop.
+
+use std::io;
+use std::time::Duration;
+
+use super::AGAIN;
+use crate::machine::agenda::{Agenda, AgendaAct, SlotsSeen};
+use crate::model::paths::Paths;
+use crate::model::{Accounted, SlotEnd, SlotFile, SlotKey, TaskSpec, UnitName};
+use crate::policy::Presence;
+use crate::process::lock::{Lock, NotLocked};
+use crate::process::{clock, intent};
+use crate::slots::TaskSlots;
+
+/// What a look needs.
+pub(super) struct Look {
+    pub(super) paths: Paths,
+    pub(super) task: TaskSpec,
+    pub(super) native: bool,
+    /// `None` before the first look.
+    pub(super) agenda: Option<Box<Agenda>>,
+    pub(super) presence: Presence,
+    pub(super) boot_id: String,
+    /// Of the runs that had not ended, the oldest: milliseconds since 1970 UTC.
+    pub(super) open_ms: i64,
+}
+
+/// What a look has come to.
+pub(in crate::daemon) struct Looked {
+    pub(super) agenda: Box<Agenda>,
+    pub(super) acts: Vec<AgendaAct>,
+    /// Held until what is to be done is done.
+    pub(super) lock: Option<Lock>,
+    pub(super) running: Vec<SlotFile>,
+    /// Of the runs that have not ended, the oldest: milliseconds since 1970 UTC.
+    pub(super) open_ms: i64,
+    /// Until the next look.
+    pub(super) wait: Duration,
+    pub(super) trouble: Option<String>,
+}
+
+impl Look {
+    pub(super) fn perform(self) -> Looked {
+        let Self { paths, task, native, agenda, presence, boot_id, open_ms } = self;
+        let slots = TaskSlots::of(&paths, &task.name);
+        let zone = clock::zone(task.timezone.as_deref());
+        let mut agenda =
+            agenda.unwrap_or_else(|| Box::new(Agenda::new(task.clone(), native, slots.accounted(), clock::now())));
+        agenda.declare(task.clone(), native);
+        let nothing = |agenda, trouble: Option<String>| Looked {
+            agenda,
+            acts: Vec::new(),
+            lock: None,
+            running: Vec::new(),
+            open_ms,
+            wait: AGAIN,
+            trouble,
+        };
+        let lock = match slots.alone() {
+            Ok(lock) => lock,
+            Err(NotLocked::Held { .. }) => return nothing(agenda, None),
+            Err(e @ NotLocked::Io(_)) => return nothing(agenda, Some(e.to_string())),
+        };
+        let files = match slots.read(agenda.from_ms().min(open_ms)) {
+            Ok(files) => files,
+            Err(e) => return nothing(agenda, Some(e.to_string())),
+        };
+        let held = !intent::read(&paths, &task.name).up;
+        let now = clock::now();
+        let seen = SlotsSeen { slots: &files, presence: Some(&presence), boot_id: &boot_id, held, zone: &zone };
+        let acts = agenda.step(now, seen);
+        let wait = agenda.wait(now, &zone);
+        let open = files.iter().filter(|slot| slot.end.is_none()).map(|slot| slot.claim.slot.at_ms());
+        let open_ms = open.min().unwrap_or(i64::MAX);
+        let running = files.into_iter().filter(|slot| slot.running).collect();
+        Looked { agenda, acts, lock: Some(lock), running, open_ms, wait, trouble: None }
+    }
+}
+
+/// What is to be written down after a look, in this order.
+#[derive(Debug, Default)]
+pub(super) struct Settle {
+    /// Something of it is in the journal.
+    pub(super) is_recorded: bool,
+    pub(super) ends: Vec<(SlotKey, SlotEnd)>,
+    pub(super) accounted: Option<Accounted>,
+}
+
+impl Settle {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.is_recorded && self.ends.is_empty() && self.accounted.is_none()
+    }
+
+    pub(super) fn perform(self, paths: &Paths, name: &UnitName) -> io::Result<()> {
+        let slots = TaskSlots::of(paths, name);
+        for (slot, end) in &self.ends {
+            slots.end_for_the_dead(*slot, end)?;
+        }
+        match &self.accounted {
+            Some(accounted) => slots.account(accounted),
+            None => Ok(()),
+        }
+    }
+}

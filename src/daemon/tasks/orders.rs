@@ -1,0 +1,95 @@
+//! What a person orders of calendar jobs: `stop` holds one back (and ends its run), `start` lets it go on.
+
+use std::time::Duration;
+
+use super::super::Daemon;
+use crate::install::Record;
+use crate::model::paths::Paths;
+use crate::model::wire::{Outcome, Verb};
+use crate::model::{Intent, Signal, TaskSpec, UnitName};
+use crate::process::{clock, intent, signal};
+use crate::slots::TaskSlots;
+
+/// Between two looks whether a run that was told to end has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// On top of its steps' stop_timeout, for SIGKILL and its own end.
+const MARGIN: Duration = Duration::from_secs(10);
+
+impl Daemon {
+    /// Goes on with the jobs that are declared now.
+    pub(in crate::daemon) fn follow_tasks(&mut self) {
+        // Without it the daemon starts them, which launchd or systemd may do as well.
+        let installed = Record::read(&self.paths).ok().flatten();
+        self.tasks.follow(&self.fleet, installed.as_ref());
+    }
+
+    /// The job of this name.
+    pub(in crate::daemon) fn task(&self, name: &UnitName) -> Option<&TaskSpec> {
+        self.fleet.tasks.iter().find(|task| task.name == *name)
+    }
+}
+
+/// Carries an order for a job out.
+pub(in crate::daemon) async fn order(paths: &Paths, task: TaskSpec, verb: Verb, wait: bool) -> Outcome {
+    let (paths, name) = (paths.clone(), task.name.clone());
+    let done = tokio::task::spawn_blocking({
+        let task = task.clone();
+        move || carry_out(&paths, &task, verb)
+    })
+    .await;
+    let (ok, text, left) = match done {
+        Ok(Ok(Done { text, left })) => (true, text, left),
+        Ok(Err(text)) => (false, text, Vec::new()),
+        Err(e) => (false, e.to_string(), Vec::new()),
+    };
+    let mut outcome = Outcome { name, ok, text, view: None };
+    if wait && !left.is_empty() {
+        let by = clock::now().mono.plus(task.stop_timeout + MARGIN);
+        while left.iter().any(|(pid, token)| crate::process::identity::start_token(*pid) == Some(*token)) {
+            if clock::now().mono >= by {
+                outcome.ok = false;
+                outcome.text = "it is held back, but its run does not end".into();
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    outcome
+}
+
+struct Done {
+    text: String,
+    /// Processes that were told to end: pid and start token.
+    left: Vec<(i32, u64)>,
+}
+
+fn carry_out(paths: &Paths, task: &TaskSpec, verb: Verb) -> Result<Done, String> {
+    let was = intent::read(paths, &task.name);
+    let said = |up| Intent { up, by: "operator".into(), since_ms: clock::now().wall_ms };
+    let write =
+        |up| intent::write(paths, &task.name, &said(up)).map_err(|e| format!("its intent cannot be stored: {e}"));
+    let done = |text: &str| Done { text: text.into(), left: Vec::new() };
+    match verb {
+        Verb::Start if !task.enabled => Err("disabled in services.toml".into()),
+        Verb::Start if was.up => Ok(done("already scheduled")),
+        Verb::Start => write(true).map(|()| done("scheduled again")),
+        Verb::Restart => {
+            Err(format!("a calendar job is not restarted; `supervisor tasks run {}` runs it now", task.name))
+        }
+        Verb::Stop => {
+            write(false)?;
+            let slots = TaskSlots::of(paths, &task.name).read(i64::MIN).map_err(|e| e.to_string())?;
+            let runs: Vec<_> = slots.into_iter().filter(|slot| slot.running).map(|slot| slot.claim).collect();
+            for run in &runs {
+                signal::process(run.pid, run.start_token, Signal::TERM);
+            }
+            let text = match (runs.is_empty(), was.up) {
+                (false, _) => "held back; its run was ended",
+                (true, true) => "held back: its slots are cancelled until `supervisor start`",
+                (true, false) => "already held back",
+            };
+            Ok(Done { text: text.into(), left: runs.iter().map(|run| (run.pid, run.start_token)).collect() })
+        }
+    }
+}
