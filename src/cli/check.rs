@@ -83,10 +83,11 @@ fn notes(fleet: &Fleet, callers: Option<&OsStr>) -> Vec<String> {
         notes.extend(tolerated(service));
     }
     for task in fleet.tasks.iter().filter(|task| task.enabled) {
-        let path = task.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
         for step in &task.steps {
             if let StepAction::Run(argv) = &step.action {
-                notes.extend(note(task.name.as_str(), argv, &task.cwd, path, callers));
+                let path = step.env.get("PATH").or_else(|| task.env.get("PATH")).map_or(DEFAULT_PATH, String::as_str);
+                let cwd = step.cwd.as_ref().unwrap_or(&task.cwd);
+                notes.extend(note(task.name.as_str(), argv, cwd, path, callers));
             }
         }
     }

@@ -38,6 +38,10 @@ pub(super) const SETTLE: Bounds = secs(0)..=secs(HOUR);
 pub(super) const HANDLER_TIMEOUT: Bounds = ms(100)..=secs(DAY);
 
 pub(super) const STEP_TIMEOUT: Bounds = ms(100)..=secs(7 * DAY);
+/// Doubled for each further try, and five minutes at most.
+pub(super) const STEP_RETRY_DELAY: Bounds = secs(0)..=secs(300);
+/// Zero would be to keep nothing.
+pub(super) const KEPT_FOR: Bounds = secs(HOUR)..=secs(3660 * DAY);
 pub(super) const CATCH_UP: Bounds = secs(60)..=secs(31 * DAY);
 pub(super) const START_WITHIN: Bounds = secs(1)..=secs(7 * DAY);
 pub(super) const MAX_RUNTIME: Bounds = ms(100)..=secs(7 * DAY);

@@ -32,6 +32,7 @@ mod schema_memory;
 mod schema_rest;
 mod service;
 mod sink;
+mod step;
 mod task;
 mod typed;
 mod units;

@@ -28,6 +28,9 @@ fn without_null(schema: &mut Schema) {
             object.insert("type".into(), one);
         }
     }
+    if let Some(Value::Array(words)) = object.get_mut("enum") {
+        words.retain(|word| !word.is_null());
+    }
     if let Some(Value::Array(any)) = object.get_mut("anyOf") {
         any.retain(|branch| branch.get("type").is_none_or(|t| t != "null"));
         if let [Value::Object(one)] = any.as_slice() {
@@ -96,6 +99,14 @@ text_type! {
             },
         ],
     }
+}
+text_type! {
+    /// Maintenance that is part of this binary.
+    StepBuiltin, { "enum": ["prune", "vacuum", "digest", "doctor", "rotate", "verify-backup"] }
+}
+text_type! {
+    /// What a step goes by.
+    When, { "enum": ["ok", "failed"] }
 }
 
 /// An entry of a calendar: words, a cron line, or launchd's table.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::schema::{Calendar, CatchUp, DurationText, PathText};
-use crate::model::{Severity, SinkKind};
+use super::schema::{Calendar, CatchUp, DurationText, PathText, SizeText, StepBuiltin, When};
+use crate::model::{Overlap, Severity, SinkKind};
 
 /// A calendar job.
 #[derive(Serialize, JsonSchema)]
@@ -24,12 +24,19 @@ pub(super) struct Task {
     steps: Vec<Step>,
     /// What happens with slots that were missed: nothing, one run for all, or one run if the last is not too long ago.
     catch_up: CatchUp,
+    /// What happens when it is due while its run before still goes on: it is left out, it runs after that one (of several the last),
+    /// or that one is ended.
+    overlap: Overlap,
     /// A slot that nobody has started by then is late.
     start_within: DurationText,
-    /// A longer run is ended.
+    /// A longer run is ended; counted in time in which the machine is awake.
     max_runtime: DurationText,
     /// A shorter run is suspicious.
     min_runtime: DurationText,
+    /// What a step is sent when it is to end, with or without SIG.
+    stop_signal: &'static str,
+    /// From that signal to SIGKILL.
+    stop_timeout: DurationText,
     /// Whether it is to run at all.
     enabled: bool,
     /// Working directory of its steps.
@@ -49,9 +56,12 @@ impl Default for Task {
             timezone: "local",
             steps: Vec::new(),
             catch_up: CatchUp("once"),
+            overlap: Overlap::Skip,
             start_within: DurationText("10m"),
             max_runtime: DurationText("1h"),
             min_runtime: DurationText("0s"),
+            stop_signal: "TERM",
+            stop_timeout: DurationText("10s"),
             enabled: true,
             cwd: PathText("~"),
             env: BTreeMap::new(),
@@ -68,19 +78,99 @@ pub(super) struct Step {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     run: Vec<String>,
-    /// Maintenance that is part of this binary: "prune".
+    /// Maintenance that is part of this binary.
     #[serde(skip_serializing_if = "Option::is_none")]
-    builtin: Option<String>,
-    /// For this step.
+    builtin: Option<StepBuiltin>,
+    /// What it is called; by default as its program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    name: Option<String>,
+    /// For this step and one try, not above max_runtime; counted in time in which the machine is awake.
     timeout: DurationText,
     /// Tries after the first.
     #[schemars(range(max = 100))]
     retries: u32,
+    /// Before the first further try, 0s to 5m; doubled for each one after it, up to 5m.
+    retry_delay: DurationText,
+    /// Its failure does not end the job, and does not make it a failed one.
+    continue_on_failure: bool,
+    /// By default a step is done unless the job has failed. ok: only when the last step that was done ended well; failed: only when
+    /// it failed, also when that has made the job a failed one.
+    #[serde(rename = "if", skip_serializing_if = "Option::is_none")]
+    when: Option<When>,
+    /// Exit codes that are no failure.
+    #[schemars(length(min = 1))]
+    success_exit_codes: Vec<u8>,
+    /// Added to the job's environment. In the values ~ and ${VAR} are expanded.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<String, String>,
+    /// Working directory; by default the job's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cwd: Option<PathText>,
+    /// How old the oldest event may be, 90d by default (builtin = "prune" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<DurationText>,
+    /// How old the oldest rotated log may be, 30d by default (builtin = "prune" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logs: Option<DurationText>,
+    /// How large all logs may be together, 1GiB by default (builtin = "prune" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logs_size: Option<SizeText>,
+    /// How old the oldest piece of evidence may be, 30d by default (builtin = "prune" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<DurationText>,
+    /// How large all evidence may be together, 256MiB by default (builtin = "prune" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence_size: Option<SizeText>,
+    /// How old the oldest memory sample may be, 365d by default (builtin = "prune" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples: Option<DurationText>,
+    /// Copies of the database that are kept, 3 by default, 0: none is made (builtin = "vacuum" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1000))]
+    backups: Option<u32>,
+    /// How far the report looks back, 7d by default (builtin = "digest" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period: Option<DurationText>,
+    /// Reports that are kept, 12 by default (builtin = "digest"); rotated files that are kept of each log, 5 by default
+    /// (builtin = "rotate").
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    keep: Option<u32>,
+    /// A log of this size is put aside, 10MiB by default (builtin = "rotate" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_size: Option<SizeText>,
+    /// An older copy of the database is a failure, 8d by default (builtin = "verify-backup" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age: Option<DurationText>,
 }
 
 impl Default for Step {
     fn default() -> Self {
-        Self { run: Vec::new(), builtin: None, timeout: DurationText("10m"), retries: 0 }
+        Self {
+            run: Vec::new(),
+            builtin: None,
+            name: None,
+            timeout: DurationText("10m"),
+            retries: 0,
+            retry_delay: DurationText("5s"),
+            continue_on_failure: false,
+            when: None,
+            success_exit_codes: vec![0],
+            env: BTreeMap::new(),
+            cwd: None,
+            events: None,
+            logs: None,
+            logs_size: None,
+            evidence: None,
+            evidence_size: None,
+            samples: None,
+            backups: None,
+            period: None,
+            keep: None,
+            max_size: None,
+            max_age: None,
+        }
     }
 }
 

@@ -178,7 +178,8 @@ fn exit_codes(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> (Vec<i32>, Vec<i32>) {
     (success, hold)
 }
 
-fn stop_signal(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Signal {
+/// `stop_signal`: also used by tasks.
+pub(super) fn stop_signal(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Signal {
     /// Those that do not end a process by themselves and that none handles in order to end.
     const USELESS: [&str; 7] = ["STOP", "TSTP", "TTIN", "TTOU", "CONT", "CHLD", "URG"];
     let Some(field) = f.get("stop_signal") else { return Signal::TERM };
@@ -295,7 +296,7 @@ fn watch(ctx: &mut Ctx<'_>, f: &Fields<'_>, builtin: Option<Builtin>) -> Vec<Wat
 }
 
 /// What `read` gives; a fault where the list at `key` was written and is empty.
-fn non_empty<T>(
+pub(super) fn non_empty<T>(
     ctx: &mut Ctx<'_>,
     f: &Fields<'_>,
     key: &str,

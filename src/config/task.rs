@@ -1,48 +1,42 @@
 //! `[task.NAME]`: a calendar job.
 
-use std::collections::BTreeMap;
-
 use toml::de::DeValue;
 
 use super::bounds::{self, secs};
-use super::calendar_form;
 use super::fault::code;
 use super::fields::Fields;
 use super::reader::{Ctx, Field};
-use super::service::environment;
+use super::service::{environment, stop_signal};
 use super::units::{Wrong, quoted};
-use crate::model::{
-    BuiltinStep, CalendarTable, CatchUp, Overlap, PruneSpec, Schedule, Signal, StepAction, StepSpec, StepWhen,
-    TaskSpec, UnitName,
-};
+use super::{calendar_form, step};
+use crate::model::{CalendarTable, CatchUp, Overlap, Schedule, TaskSpec, UnitName};
 
 pub(super) const KEYS: &[&str] = &[
     "calendar",
     "timezone",
     "steps",
     "catch_up",
+    "overlap",
     "start_within",
     "max_runtime",
     "min_runtime",
+    "stop_signal",
+    "stop_timeout",
     "enabled",
     "cwd",
     "env",
     "env_file",
 ];
-pub(super) const STEP_KEYS: &[&str] = &["run", "builtin", "timeout", "retries"];
 pub(super) const CALENDAR_KEYS: &[&str] = &["minute", "hour", "day", "weekday", "month"];
 pub(super) const CATCH_UP_KEYS: &[&str] = &["within"];
 
-/// Maintenance that is part of this binary.
-pub(super) const STEP_BUILTINS: &[(&str, &str)] = &[("prune", "prune")];
-
-const DAY: u64 = 24 * 3600;
+const OVERLAPS: &[(&str, Overlap)] =
+    &[("skip", Overlap::Skip), ("queue", Overlap::Queue), ("replace", Overlap::Replace)];
 
 const CALENDAR_EXAMPLE: &str = "[\"daily 07:55\"]";
-const STEPS_EXAMPLE: &str = "[{ run = [\"/usr/bin/true\"] }]";
 
 pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> TaskSpec {
-    for (key, example) in [("calendar", CALENDAR_EXAMPLE), ("steps", STEPS_EXAMPLE)] {
+    for (key, example) in [("calendar", CALENDAR_EXAMPLE.to_owned()), ("steps", format!("[{}]", step::EXAMPLE))] {
         let Some(field) = f.get(key) else {
             f.missing(ctx, &format!("`{key}`"), &format!("write {key} = {example}"));
             continue;
@@ -64,10 +58,10 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> TaskSpe
         enabled: f.boolean(ctx, "enabled", true),
         calendar: f.list(ctx, "calendar", ("a list of calendar entries", CALENDAR_EXAMPLE), schedule),
         timezone: f.get("timezone").and_then(|field| timezone(ctx, &field)),
-        steps: steps(ctx, f),
-        overlap: Overlap::Skip,
-        stop_signal: Signal::TERM,
-        stop_timeout: secs(10),
+        steps: step::read(ctx, f, max_runtime),
+        overlap: f.choice(ctx, "overlap", Overlap::Skip, OVERLAPS),
+        stop_signal: stop_signal(ctx, f),
+        stop_timeout: f.duration(ctx, "stop_timeout", secs(10), &bounds::STOP_TIMEOUT),
         catch_up: f.get("catch_up").and_then(|field| catch_up(ctx, &field)).unwrap_or(CatchUp::Once),
         start_within: f.duration(ctx, "start_within", secs(600), &bounds::START_WITHIN),
         max_runtime,
@@ -121,52 +115,6 @@ fn timezone(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
-}
-
-fn steps(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Vec<StepSpec> {
-    let mut steps = Vec::new();
-    for step in f.inner_list(ctx, "steps", STEP_KEYS, "{ run = [\"/usr/bin/true\"] }") {
-        let run = step.get("run").map(|field| field.argv(ctx, "[\"program\", \"argument\"]"));
-        let builtin = step.get("builtin").map(|field| field.choice(ctx, STEP_BUILTINS));
-        let action = match (run, builtin) {
-            (Some(_), Some(_)) => {
-                let message = "a step has either a `run` or a `builtin`".to_owned();
-                step.conflict(ctx, "builtin", message, "beside `run`", "make two steps of it");
-                None
-            }
-            (Some(argv), None) => argv.map(StepAction::Run),
-            (None, Some(name)) => name.map(|_| {
-                StepAction::Builtin(BuiltinStep::Prune(PruneSpec {
-                    events: secs(90 * DAY),
-                    logs: secs(30 * DAY),
-                    logs_size: 1 << 30,
-                    evidence: secs(30 * DAY),
-                    evidence_size: 1 << 28,
-                    samples: secs(365 * DAY),
-                }))
-            }),
-            (None, None) => {
-                let help = "write run = [\"program\", \"argument\"] or builtin = \"prune\"";
-                step.missing(ctx, "`run` (or `builtin`)", help);
-                None
-            }
-        };
-        let timeout = step.duration(ctx, "timeout", secs(600), &bounds::STEP_TIMEOUT);
-        let retries = step.number(ctx, "retries", 0, 0..=100);
-        steps.extend(action.map(|action| StepSpec {
-            name: None,
-            action,
-            timeout,
-            retries,
-            retry_delay: secs(5),
-            continue_on_failure: false,
-            when: StepWhen::Going,
-            success_exit_codes: vec![0],
-            env: BTreeMap::new(),
-            cwd: None,
-        }));
-    }
-    steps
 }
 
 fn catch_up(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<CatchUp> {

@@ -249,7 +249,7 @@ pub struct ExposureSpec {
 }
 
 /// What happens when a slot is due while the run before still goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
     /// It is left out.

@@ -8,7 +8,7 @@ use super::{EVERY_KEY, fleet, read};
 use crate::config::schema_file::{File, Health, Log, Service, Startup, Supervisor, Watch};
 use crate::config::schema_memory::{Idle, Memory};
 use crate::config::schema_rest::{Alerts, Deadman, Step, Task};
-use crate::config::{alerts, fault::code, health, memory, parse, schema, service, sink, task};
+use crate::config::{alerts, fault::code, health, memory, parse, schema, service, sink, step, task};
 
 fn schema_value() -> Value {
     serde_json::from_str(&schema()).unwrap()
@@ -35,7 +35,7 @@ const TABLES: &[(&str, &[&str], &str)] = &[
     ("/definitions/Startup", health::STARTUP_KEYS, "[service.web.health.startup]"),
     ("/definitions/Parts", health::PARTS_KEYS, "[service.web.health.parts]"),
     ("/definitions/Task", task::KEYS, "[task.t]"),
-    ("/definitions/Step", task::STEP_KEYS, "[[task.t.steps]]"),
+    ("/definitions/Step", step::KEYS, "[[task.t.steps]]"),
     ("/definitions/CalendarTable", task::CALENDAR_KEYS, "[[task.t.calendar]]"),
     ("/definitions/Task/properties/catch_up/anyOf/1", task::CATCH_UP_KEYS, "[task.t.catch_up]"),
     ("/definitions/Alerts", alerts::KEYS, "[alerts]"),

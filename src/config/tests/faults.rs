@@ -206,6 +206,22 @@ fn values_that_exclude_each_other() {
 
 #[test]
 fn tasks_and_alerts() {
+    let keyed = |step: &str, wanted: &[Want]| in_task(&format!("steps = [{{ {step} }}]"), "", wanted);
+    keyed("builtin = \"vacuum\", events = \"1d\"", &[(CONFLICT, 3, 41, "builtin = \"prune\"")]);
+    keyed("builtin = \"prune\", backups = 1", &[(CONFLICT, 3, 41, "builtin = \"vacuum\"")]);
+    keyed("builtin = \"doctor\", keep = 1", &[(CONFLICT, 3, 39, "builtin = \"digest\" or builtin = \"rotate\"")]);
+    keyed("run = [\"x\"], max_size = \"1MiB\"", &[(CONFLICT, 3, 36, "builtin = \"rotate\"")]);
+    keyed("run = [\"x\"], max_age = \"1d\"", &[(CONFLICT, 3, 35, "builtin = \"verify-backup\"")]);
+    keyed("builtin = \"verify-backup\", max_age = \"1s\"", &[(OUT_OF_BOUNDS, 3, 49, "1h to")]);
+    keyed("run = [\"x\"], if = \"ok\"", &[(CONFLICT, 3, 30, "put another step before")]);
+    in_task("steps = [{ run = [\"x\"] }, { run = [\"x\"], if = \"fail\" }]", "", &[(BAD_FORM, 3, 47, "\"failed\"")]);
+    keyed("run = [\"x\"], timeout = \"2h\"", &[(CONFLICT, 3, 35, "longer max_runtime")]);
+    keyed("run = [\"x\"], name = \" \"", &[(NAME, 3, 32, "at most 64")]);
+    keyed("run = [\"x\"], success_exit_codes = []", &[(MISSING, 3, 46, "at least one")]);
+    keyed("run = [\"x\"], success_exit_codes = [256]", &[(OUT_OF_BOUNDS, 3, 47, "0 to 255")]);
+    keyed("run = [\"x\"], retry_delay = \"6m\"", &[(OUT_OF_BOUNDS, 3, 39, "0s to 5m")]);
+    in_task(STEPS, "overlap = \"both\"", &[(BAD_FORM, 4, 11, "\"skip\", \"queue\", \"replace\"")]);
+    in_task(STEPS, "stop_signal = \"STOP\"", &[(BAD_FORM, 4, 15, "\"TERM\"")]);
     in_task("steps = [{ builtin = \"prun\" }]", "", &[(BAD_FORM, 3, 22, "did you mean \"prune\"?")]);
     in_task(STEPS, "timezone = \"Middle Earth\"", &[(BAD_FORM, 4, 12, "Europe/Berlin")]);
     in_task(STEPS, "catch_up = \"twice\"", &[(BAD_FORM, 4, 12, "\"once\", \"skip\"")]);

@@ -6,8 +6,9 @@ use super::{EVERY_KEY, OURS, around, fleet, read, source};
 use crate::config::{parse, render, state_dir};
 use crate::model::{
     AlertSpec, Builtin, BuiltinStep, CalendarFields, CalendarRule, CalendarTable, CatchUp, CrashWindow, DayHours,
-    DeadmanSpec, FigureSpec, LogSpec, ManagerKind, OnGrowth, Overlap, ProbeKind, ProcessType, Program, RestartMode,
-    Schedule, SecretSpec, ServiceSpec, Severity, Signal, SinkKind, SinkSpec, StepAction, Sweep, TaskSpec, UnitName,
+    DeadmanSpec, FigureSpec, LogSpec, ManagerKind, OnGrowth, Overlap, ProbeKind, ProcessType, Program, PruneSpec,
+    RestartMode, Schedule, SecretSpec, ServiceSpec, Severity, Signal, SinkKind, SinkSpec, StepAction, StepSpec,
+    StepWhen, Sweep, TaskSpec, UnitName,
 };
 
 const fn secs(n: u64) -> Duration {
@@ -102,8 +103,57 @@ fn the_smallest_service_and_task_have_the_documented_defaults() {
             env_file: None,
         }
     );
-    assert!(matches!(task.steps[0].action, StepAction::Builtin(BuiltinStep::Prune(_))));
-    assert_eq!((task.steps[0].timeout, task.steps[0].retries), (secs(600), 0));
+    const DAY: u64 = 24 * 3600;
+    let prune = PruneSpec {
+        events: secs(90 * DAY),
+        logs: secs(30 * DAY),
+        logs_size: 1 << 30,
+        evidence: secs(30 * DAY),
+        evidence_size: 256 << 20,
+        samples: secs(365 * DAY),
+    };
+    let step = StepSpec {
+        name: None,
+        action: StepAction::Builtin(BuiltinStep::Prune(prune)),
+        timeout: secs(600),
+        retries: 0,
+        retry_delay: secs(5),
+        continue_on_failure: false,
+        when: StepWhen::Going,
+        success_exit_codes: vec![0],
+        env: [].into(),
+        cwd: None,
+    };
+    assert_eq!(task.steps, [step]);
+}
+
+#[test]
+fn maintenance_has_its_defaults_and_its_own_keys() {
+    const DAY: u64 = 24 * 3600;
+    let read = |step: &str| {
+        let text = format!("[task.t]\ncalendar = [\"daily 07:55\"]\nsteps = [{{ {step} }}]\n");
+        match fleet(&text).tasks.remove(0).steps.remove(0).action {
+            StepAction::Builtin(builtin) => builtin,
+            StepAction::Run(argv) => panic!("{argv:?}"),
+        }
+    };
+    for (text, want) in [
+        ("builtin = \"vacuum\"", BuiltinStep::Vacuum { backups: 3 }),
+        ("builtin = \"vacuum\", backups = 0", BuiltinStep::Vacuum { backups: 0 }),
+        ("builtin = \"digest\"", BuiltinStep::Digest { period: secs(7 * DAY), keep: 12 }),
+        ("builtin = \"digest\", period = \"1d\", keep = 2", BuiltinStep::Digest { period: secs(DAY), keep: 2 }),
+        ("builtin = \"doctor\"", BuiltinStep::Doctor),
+        ("builtin = \"rotate\"", BuiltinStep::Rotate { max_size: 10 << 20, keep: 5 }),
+        ("builtin = \"rotate\", max_size = \"1MiB\", keep = 1", BuiltinStep::Rotate { max_size: 1 << 20, keep: 1 }),
+        ("builtin = \"verify-backup\"", BuiltinStep::VerifyBackup { max_age: secs(8 * DAY) }),
+        ("builtin = \"verify-backup\", max_age = \"2h\"", BuiltinStep::VerifyBackup { max_age: secs(7200) }),
+    ] {
+        assert_eq!(read(text), want, "{text}");
+        assert!(text.contains(want.name()), "{text}");
+    }
+    // What a job has in all, no step has more of, unless somebody says so.
+    let short = fleet("[task.t]\ncalendar = [\"daily 07:55\"]\nsteps = [{ run = [\"x\"] }]\nmax_runtime = \"1m\"\n");
+    assert_eq!(short.tasks[0].steps[0].timeout, secs(60));
 }
 
 #[test]
@@ -199,6 +249,20 @@ fn every_key_is_taken_over() {
     assert_eq!(health(6).parts.as_ref().map(|p| &p.kind), Some(&ProbeKind::Http("http://127.0.0.1:3/readyz".into())));
     let task = &fleet.tasks[0];
     assert_eq!((task.catch_up, task.timezone.as_deref()), (CatchUp::Within(secs(21_600)), Some("Europe/Berlin")));
+    assert_eq!(
+        (task.overlap, task.stop_signal, task.stop_timeout),
+        (Overlap::Queue, Signal::parse("INT").unwrap(), secs(4))
+    );
+    let [first, second, .., last] = &task.steps[..] else { panic!("{:?}", task.steps) };
+    assert_eq!(
+        (first.name.as_deref(), first.retry_delay, &first.success_exit_codes[..]),
+        (Some("first"), secs(1), &[0, 3][..])
+    );
+    assert_eq!(
+        (second.when, second.continue_on_failure, second.cwd.as_deref()),
+        (StepWhen::Ok, true, Some("/home/u/work".as_ref()))
+    );
+    assert_eq!((second.env["B"].as_str(), last.when), ("/home/u/b", StepWhen::Failed));
     assert!(matches!(&task.calendar[2], Schedule::Table(t) if t.weekday == Some(0) && t.month == Some(12)));
     assert_eq!(fleet.alerts.crash_loop, CrashWindow { count: 2, within: secs(60) });
     let alerts = &fleet.alerts;
