@@ -31,6 +31,7 @@ mod records;
 mod service;
 #[cfg(test)]
 mod service_tests;
+pub mod task;
 mod types;
 pub mod words;
 
