@@ -234,6 +234,13 @@ pub enum SlotLine {
     Claim(Claim),
     /// Its first step is started (a run that makes up for a missed one waits before): milliseconds since 1970 UTC.
     Began(i64),
+    /// A step's process was started: should its run be killed, it is found by this.
+    Spawned {
+        /// It leads a process group of its own.
+        pid: i32,
+        /// When it started, as the system counts it.
+        token: u64,
+    },
     /// A step has ended.
     Step(StepRecord),
     /// The last.

@@ -6,14 +6,22 @@
 //! slots/<task>/accounted                up to where all slots have their end on record; the daemon writes it
 //! slots/<task>/20261122T075500Z         a slot that was taken: JSON lines (model::SlotLine); its run holds a lock on it
 //! slots/<task>/extra-20261122T075503.250Z   a run that a person asked for
+//! slots/<task>/stop                     why the run that it names is to end: written before its process gets SIGTERM
 //! ```
 //!
 //! No decision in here, no calendar, no SQLite.
+
+mod leftover;
+mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+pub use leftover::{Left, run_mark};
 
 use crate::model::paths::Paths;
 use crate::model::{Accounted, Claim, SlotEnd, SlotFile, SlotKey, SlotLine, UnitName};
@@ -31,6 +39,8 @@ const LONGEST_LINE: u64 = 64 << 10;
 #[derive(Debug, Clone)]
 pub struct TaskSlots {
     folder: PathBuf,
+    task: UnitName,
+    state_dir: PathBuf,
 }
 
 /// A slot's file, to go on with.
@@ -51,7 +61,7 @@ pub enum Taken {
 impl TaskSlots {
     /// Those of `task`; nothing is made on disk.
     pub fn of(paths: &Paths, task: &UnitName) -> Self {
-        Self { folder: paths.slots(task) }
+        Self { folder: paths.slots(task), task: task.clone(), state_dir: paths.state_dir().to_path_buf() }
     }
 
     /// Makes sure that nobody else decides about a slot of the job meanwhile.
@@ -63,7 +73,7 @@ impl TaskSlots {
         Lock::acquire(&self.folder.join("lock"))
     }
 
-    /// Takes a slot: exactly one caller ever gets it, and what it gets has the claim in it already.
+    /// Takes a slot: exactly one caller ever gets it, and what it gets has the claim in it already. For who is [`Self::alone`].
     ///
     /// # Errors
     /// When the folder cannot be written to: then nobody has it.
@@ -86,7 +96,7 @@ impl TaskSlots {
         let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(scratch)?;
         file.write_all(&encoded(&SlotLine::Claim(claim.clone()))?)?;
         file.sync_all()?;
-        fs::hard_link(scratch, path)?;
+        name_it(scratch, path, |from, to| fs::hard_link(from, to))?;
         // The name is to survive a power loss: else the slot would be run a second time.
         File::open(&self.folder)?.sync_all()?;
         Ok(file)
@@ -119,7 +129,7 @@ impl TaskSlots {
         // What cannot be read is half a line of somebody who was cut off.
         for line in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
             match line {
-                SlotLine::Claim(_) => {}
+                SlotLine::Claim(_) | SlotLine::Spawned { .. } => {}
                 SlotLine::Began(ms) => slot.began_ms = Some(ms),
                 SlotLine::Step(record) => slot.steps.push(record),
                 SlotLine::End(end) => slot.end = slot.end.or(Some(end)),
@@ -168,6 +178,20 @@ impl Holding {
     pub fn note(&mut self, line: &SlotLine) -> io::Result<()> {
         self.file.write_all(&encoded(line)?)?;
         if matches!(line, SlotLine::End(_)) { self.file.sync_all() } else { Ok(()) }
+    }
+}
+
+/// Gives a claim its name, unless somebody has it. Where the file system has no second names (exFAT, some of a network) the lock of
+/// [`TaskSlots::alone`] keeps others away between looking and naming.
+fn name_it(scratch: &Path, path: &Path, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    match link(scratch, path) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists && e.kind() != ErrorKind::NotFound => {
+            if path.symlink_metadata().is_ok() {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            fs::rename(scratch, path)
+        }
+        result => result,
     }
 }
 

@@ -1,0 +1,194 @@
+use std::os::unix::process::CommandExt;
+use std::sync::Barrier;
+use std::time::Duration;
+
+use super::*;
+use crate::model::{Moment, Signal, SlotState, Timing, Trigger};
+use crate::process::testing::{Guard, sh, wait_for};
+
+const DUE: SlotKey = SlotKey::Due(1_795_334_100_000);
+
+fn slots(folder: &Path) -> TaskSlots {
+    TaskSlots::of(&Paths::new(folder), &UnitName::new("job").unwrap())
+}
+
+/// Of this process.
+fn claim(slot: SlotKey) -> Claim {
+    let pid = i32::try_from(std::process::id()).unwrap();
+    Claim {
+        slot,
+        trigger: Trigger::Manager,
+        timing: Timing::InTime,
+        pid,
+        start_token: identity::start_token(pid).unwrap(),
+        boot_id: clock::boot_id(),
+        at: Moment::default(),
+        resumes: None,
+    }
+}
+
+/// Of one that is dead.
+fn dead(slot: SlotKey) -> Claim {
+    Claim { start_token: 1, ..claim(slot) }
+}
+
+fn end() -> SlotEnd {
+    SlotEnd { state: SlotState::Ran, why: String::new(), ended_ms: 5, awake_ms: 3, frozen_ms: 0 }
+}
+
+fn ours(taken: Taken) -> Holding {
+    match taken {
+        Taken::Ours(holding) => holding,
+        Taken::Before => panic!("somebody was first"),
+    }
+}
+
+#[test]
+fn of_many_who_take_a_slot_one_has_it_and_its_claim_is_whole_at_once() {
+    const MANY: usize = 16;
+    let folder = tempfile::tempdir().unwrap();
+    let slots = slots(folder.path());
+    for round in 0..20 {
+        let slot = SlotKey::Due(DUE.at_ms() + round * 60_000);
+        let barrier = Barrier::new(MANY + 1);
+        let won: usize = std::thread::scope(|scope| {
+            let take = |_| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    let taken = slots.take(&claim(slot)).unwrap();
+                    // Whoever was not first finds the first one's claim.
+                    assert!(slots.read_one(slot).is_some_and(|found| found.running && found.claim.slot == slot));
+                    usize::from(matches!(taken, Taken::Ours(_)))
+                })
+            };
+            let takers: Vec<_> = (0..MANY).map(take).collect();
+            barrier.wait();
+            takers.into_iter().map(|taker| taker.join().unwrap()).sum()
+        });
+        assert_eq!(won, 1);
+    }
+    let found = slots.read(DUE.at_ms() + 60_000).unwrap();
+    assert_eq!(found.len(), 19, "from a time on");
+    assert!(found.windows(2).all(|pair| pair[0].claim.slot < pair[1].claim.slot));
+    let names = fs::read_dir(folder.path().join("supervisor/slots/job")).unwrap();
+    assert_eq!(names.count(), 20, "no scratch is left");
+}
+
+#[test]
+fn what_a_run_writes_is_read_back_also_after_half_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let slots = slots(folder.path());
+    assert_eq!(slots.read(0).unwrap(), []);
+    assert_eq!(slots.read_one(DUE), None);
+    let mut holding = ours(slots.take(&dead(DUE)).unwrap());
+    holding.note(&SlotLine::Began(7)).unwrap();
+    holding.note(&SlotLine::Spawned { pid: 1, token: 2 }).unwrap();
+    drop(holding);
+    let path = folder.path().join("supervisor/slots/job").join(DUE.to_string());
+    let whole = fs::read(&path).unwrap();
+    // Killed in the middle of a line: what is before it counts.
+    let mut torn = whole.clone();
+    torn.extend_from_slice(b"{\"step\":{\"step\":1,\"wh");
+    fs::write(&path, &torn).unwrap();
+    let found = slots.read_one(DUE).unwrap();
+    assert_eq!((found.began_ms, found.running, found.end.is_none()), (Some(7), false, true));
+    slots.end_for_the_dead(DUE, &end()).unwrap();
+    assert_eq!(slots.read_one(DUE).unwrap().end, Some(end()));
+    // A second end changes nothing.
+    slots.end_for_the_dead(DUE, &SlotEnd { state: SlotState::Failed, ..end() }).unwrap();
+    assert_eq!(slots.read_one(DUE).unwrap().end, Some(end()));
+    // One that has its end does not run, whoever has its pid.
+    let next = SlotKey::Extra(DUE.at_ms() + 1);
+    let mut holding = ours(slots.take(&claim(next)).unwrap());
+    assert!(slots.read_one(next).unwrap().running);
+    holding.note(&SlotLine::End(end())).unwrap();
+    assert!(!slots.read_one(next).unwrap().running);
+    for garbage in [&b""[..], b"\n", b"{}", b"\xff\xff", &whole[..20]] {
+        fs::write(&path, garbage).unwrap();
+        assert_eq!(slots.read_one(DUE), None);
+    }
+    assert_eq!(slots.read(0).unwrap().len(), 1);
+}
+
+#[test]
+fn a_claim_gets_its_name_where_files_have_one_name_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (scratch, path) = (folder.path().join("scratch"), folder.path().join("slot"));
+    let unsupported = |_: &Path, _: &Path| Err(io::Error::from_raw_os_error(libc::EPERM));
+    fs::write(&scratch, "first").unwrap();
+    name_it(&scratch, &path, unsupported).unwrap();
+    fs::write(&scratch, "second").unwrap();
+    assert_eq!(name_it(&scratch, &path, unsupported).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+    // Who cannot make a name at all has nothing.
+    name_it(&scratch, &folder.path().join("no/slot"), unsupported).unwrap_err();
+}
+
+#[test]
+fn one_decides_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let slots = slots(folder.path());
+    let lock = slots.alone().unwrap();
+    assert!(matches!(slots.alone(), Err(NotLocked::Held { .. })));
+    drop(lock);
+    slots.alone().unwrap();
+    assert_eq!(slots.accounted(), None);
+    let accounted = Accounted { v: 1, through_ms: 9, calendar: Vec::new(), timezone: None };
+    slots.account(&accounted).unwrap();
+    assert_eq!(slots.accounted(), Some(accounted));
+}
+
+#[test]
+fn a_run_is_told_why_it_is_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let slots = slots(folder.path());
+    assert!(!slots.stop(DUE, "why").unwrap(), "there is none");
+    ours(slots.take(&dead(DUE)).unwrap());
+    assert!(!slots.stop(DUE, "why").unwrap(), "it does not live");
+    let mut child = Guard(sh("exec sleep 60").spawn().unwrap());
+    let next = SlotKey::Extra(3);
+    let start_token = identity::start_token(child.pid()).unwrap();
+    ours(slots.take(&Claim { pid: child.pid(), start_token, ..claim(next) }).unwrap());
+    assert_eq!(slots.stop_asked(next), None);
+    assert!(slots.stop(next, "stopped by the operator").unwrap());
+    assert!(!child.0.wait().unwrap().success());
+    assert_eq!(slots.stop_asked(next).as_deref(), Some("stopped by the operator"));
+    assert_eq!(slots.stop_asked(DUE), None, "another run's");
+}
+
+#[test]
+fn what_a_dead_run_has_left_is_found_and_ended_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let slots = slots(folder.path());
+    let group = |script: &str| Guard(sh(script).process_group(0).spawn().unwrap());
+    let deaf = "trap '' TERM; sleep 1000 & sleep 1000 & wait; wait; wait";
+    let (mut step, mut other) = (group(deaf), group("exec sleep 1000"));
+    let token = identity::start_token(step.pid()).unwrap();
+    let mut holding = ours(slots.take(&dead(DUE)).unwrap());
+    assert_eq!(slots.leftover(DUE), []);
+    holding.note(&SlotLine::Spawned { pid: step.pid(), token: token + 1 }).unwrap();
+    assert_eq!(slots.leftover(DUE), [], "its pid is another process's now");
+    holding.note(&SlotLine::Spawned { pid: step.pid(), token }).unwrap();
+    let left = wait_for("the step and what it started", || Some(slots.leftover(DUE)).filter(|left| left.len() == 3));
+    assert!(left.contains(&Left { pid: step.pid(), token }));
+    // Its leader alone is gone: the rest is still its group.
+    step.0.kill().unwrap();
+    step.0.wait().unwrap();
+    assert_eq!(slots.leftover(DUE).len(), 2);
+    assert_eq!(slots.end_leftover(DUE, Signal::TERM, Duration::from_millis(100)), 2);
+    assert_eq!(slots.leftover(DUE), []);
+    assert!(other.0.try_wait().unwrap().is_none());
+    // What has left the group is known by its mark.
+    let state_dir = folder.path().display().to_string();
+    let mark = run_mark(DUE).to_string();
+    let marks = [("SUPERVISOR_SERVICE", "job"), ("SUPERVISOR_RUN_ID", &mark), ("SUPERVISOR_STATE_DIR", &state_dir)];
+    let mut away = sh("exec sleep 1000");
+    let away = Guard(away.process_group(0).envs(marks).spawn().unwrap());
+    if cfg!(target_os = "linux") {
+        wait_for("its mark", || Some(slots.leftover(DUE)).filter(|left| left.len() == 1 && left[0].pid == away.pid()));
+    }
+    // While the run itself lives, nothing of it is left over.
+    ours(slots.take(&claim(SlotKey::Extra(1))).unwrap());
+    assert_eq!(slots.leftover(SlotKey::Extra(1)), []);
+    assert_eq!(slots.end_leftover(SlotKey::Extra(1), Signal::KILL, Duration::ZERO), 0);
+}
