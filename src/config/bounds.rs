@@ -37,6 +37,11 @@ pub(super) const MAX_WAIT: Bounds = secs(1)..=secs(31 * DAY);
 pub(super) const SETTLE: Bounds = secs(0)..=secs(HOUR);
 pub(super) const HANDLER_TIMEOUT: Bounds = ms(100)..=secs(DAY);
 
+pub(super) const LOOK_INTERVAL: Bounds = ms(100)..=secs(DAY);
+pub(super) const LOOK_TIMEOUT: Bounds = ms(100)..=secs(HOUR);
+/// Zero would be a loop without a pause.
+pub(super) const RETRY_DELAY: Bounds = ms(10)..=secs(HOUR);
+
 pub(super) const STEP_TIMEOUT: Bounds = ms(100)..=secs(7 * DAY);
 /// Doubled for each further try, and five minutes at most.
 pub(super) const STEP_RETRY_DELAY: Bounds = secs(0)..=secs(300);

@@ -1,7 +1,7 @@
 //! What a changed services.toml means for what is running.
 
 use crate::model::wire::{ReloadAction, ReloadChange};
-use crate::model::{AlertSpec, Fleet, ServiceSpec, SinkSpec, TaskSpec, UnitName};
+use crate::model::{AlertSpec, ExposureSpec, Fleet, ServiceSpec, SinkSpec, TaskSpec, UnitName};
 
 /// The names of the fields in which two specs differ. Both are taken apart without `..`, so that a new field of the model
 /// cannot be forgotten here.
@@ -34,6 +34,18 @@ pub fn changed_task_keys(old: &TaskSpec, new: &TaskSpec) -> Vec<String> {
         enabled, calendar, timezone, steps, catch_up, overlap, start_within, max_runtime, min_runtime, stop_signal, stop_timeout,
         cwd, env, env_file,
     } except { name })
+}
+
+/// The keys in which two declarations of something that is made to hold differ.
+pub fn changed_exposure_keys(old: &ExposureSpec, new: &ExposureSpec) -> Vec<String> {
+    differing!(ExposureSpec, old, new, {
+        enabled, ensure, check, undo, interval, timeout, retry_delay, backoff_max, cwd, env, env_file,
+    } except { name })
+}
+
+/// Whether `new` makes something else hold: the old is undone first. How it is looked at and undone is taken over as it is.
+pub fn exposure_is_made_anew(old: &ExposureSpec, new: &ExposureSpec) -> bool {
+    old.ensure != new.ensure || old.cwd != new.cwd || old.env != new.env || old.env_file != new.env_file
 }
 
 /// The keys of `[supervisor]` and `[alerts]` that differ, the latter as `alerts.storm` or `alerts.sink.NAME`. A running daemon
@@ -88,7 +100,13 @@ pub fn diff(old: &Fleet, new: &Fleet) -> Vec<ReloadChange> {
         |t| &t.name,
         |old, new| (changed_task_keys(old, new), false),
     );
-    services.into_iter().chain(tasks).collect()
+    let exposures = changes(
+        enabled(&old.exposures, |e| e.enabled),
+        enabled(&new.exposures, |e| e.enabled),
+        |e| &e.name,
+        |old, new| (changed_exposure_keys(old, new), exposure_is_made_anew(old, new)),
+    );
+    services.into_iter().chain(tasks).chain(exposures).collect()
 }
 
 fn enabled<T>(all: &[T], is_enabled: impl Fn(&T) -> bool) -> Vec<&T> {

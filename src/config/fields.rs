@@ -29,9 +29,20 @@ impl<'t> Fields<'t> {
         table: &'t DeTable<'t>,
         keys: &'static [&'static str],
     ) -> Self {
+        Self::open_beside(ctx, field, table, keys, &[])
+    }
+
+    /// The same, where something has been said of the keys in `told` already.
+    pub(super) fn open_beside(
+        ctx: &mut Ctx<'_>,
+        field: &Field<'t>,
+        table: &'t DeTable<'t>,
+        keys: &'static [&'static str],
+        told: &[&str],
+    ) -> Self {
         let fields = Self { name: field.name.clone(), span: field.span.clone(), table, keys };
         for (key, _) in table.iter() {
-            if !keys.contains(&&**key.get_ref()) {
+            if !keys.contains(&&**key.get_ref()) && !told.contains(&&**key.get_ref()) {
                 ctx.report(&key.span(), unknown_key(&fields.name, key.get_ref(), keys));
             }
         }

@@ -10,7 +10,7 @@ use super::fields::Fields;
 use super::reader::{Ctx, Field, Span};
 use super::units::{Wrong, quoted};
 use super::validate::{self, Draft, Unit};
-use super::{Source, Surroundings, alerts, service, task};
+use super::{Source, Surroundings, alerts, exposure, service, task};
 use crate::model::{AlertSpec, Fleet, ManagerKind, UnitName, Unusable};
 
 pub(super) const ROOT_KEYS: &[&str] = &["supervisor", "service", "task", "alerts"];
@@ -133,13 +133,19 @@ fn sort_out(fleet: &mut Fleet, units: Vec<Unit>, first_faults: &[(usize, Fault)]
         match unit.draft {
             Draft::Service(draft) => fleet.services.push(draft.spec),
             Draft::Task(spec) => fleet.tasks.push(*spec),
+            Draft::Exposure(spec) => fleet.exposures.push(*spec),
             // Has a fault by what it is.
             Draft::Nothing { .. } => {}
         }
     }
     // Where a faulty unit has the name of a good one, records by name belong to the good one.
-    let Fleet { services, tasks, unusable, .. } = fleet;
-    unusable.retain(|u| services.iter().all(|s| s.name != u.name) && tasks.iter().all(|t| t.name != u.name));
+    let Fleet { services, tasks, exposures, unusable, .. } = fleet;
+    let good = |name: &UnitName| {
+        services.iter().any(|s| s.name == *name)
+            || tasks.iter().any(|t| t.name == *name)
+            || exposures.iter().any(|e| e.name == *name)
+    };
+    unusable.retain(|u| !good(&u.name));
 }
 
 /// The parser goes on after an error; what it then finds on the same line is mostly an echo.
@@ -248,8 +254,12 @@ fn units(ctx: &mut Ctx<'_>, root: &Fields<'_>) -> Vec<Unit> {
         let draft = match field.table(ctx, example) {
             None => Draft::Nothing { is_task },
             Some(table) => {
-                let f = Fields::open(ctx, &field, table, keys);
+                let told = if is_task { exposure::mixed(ctx, &field, table) } else { Vec::new() };
+                let is_exposure = is_task && exposure::is_one(table);
+                let keys = if is_exposure { exposure::KEYS } else { keys };
+                let f = Fields::open_beside(ctx, &field, table, keys, &told);
                 match is_task {
+                    true if is_exposure => Draft::Exposure(Box::new(exposure::read(ctx, name.clone(), &f))),
                     true => Draft::Task(Box::new(task::read(ctx, name.clone(), &f))),
                     false => Draft::Service(Box::new(service::read(ctx, name.clone(), &f))),
                 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::schema::{DurationText, PathText, SizeText};
 use super::schema_memory::Memory;
-use super::schema_rest::{Alerts, Task};
+use super::schema_rest::{Alerts, AnyTask};
 use crate::model::{Builtin, ManagerKind, ProcessType, RestartMode, Sweep, WatchOn};
 
 /// The services that the supervisor keeps alive, its calendar jobs, and where alerts go.
@@ -22,9 +22,9 @@ pub(super) struct File {
     /// Long-running services, by name: letters, digits, '-', '_' and '.', at most 64.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) service: BTreeMap<String, Service>,
-    /// Calendar jobs, by name.
+    /// Calendar jobs, and what is made to hold, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) task: BTreeMap<String, Task>,
+    pub(super) task: BTreeMap<String, AnyTask>,
     /// When crashes become an alert, and where alerts go.
     pub(super) alerts: Alerts,
 }

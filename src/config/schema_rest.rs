@@ -8,6 +8,73 @@ use serde::Serialize;
 use super::schema::{Calendar, CatchUp, DurationText, PathText, SizeText, StepBuiltin, When};
 use crate::model::{Overlap, Severity, SinkKind};
 
+/// A calendar job, or with `ensure` something that is made to hold.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is asked for")]
+pub(super) enum AnyTask {
+    Job(Task),
+    Exposure(Exposure),
+}
+
+/// Something that is made to hold, looked at again and again, made to hold again when it does not, and undone when it is stopped: a
+/// tailnet's serve (ensure = ["tailscale", "serve", "--bg", "18789"], undo = ["tailscale", "serve", "reset"]), or a port forward
+/// (ensure = ["ssh", "-fNM", "-S", "/tmp/fwd.sock", "-o", "ExitOnForwardFailure=yes", "-L", "8080:localhost:80", "host"],
+/// check = ["ssh", "-S", "/tmp/fwd.sock", "-O", "check", "host"], undo = ["ssh", "-S", "/tmp/fwd.sock", "-O", "exit", "host"]).
+#[derive(Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Exposure {
+    /// Makes it hold: program and arguments, without a shell. It ends by itself, and is tried again until it does so with 0; it may be run
+    /// when it holds already.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    ensure: Vec<String>,
+    /// Ends with 0 while it holds. Without it, ensure is run each time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    check: Vec<String>,
+    /// Undoes it, when it is stopped, disabled or removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    undo: Vec<String>,
+    /// Between two looks, start to start, 100ms to 24h.
+    interval: DurationText,
+    /// For each of the three; what takes longer is ended with all that it has started. 100ms to 1h.
+    timeout: DurationText,
+    /// Before the second try, 10ms to 1h; up to twice as long before each further one, with jitter.
+    retry_delay: DurationText,
+    /// The longest time between two tries, 1s to 24h.
+    backoff_max: DurationText,
+    /// Whether it is wanted at all.
+    enabled: bool,
+    /// Working directory.
+    cwd: PathText,
+    /// Environment. In the values ~ and ${VAR} are expanded.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<String, String>,
+    /// File with KEY=value lines, mode 0600.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    env_file: Option<PathText>,
+}
+
+impl Default for Exposure {
+    fn default() -> Self {
+        Self {
+            ensure: Vec::new(),
+            check: Vec::new(),
+            undo: Vec::new(),
+            interval: DurationText("5m"),
+            timeout: DurationText("30s"),
+            retry_delay: DurationText("2s"),
+            backoff_max: DurationText("5m"),
+            enabled: true,
+            cwd: PathText("~"),
+            env: BTreeMap::new(),
+            env_file: None,
+        }
+    }
+}
+
 /// A calendar job.
 #[derive(Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

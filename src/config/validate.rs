@@ -6,7 +6,7 @@ use super::fault::code;
 use super::reader::{Ctx, Span};
 use super::service::ServiceDraft;
 use super::units::{Wrong, quoted};
-use crate::model::{TaskSpec, UnitName};
+use crate::model::{ExposureSpec, TaskSpec, UnitName};
 
 /// The last part of the daemon's own launchd label and unit name.
 const OWN_NAME: &str = "supervisor";
@@ -24,6 +24,7 @@ pub(super) struct Unit {
 pub(super) enum Draft {
     Service(Box<ServiceDraft>),
     Task(Box<TaskSpec>),
+    Exposure(Box<ExposureSpec>),
     /// Its name stands for something that is no table.
     Nothing {
         is_task: bool,
@@ -34,25 +35,26 @@ impl Unit {
     fn service(&self) -> Option<&ServiceDraft> {
         match &self.draft {
             Draft::Service(draft) => Some(draft),
-            Draft::Task(_) | Draft::Nothing { .. } => None,
+            Draft::Task(_) | Draft::Exposure(_) | Draft::Nothing { .. } => None,
         }
     }
 
     fn kind(&self) -> &'static str {
         match self.draft {
             Draft::Service(_) | Draft::Nothing { is_task: false } => "service",
-            Draft::Task(_) | Draft::Nothing { is_task: true } => "task",
+            Draft::Task(_) | Draft::Exposure(_) | Draft::Nothing { is_task: true } => "task",
         }
     }
 
     pub(super) fn is_task(&self) -> bool {
-        matches!(self.draft, Draft::Task(_) | Draft::Nothing { is_task: true })
+        matches!(self.draft, Draft::Task(_) | Draft::Exposure(_) | Draft::Nothing { is_task: true })
     }
 
     pub(super) fn is_enabled(&self) -> bool {
         match &self.draft {
             Draft::Service(draft) => draft.spec.enabled,
             Draft::Task(spec) => spec.enabled,
+            Draft::Exposure(spec) => spec.enabled,
             Draft::Nothing { .. } => true,
         }
     }

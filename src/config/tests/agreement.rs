@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{EVERY_KEY, fleet, read};
 use crate::config::schema_file::{File, Health, Log, Service, Startup, Supervisor, Watch};
 use crate::config::schema_memory::{Idle, Memory};
-use crate::config::schema_rest::{Alerts, Deadman, Step, Task};
-use crate::config::{alerts, fault::code, health, memory, parse, schema, service, sink, step, task};
+use crate::config::schema_rest::{Alerts, Deadman, Exposure, Step, Task};
+use crate::config::{alerts, exposure, fault::code, health, memory, parse, schema, service, sink, step, task};
 
 fn schema_value() -> Value {
     serde_json::from_str(&schema()).unwrap()
@@ -35,6 +35,7 @@ const TABLES: &[(&str, &[&str], &str)] = &[
     ("/definitions/Startup", health::STARTUP_KEYS, "[service.web.health.startup]"),
     ("/definitions/Parts", health::PARTS_KEYS, "[service.web.health.parts]"),
     ("/definitions/Task", task::KEYS, "[task.t]"),
+    ("/definitions/Exposure", exposure::KEYS, "[task.e]\nensure = [\"x\"]"),
     ("/definitions/Step", step::KEYS, "[[task.t.steps]]"),
     ("/definitions/CalendarTable", task::CALENDAR_KEYS, "[[task.t.calendar]]"),
     ("/definitions/Task/properties/catch_up/anyOf/1", task::CATCH_UP_KEYS, "[task.t.catch_up]"),
@@ -72,9 +73,10 @@ fn the_schema_has_the_keys_of_the_reader_and_the_reader_those_of_the_schema() {
 fn every_key_is_read_with_its_type() {
     for (_, keys, header) in TABLES {
         for key in *keys {
-            let text = format!("{header}\n{key} = 1979-05-27\n");
+            let header = header.lines().filter(|line| !line.starts_with(&format!("{key} = "))).collect::<Vec<_>>();
+            let text = format!("{}\n{key} = 1979-05-27\n", header.join("\n"));
             let parsed = read(&text);
-            let (line, column) = (2, key.len() + 4);
+            let (line, column) = (header.len().max(1) + 1, key.len() + 4);
             let found = parsed
                 .faults
                 .iter()
@@ -89,7 +91,7 @@ fn a_key_that_is_not_known_is_a_fault_in_every_table() {
     for (_, keys, header) in TABLES {
         let parsed = read(&format!("{header}\nbanana = 1\n"));
         let fault = parsed.faults.iter().find(|f| f.code == code::UNKNOWN_KEY).unwrap_or_else(|| panic!("{header}"));
-        assert_eq!((fault.line, fault.column), (2, 1), "{header}");
+        assert_eq!((fault.line, fault.column), (header.lines().count().max(1) + 1, 1), "{header}");
         assert!(fault.help.as_deref().unwrap().contains(keys[0]), "{header}: the keys are listed");
         // A slip of the keyboard in each key is seen as that.
         for key in keys.iter().filter(|key| key.len() > 3) {
@@ -145,6 +147,10 @@ fn the_defaults_of_the_schema_are_those_of_the_reader() {
         (
             written("[task.a]", &Task::default()) + "calendar = [\"daily 01:00\"]\nsteps = [{ builtin = \"prune\" }]\n",
             "[task.a]\ncalendar = [\"daily 01:00\"]\nsteps = [{ builtin = \"prune\" }]\n".to_owned(),
+        ),
+        (
+            written("[task.a]", &Exposure::default()) + "ensure = [\"x\"]\n",
+            "[task.a]\nensure = [\"x\"]\n".to_owned(),
         ),
         (
             written("[task.a]\ncalendar = [\"daily 01:00\"]\n[[task.a.steps]]", &Step::default()) + "builtin = \"prune\"\n",

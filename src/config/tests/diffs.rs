@@ -86,6 +86,27 @@ fn services_and_tasks_come_go_and_change() {
 }
 
 #[test]
+fn what_makes_it_hold_is_undone_first_and_the_rest_is_taken_over() {
+    let of = |lines: &str| fleet(&format!("[task.e]\n{lines}\n"));
+    let old = of("ensure = [\"x\"]");
+    for (lines, action, keys) in [
+        ("ensure = [\"y\"]", ReloadAction::Restart, "ensure"),
+        ("ensure = [\"x\"]\ncwd = \"/\"", ReloadAction::Restart, "cwd"),
+        ("ensure = [\"x\"]\nenv.A = \"1\"", ReloadAction::Restart, "env"),
+        ("ensure = [\"x\"]\nenv_file = \"/e\"", ReloadAction::Restart, "env_file"),
+        ("ensure = [\"x\"]\ncheck = [\"c\"]\nundo = [\"u\"]", ReloadAction::Live, "check,undo"),
+        ("ensure = [\"x\"]\ninterval = \"1s\"\ntimeout = \"1s\"", ReloadAction::Live, "interval,timeout"),
+        ("ensure = [\"x\"]\nretry_delay = \"1s\"\nbackoff_max = \"1s\"", ReloadAction::Live, "retry_delay,backoff_max"),
+        ("ensure = [\"x\"]\nenabled = false", ReloadAction::Remove, ""),
+        ("calendar = [\"daily 01:00\"]\nsteps = [{ run = [\"x\"] }]", ReloadAction::Add, ""),
+    ] {
+        let found = diff(&old, &of(lines));
+        assert_eq!((found[0].action, found[0].keys.join(",").as_str()), (action, keys), "{lines}");
+    }
+    assert_eq!(diff(&old, &old), []);
+}
+
+#[test]
 fn what_stands_outside_of_services_is_told_apart() {
     let old = fleet("");
     let new = fleet("[supervisor]\nlabel_prefix = \"org.x\"\n[[alerts.sink]]\ntype = \"log\"\n");

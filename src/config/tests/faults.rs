@@ -108,6 +108,35 @@ fn what_has_to_be_there() {
     assert!(read("[[alerts.sink]]\ntype = \"slack\"\nsecret_file = \"/s\"\n").faults.is_empty());
 }
 
+#[test]
+fn what_is_made_to_hold_is_no_calendar_job() {
+    expect("[task.e]\nundo = [\"x\"]\n", &[(MISSING, 1, 1, "tailscale")]);
+    expect("[task.e]\nensure = []\n", &[(MISSING, 2, 10, "no program")]);
+    expect(
+        "[task.e]\nensure = [\"x\"]\ncalendar = [\"daily 07:55\"]\nsteps = 1\n",
+        &[(CONFLICT, 3, 1, "belongs to a calendar job"), (CONFLICT, 4, 1, "make two [task.NAME]")],
+    );
+    expect(
+        "[task.t]\ncalendar = [\"daily 07:55\"]\nsteps = [{ run = [\"x\"] }]\ncheck = [\"x\"]\n",
+        &[(CONFLICT, 4, 1, "make this a calendar job")],
+    );
+    expect("[task.e]\nensure = [\"x\"]\nchek = [\"x\"]\n", &[(UNKNOWN_KEY, 3, 1, "did you mean `check`?")]);
+    expect(
+        "[task.e]\nensure = [\"x\"]\nretry_delay = \"2m\"\nbackoff_max = \"1m\"\n",
+        &[(CONFLICT, 3, 15, "above `backoff_max`")],
+    );
+    expect("[task.e]\nensure = [\"x\"]\nretry_delay = \"0s\"\n", &[(OUT_OF_BOUNDS, 3, 15, "10ms to 1h")]);
+    expect("[task.e]\nensure = [\"x\"]\n[task.E]\nensure = [\"x\"]\n", &[(NAME, 3, 7, "second one of this name")]);
+    expect(
+        "[service.e]\ncommand = [\"x\"]\n[task.e]\nensure = [\"x\"]\n",
+        &[(NAME, 3, 7, "as service \"e\" on line 1")],
+    );
+    expect(
+        "[service.s]\ncommand = [\"x\"]\nafter = [\"e\"]\n[task.e]\nensure = [\"x\"]\n",
+        &[(AFTER, 3, 10, "\"e\" is a task")],
+    );
+}
+
 const STEPS: &str = "steps = [{ run = [\"x\"] }]";
 
 /// `steps` at line 3 and one more line of a task that is right but for them.

@@ -264,6 +264,16 @@ fn every_key_is_taken_over() {
     );
     assert_eq!((second.env["B"].as_str(), last.when), ("/home/u/b", StepWhen::Failed));
     assert!(matches!(&task.calendar[2], Schedule::Table(t) if t.weekday == Some(0) && t.month == Some(12)));
+    let tunnel = &fleet.exposures[0];
+    assert_eq!((fleet.exposures.len(), tunnel.ensure.len(), tunnel.enabled), (1, 7, false));
+    let last = |argv: &Option<Vec<String>>| argv.as_ref().map(|argv| argv[4].clone());
+    assert_eq!((last(&tunnel.check), last(&tunnel.undo)), (Some("check".into()), Some("exit".into())));
+    assert_eq!((tunnel.interval, tunnel.timeout), (secs(60), secs(10)));
+    assert_eq!((tunnel.retry_delay, tunnel.backoff_max), (std::time::Duration::from_millis(500), secs(60)));
+    assert_eq!(
+        (tunnel.env["A"].as_str(), tunnel.env_file.as_ref().and_then(|p| p.to_str())),
+        ("value", Some("/home/u/tunnel.env"))
+    );
     assert_eq!(fleet.alerts.crash_loop, CrashWindow { count: 2, within: secs(60) });
     let alerts = &fleet.alerts;
     assert_eq!(alerts.reminders, [secs(1800), secs(7200)]);
