@@ -35,6 +35,7 @@ pub(super) fn of_event(event: EventType) -> Option<Style> {
         | EventType::ServiceHeld
         | EventType::MemoryLimit
         | EventType::TaskMissed
+        | EventType::ExposureFailed
         | EventType::AlertFired
         | EventType::LogGap
         | EventType::JournalGap => Some(AnsiColor::Red.on_default()),
@@ -43,6 +44,7 @@ pub(super) fn of_event(event: EventType) -> Option<Style> {
         | EventType::ProbeDegraded
         | EventType::BreakerChanged
         | EventType::DriftFound
+        | EventType::ExposureDown
         | EventType::ClockGap => Some(AnsiColor::Yellow.on_default()),
         _ => None,
     }

@@ -43,11 +43,6 @@ pub fn changed_exposure_keys(old: &ExposureSpec, new: &ExposureSpec) -> Vec<Stri
     } except { name })
 }
 
-/// Whether `new` makes something else hold: the old is undone first. How it is looked at and undone is taken over as it is.
-pub fn exposure_is_made_anew(old: &ExposureSpec, new: &ExposureSpec) -> bool {
-    old.ensure != new.ensure || old.cwd != new.cwd || old.env != new.env || old.env_file != new.env_file
-}
-
 /// The keys of `[supervisor]` and `[alerts]` that differ, the latter as `alerts.storm` or `alerts.sink.NAME`. A running daemon
 /// can take over those of alerts only: the others say where everything is and who starts it.
 pub fn changed_globals(old: &Fleet, new: &Fleet) -> Vec<String> {
@@ -104,7 +99,7 @@ pub fn diff(old: &Fleet, new: &Fleet) -> Vec<ReloadChange> {
         enabled(&old.exposures, |e| e.enabled),
         enabled(&new.exposures, |e| e.enabled),
         |e| &e.name,
-        |old, new| (changed_exposure_keys(old, new), exposure_is_made_anew(old, new)),
+        |old, new| (changed_exposure_keys(old, new), !old.is_made_as(new)),
     );
     services.into_iter().chain(tasks).chain(exposures).collect()
 }

@@ -43,9 +43,7 @@ mod validate;
 mod tests;
 
 pub use alert_path::{AlertPath, Dependence, alert_path, describe_sink};
-pub use diff::{
-    changed_exposure_keys, changed_globals, changed_keys, changed_task_keys, diff, exposure_is_made_anew, needs_restart,
-};
+pub use diff::{changed_exposure_keys, changed_globals, changed_keys, changed_task_keys, diff, needs_restart};
 pub use fault::{Fault, code, render};
 pub use load::{Source, Surroundings, locate, read};
 pub use parse::{Parsed, parse, state_dir};

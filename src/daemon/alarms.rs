@@ -412,6 +412,8 @@ fn declared(fleet: &Fleet) -> Declared {
         (spec.name.clone(), unit)
     });
     let others = fleet.tasks.iter().map(|task| &task.name).chain(fleet.unusable.iter().map(|unit| &unit.name));
+    // Also where it is not enabled: that it could not be undone is to be told.
+    let others = others.chain(fleet.exposures.iter().map(|exposure| &exposure.name));
     let others = others.map(|name: &UnitName| (name.clone(), DeclaredUnit::default()));
     Declared { spec: fleet.alerts.clone(), units: services.chain(others).collect() }
 }

@@ -19,6 +19,7 @@ pub mod alerts;
 mod begin;
 pub mod courier;
 mod explain;
+mod exposure;
 mod memory;
 #[cfg(test)]
 mod model_test;
@@ -35,6 +36,7 @@ pub mod task;
 mod types;
 pub mod words;
 
+pub use exposure::{ExposureAct, ExposureInput, ExposureMachine, ExposureSaved, Failure, Work, unattended};
 pub use memory::{MemoryAct, MemoryMachine, MemorySaved, MemorySeen};
 pub use monitor::{Act, Conviction, MonitorMachine, MonitorSpec, Seen};
 pub use service::ServiceMachine;

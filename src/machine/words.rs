@@ -356,7 +356,7 @@ pub fn unusable(unit: &Unusable, recorded: &Recorded) -> ServiceInfo {
     bare(&unit.name, kind, Status::Invalid, format!("invalid: {}", unit.why), true, recorded)
 }
 
-fn bare(
+pub(super) fn bare(
     name: &UnitName,
     kind: UnitKind,
     status: Status,
@@ -433,7 +433,7 @@ fn soon(then_ms: i64, now_ms: i64) -> String {
     if then_ms - now_ms < 1000 { "now".into() } else { format!("in {}", lasting(then_ms - now_ms)) }
 }
 
-fn due(then_ms: i64, at: Reader<'_>) -> String {
+pub(super) fn due(then_ms: i64, at: Reader<'_>) -> String {
     format!("{} ({})", soon(then_ms, at.now_ms), local(then_ms, at.zone))
 }
 

@@ -35,6 +35,8 @@ pub enum Rule {
     TaskMissed,
     /// A calendar job ran late or too long.
     TaskLate,
+    /// What is to be made to hold does not, try after try; or it could not be undone.
+    ExposureDown,
     /// What is loaded is not what is declared.
     Drift,
     /// The ledger cannot be written.
@@ -51,7 +53,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::CrashLoop,
         Self::Storm,
         Self::SlowLoop,
@@ -65,6 +67,7 @@ impl Rule {
         Self::TaskFailed,
         Self::TaskMissed,
         Self::TaskLate,
+        Self::ExposureDown,
         Self::Drift,
         Self::Database,
         Self::UncleanEnd,
@@ -89,6 +92,7 @@ impl Rule {
             Self::TaskFailed => "task-failed",
             Self::TaskMissed => "task-missed",
             Self::TaskLate => "task-late",
+            Self::ExposureDown => "exposure-down",
             Self::Drift => "drift",
             Self::Database => "database",
             Self::UncleanEnd => "unclean-end",

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{ExitClass, Moment, Mono, UnitName};
 
-/// The kinds of ledger row (CONTRACT, observability.sqlite). `log_gap`, `journal_gap` and `memory_snapshot` are additions of ours.
+/// The kinds of ledger row (CONTRACT, observability.sqlite). `log_gap`, `journal_gap`, `memory_snapshot`
+/// and `exposure_*` are additions of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it, and the contract defines them")]
@@ -40,13 +41,17 @@ pub enum EventType {
     BreakerChanged,
     LogGap,
     JournalGap,
+    ExposureUp,
+    ExposureDown,
+    ExposureFailed,
+    ExposureUndone,
     /// Of a version that knows more types than this one; its name is [`Record::event_name`].
     Unknown,
 }
 
 impl EventType {
     /// All types that this version writes.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::SupervisorStart,
         Self::SupervisorStop,
         Self::ServiceStart,
@@ -75,6 +80,10 @@ impl EventType {
         Self::BreakerChanged,
         Self::LogGap,
         Self::JournalGap,
+        Self::ExposureUp,
+        Self::ExposureDown,
+        Self::ExposureFailed,
+        Self::ExposureUndone,
     ];
 
     /// The name in the database, in JSON and on the command line.
@@ -108,6 +117,10 @@ impl EventType {
             Self::BreakerChanged => "breaker_changed",
             Self::LogGap => "log_gap",
             Self::JournalGap => "journal_gap",
+            Self::ExposureUp => "exposure_up",
+            Self::ExposureDown => "exposure_down",
+            Self::ExposureFailed => "exposure_failed",
+            Self::ExposureUndone => "exposure_undone",
             Self::Unknown => "unknown",
         }
     }

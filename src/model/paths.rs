@@ -151,6 +151,16 @@ impl Paths {
         self.service(name).join("adopt")
     }
 
+    /// What was made to hold, for whoever has to undo it.
+    pub fn exposure(&self, name: &UnitName) -> PathBuf {
+        self.service(name).join("exposure")
+    }
+
+    /// The process of what is run for it at this moment.
+    pub fn exposure_process(&self, name: &UnitName) -> PathBuf {
+        self.service(name).join("process")
+    }
+
     /// What the current run was started from (for a successor that finds services.toml broken).
     pub fn spec(&self, name: &UnitName) -> PathBuf {
         self.service(name).join("spec")

@@ -191,7 +191,7 @@ pub struct DaemonInfo {
     pub config: Option<String>,
 }
 
-/// Whether something is a service or a calendar job.
+/// Whether something is a service, a calendar job, or made to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnitKind {
@@ -199,6 +199,8 @@ pub enum UnitKind {
     Service,
     /// Calendar job.
     Task,
+    /// Something that is made to hold and looked at again and again.
+    Exposure,
 }
 
 /// One service or task in `status --json`.
@@ -206,7 +208,7 @@ pub enum UnitKind {
 pub struct ServiceInfo {
     /// Its name.
     pub name: UnitName,
-    /// Service or task.
+    /// Service, task or exposure.
     pub kind: UnitKind,
     /// What it is doing.
     pub status: Status,

@@ -248,6 +248,13 @@ pub struct ExposureSpec {
     pub env_file: Option<PathBuf>,
 }
 
+impl ExposureSpec {
+    /// Whether `other` makes the same hold in the same way: only how it is looked at and undone may differ.
+    pub fn is_made_as(&self, other: &Self) -> bool {
+        self.ensure == other.ensure && self.cwd == other.cwd && self.env == other.env && self.env_file == other.env_file
+    }
+}
+
 /// What happens when a slot is due while the run before still goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -27,7 +27,7 @@ pub use oom::{may_be_kill, recognise_kill, recognise_oom};
 pub use periodic::periodic;
 pub use presence::{Absence, Attendance, Presence};
 pub use redact::redact;
-pub use restart::{Backoff, Next, STABLE_UPTIME, classify, next_after};
+pub use restart::{Backoff, Next, STABLE_UPTIME, backed_off, classify, next_after};
 pub use slots::{Ruling, SlotFacts, rule};
 pub use stop::{KILL_AGAIN, StopPlan, stop_plan};
 pub use week::weekly_slot;

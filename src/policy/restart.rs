@@ -117,12 +117,12 @@ impl Backoff {
     /// The earliest moment of the next automatic start; may lie in the past.
     pub fn due(&self, spec: &ServiceSpec, rng: Fraction) -> Mono {
         let Some(last) = self.last_start else { return Mono(0) };
-        last.plus(storm_delay(spec.throttle, spec.backoff_max, self.storm, rng))
+        last.plus(backed_off(spec.throttle, spec.backoff_max, self.storm, rng))
     }
 }
 
 /// min(`most`, `throttle` x 2^n), with full jitter downwards to `throttle`. Zero throttle means no back-off at all.
-fn storm_delay(throttle: Duration, most: Duration, n: u32, rng: Fraction) -> Duration {
+pub fn backed_off(throttle: Duration, most: Duration, n: u32, rng: Fraction) -> Duration {
     if throttle.is_zero() || n == 0 {
         return throttle;
     }
@@ -215,7 +215,7 @@ mod tests {
             throttle in 0u64..100_000, most in 0u64..1_000_000, n in 0u32..100, rng in 0.0f64..1.0
         ) {
             let (throttle, most) = (Duration::from_millis(throttle), Duration::from_millis(most));
-            let delay = storm_delay(throttle, most, n, Fraction::new(rng));
+            let delay = backed_off(throttle, most, n, Fraction::new(rng));
             prop_assert!(delay >= throttle);
             prop_assert!(delay <= most.max(throttle));
             if throttle.is_zero() { prop_assert!(delay.is_zero()); }

@@ -143,6 +143,11 @@ fn story(rule: Rule, start_ms: i64) -> Vec<(i64, EventType, serde_json::Value)> 
         Rule::TaskFailed => one(EventType::TaskFinished, json!({ "run_id": null, "result": "failed", "exit_code": 2 })),
         Rule::TaskLate => one(EventType::TaskFinished, json!({ "run_id": null, "result": "late" })),
         Rule::TaskMissed => one(EventType::TaskMissed, json!({ "run_id": null, "result": "missed-off" })),
+        Rule::ExposureDown => one(
+            EventType::ExposureFailed,
+            json!({ "run_id": null, "tries": 5, "since_ms": start_ms, "held": false, "work": "ensure",
+                "why": "ended with exit code 1", "stderr_tail": "tailscale: not logged in" }),
+        ),
         Rule::Drift => one(
             EventType::DriftFound,
             json!({ "run_id": null, "label": "ai.openclaw.gateway", "repair": "by_hand", "what": "its file was changed by hand" }),

@@ -80,6 +80,15 @@ impl AlertMachine {
                 }
                 _ => {}
             },
+            (EventType::ExposureFailed, Some(_)) => self.plain(step, Rule::ExposureDown, &heard),
+            (EventType::ExposureUndone, Some(_)) if data.get("result").and_then(Value::as_str) == Some("failed") => {
+                self.plain(step, Rule::ExposureDown, &heard);
+            }
+            (EventType::ExposureUp | EventType::ExposureUndone, Some(name)) => {
+                let outcome =
+                    if record.event == EventType::ExposureUp { "it holds" } else { "it is not wanted any more" };
+                self.resolve(step, &Key::new(Rule::ExposureDown, Some(name), None), outcome);
+            }
             (EventType::DriftFound, name) => self.drifted(step, name, &heard),
             (EventType::SupervisorStart, _) => self.came_back(step, &heard),
             _ => {}

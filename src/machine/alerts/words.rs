@@ -228,6 +228,18 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
         }
         Rule::TaskMissed => (because(format!("{who} did not run")), "It runs again when its calendar says so.".into()),
         Rule::TaskLate => (because(format!("{who} ran late or too long")), keeps.into()),
+        // Only what could not be undone has a result.
+        Rule::ExposureDown if data.contains_key("result") => (
+            because(format!("{who} could not be undone, and may still hold")),
+            "The supervisor tries it again when it is stopped once more, or when the daemon is started again.".into(),
+        ),
+        Rule::ExposureDown => {
+            let tries = data.get("tries").and_then(Value::as_u64).unwrap_or(1);
+            let often = if tries == 1 { "once".to_owned() } else { format!("{tries} times") };
+            let again = if data.get("held") == Some(&Value::Bool(true)) { "does not hold any more" } else { "does not hold" };
+            let title = format!("{who} {again}, tried {often}");
+            (because(title), "The supervisor goes on trying, with pauses that grow, until it holds.".into())
+        }
         Rule::Drift => {
             (because(format!("{who} is not installed as declared")), "The supervisor leaves it as it is.".into())
         }

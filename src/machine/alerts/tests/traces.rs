@@ -222,6 +222,21 @@ pub(super) fn happen(world: &mut World, line: &str) {
             );
         }
         "task" => world.record(EventType::TaskFinished, Some(&name(1)), json!({ "result": words[2] })),
+        "exposure" => {
+            let (event, data) = match words[2] {
+                "up" => (EventType::ExposureUp, json!({ "tries": 1 })),
+                "down" => (EventType::ExposureDown, json!({ "work": "check", "why": "ended with exit code 1" })),
+                "failed" => (
+                    EventType::ExposureFailed,
+                    json!({ "work": "ensure", "tries": 5, "held": false, "why": "ended with exit code 1" }),
+                ),
+                undo => (
+                    EventType::ExposureUndone,
+                    json!({ "result": undo.trim_start_matches("undo-"), "why": "ended with exit code 2" }),
+                ),
+            };
+            world.record(event, Some(&name(1)), data);
+        }
         "missed" => world.record(EventType::TaskMissed, Some(&name(1)), json!({ "why": "asleep" })),
         "drift" => {
             let failed = words.get(3).copied().filter(|_| words[2] != "over");
