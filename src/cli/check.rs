@@ -91,6 +91,12 @@ fn notes(fleet: &Fleet, callers: Option<&OsStr>) -> Vec<String> {
             }
         }
     }
+    for exposure in fleet.exposures.iter().filter(|exposure| exposure.enabled) {
+        let path = exposure.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+        for argv in [Some(&exposure.ensure), exposure.check.as_ref(), exposure.undo.as_ref()].into_iter().flatten() {
+            notes.extend(note(exposure.name.as_str(), argv, &exposure.cwd, path, callers));
+        }
+    }
     notes.extend(alerts(&fleet.alerts));
     notes
 }

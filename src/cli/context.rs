@@ -246,6 +246,7 @@ impl Place<'_> {
         let Some(fleet) = self.fleet() else { return Vec::new() };
         let services = fleet.services.iter().map(|service| &service.name);
         let tasks = fleet.tasks.iter().map(|task| &task.name);
-        services.chain(tasks).chain(fleet.unusable.iter().map(|unit| &unit.name)).cloned().collect()
+        let exposures = fleet.exposures.iter().map(|exposure| &exposure.name);
+        services.chain(tasks).chain(exposures).chain(fleet.unusable.iter().map(|unit| &unit.name)).cloned().collect()
     }
 }

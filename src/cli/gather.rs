@@ -7,8 +7,8 @@ use super::context::{AlertsWanted, Place, Tallies};
 use crate::control::client::{Daemon, Patience, Runner};
 use crate::error::{Error, ErrorKind};
 use crate::install::Record;
-use crate::machine::Saved;
 use crate::machine::words::{self, Recorded};
+use crate::machine::{Saved, unattended};
 use crate::model::paths::Paths;
 use crate::model::wire::{RunnerReply, RunnerRequest};
 use crate::model::{DaemonInfo, LedgerInfo, OpenAlert, RunView, RunnerInfo, ServiceInfo, StatusReport, UnitName};
@@ -119,6 +119,8 @@ fn services(
             let by = installed.as_ref().and_then(|record| record.starter_of(&task.name));
             words::task(task, by, lock::holder(&place.paths.service_lock(&task.name)), &recorded(&task.name))
         }));
+        let exposures = fleet.exposures.iter();
+        all.extend(exposures.map(|spec| unattended(spec, &recorded(&spec.name))));
         for unit in &fleet.unusable {
             // A run from before the fault goes on, and must be seen.
             let info = served(&unit.name, true);

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::{Daemon, Event, link, tasks};
 use crate::control::server::{Answer, Request};
 use crate::model::paths::EMBEDDED_RUNNER;
@@ -53,9 +55,10 @@ impl Daemon {
         };
         tracing::info!(names = ?body.names, "operator: {}", body.verb.as_str());
         self.orders.insert(body.clone(), vec![answer]);
+        let ours = parts.exposures.iter().map(|name| self.order_exposure(name, body.verb, body.wait)).collect();
         let (paths, events) = (self.paths.clone(), self.events.clone());
         tokio::spawn(async move {
-            let result = carry_out(&paths, &body, parts).await;
+            let result = carry_out(&paths, &body, parts, ours).await;
             let _ = events.send(Event::Ordered(body, result)).await;
         });
     }
@@ -79,10 +82,15 @@ impl Daemon {
     /// Which runner is asked about whom; what no runner can do has its outcome already.
     fn split(&self, body: &OrderBody) -> Result<Parts, WireError> {
         let mut parts = Parts::default();
-        let names: Vec<UnitName> = if body.names.is_empty() { self.runner_names() } else { body.names.clone() };
+        let all = || self.runner_names().into_iter().chain(self.exposures.enabled().cloned()).collect();
+        let names: Vec<UnitName> = if body.names.is_empty() { all() } else { body.names.clone() };
         for name in names {
             if let Some(task) = self.task(&name) {
                 parts.tasks.push(task.clone());
+                continue;
+            }
+            if self.exposures.enabled().any(|known| *known == name) {
+                parts.exposures.push(name);
                 continue;
             }
             if let Some(id) = self.runner_of(&name) {
@@ -96,6 +104,7 @@ impl Daemon {
                 }
                 Some(spec) if spec.enabled => "no runner serves it".into(),
                 Some(_) => "disabled in services.toml".to_string(),
+                None if self.exposures.has(&name) => "disabled in services.toml".to_string(),
                 None => match self.fleet.unusable.iter().find(|u| u.name == name) {
                     Some(unusable) => format!("invalid: {}", unusable.why),
                     None => {
@@ -118,10 +127,17 @@ impl Daemon {
 struct Parts {
     asks: BTreeMap<String, Vec<UnitName>>,
     tasks: Vec<TaskSpec>,
+    /// Those that the daemon looks after itself.
+    exposures: Vec<UnitName>,
     outcomes: Vec<Outcome>,
 }
 
-async fn carry_out(paths: &Paths, body: &OrderBody, parts: Parts) -> Result<OrderReply, WireError> {
+async fn carry_out(
+    paths: &Paths,
+    body: &OrderBody,
+    parts: Parts,
+    ours: Vec<oneshot::Receiver<Outcome>>,
+) -> Result<OrderReply, WireError> {
     let mut outcomes = parts.outcomes;
     for task in parts.tasks {
         outcomes.push(tasks::orders::order(paths, task, body.verb, body.wait).await);
@@ -162,6 +178,9 @@ async fn carry_out(paths: &Paths, body: &OrderBody, parts: Parts) -> Result<Orde
             (_, Ok(_)) => {}
             (whom, Err(e)) => failures.push((whom, e)),
         }
+    }
+    for told in ours {
+        outcomes.extend(told.await);
     }
     if outcomes.is_empty()
         && let Some((_, e)) = failures.pop()

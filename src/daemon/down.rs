@@ -2,6 +2,7 @@
 
 use super::Daemon;
 use super::embedded::Embedded;
+use crate::machine::ExposureInput;
 use crate::model::EventType;
 use crate::process::{clock, notify};
 
@@ -15,6 +16,7 @@ impl Daemon {
         self.jobs.end();
         tracing::info!("going down");
         notify::tell("STOPPING=1\nSTATUS=stopping");
+        self.expose_all(&ExposureInput::Leave { undo: self.embedded.is_some() });
         self.shut_runner_down();
         if self.embedded.is_some() {
             self.stop_tasks();
@@ -23,6 +25,7 @@ impl Daemon {
 
     pub(super) fn is_down(&self) -> bool {
         self.embedded.as_ref().is_none_or(|embedded: &Embedded| embedded.is_down() && self.tasks.are_down())
+            && self.exposures.are_settled()
     }
 
     pub(super) fn finish(&mut self) {

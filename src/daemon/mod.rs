@@ -9,6 +9,7 @@ mod alive;
 mod api;
 mod down;
 mod embedded;
+mod exposures;
 mod hangs;
 mod jobs;
 mod keep;
@@ -40,7 +41,7 @@ use crate::install::Record;
 use crate::install::record::manager_of;
 use crate::journal;
 use crate::machine::agenda::Agenda;
-use crate::machine::{MemorySaved, MemorySeen, Seen};
+use crate::machine::{ExposureInput, Failure, MemorySaved, MemorySeen, Seen};
 use crate::model::paths::{DAEMON_JOURNAL, Paths};
 use crate::model::wire::{OrderBody, OrderReply, ReloadBody, ReloadReply, UpgradeReply, Upgraded, WireError};
 use crate::model::{EventType, Fleet, Learned, ManagerKind, Moment, ProgramId, RunView, RunnerInfo, UnitName};
@@ -95,6 +96,8 @@ enum Event {
     TaskSettled(UnitName, Box<Agenda>, Option<String>),
     /// The service manager's jobs were looked at.
     JobsSeen(Box<Result<jobs::Seen, String>>),
+    /// A command of something that is made to hold has ended.
+    Exposed(UnitName, Result<(), Failure>),
     /// The control socket's last answers are out.
     Closed,
     /// The runners have had their time to say how things stand.
@@ -133,6 +136,7 @@ struct Daemon {
     memories: Memories,
     tasks: tasks::Tasks,
     boot_id: String,
+    exposures: exposures::Exposures,
     jobs: jobs::Jobs,
     alive: alive::Alive,
     pipes: keep::Pipes,
@@ -240,6 +244,7 @@ impl Daemon {
             Error::new(ErrorKind::Internal, format!("cannot start the thread that looks at memory: {e}"))
         })?;
         let tasks = tasks::Tasks::new(&fleet, installed.as_ref());
+        let exposures = exposures::Exposures::new(&fleet, &paths);
         let mut pipes = keep::Pipes::default();
         pipes.follow(&fleet, &paths);
         // The pipes that were held for us until now.
@@ -265,6 +270,7 @@ impl Daemon {
             memories,
             tasks,
             boot_id,
+            exposures,
             jobs,
             alive,
             pipes,
@@ -328,8 +334,8 @@ impl Daemon {
                 return Ok(());
             }
             let due =
-                [self.monitors.due(), self.memories.due(), self.jobs.due(), self.tasks.due(), Some(self.alive.due())];
-            let due = due.into_iter().flatten().min();
+                [self.monitors.due(), self.memories.due(), self.jobs.due(), self.tasks.due(), self.exposures.due()];
+            let due = due.into_iter().chain([Some(self.alive.due())]).flatten().min();
             let before = clock::now();
             let next = tokio::select! {
                 biased;
@@ -357,6 +363,7 @@ impl Daemon {
             self.tick_monitors();
             self.tick_memories();
             self.look_at_tasks();
+            self.tick_exposures();
             self.alive.tick(clock::now());
             self.ledger.beat();
         }
@@ -385,6 +392,7 @@ impl Daemon {
             Event::TaskSeen(name, looked) => self.on_task_seen(&name, *looked),
             Event::TaskSettled(name, agenda, trouble) => self.on_task_settled(&name, agenda, trouble),
             Event::JobsSeen(seen) => self.on_jobs_seen(*seen),
+            Event::Exposed(name, result) => self.expose(&name, ExposureInput::Ended(result)),
             Event::Closed => self.become_program(),
             Event::Waited => self.serve_unserved(),
         }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::soonest::Soonest;
 use super::{Daemon, Event, link};
-use crate::machine::{Act, MemorySeen, MonitorMachine, MonitorSpec, Seen};
+use crate::machine::{Act, ExposureInput, MemorySeen, MonitorMachine, MonitorSpec, Seen};
 use crate::model::paths::{Paths, Stream};
 use crate::model::wire::{RunnerReply, RunnerRequest, Verb};
 use crate::model::{
@@ -137,6 +137,7 @@ impl Daemon {
         for name in self.memories.names() {
             self.memory(&name, MemorySeen::Gap(gap));
         }
+        self.expose_all(&ExposureInput::Gap);
     }
 
     /// Asks the ledger what it knows of former starts and hangs; nothing waits for it.

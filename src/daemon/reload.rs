@@ -140,6 +140,7 @@ impl Daemon {
                 self.monitors.follow(&self.fleet);
                 self.memories.follow(&self.fleet);
                 self.follow_tasks();
+                self.follow_exposures();
                 self.pipes.follow(&self.fleet, &self.paths);
                 self.view_again();
                 tracing::info!(changes = reply.changes.len(), "services.toml was reloaded");

@@ -41,6 +41,7 @@ impl Daemon {
                 &recorded(&task.name),
             ));
         }
+        services.extend(self.exposure_infos(recorded, at));
         for unit in &self.fleet.unusable {
             let judged = self.judged(&unit.name);
             let info = judged.map(|judged| self.told(&judged, true, &recorded(&unit.name), at));
@@ -130,6 +131,9 @@ impl Daemon {
             let memory = info.as_ref().and_then(|info| words::why_memory(info, at));
             let troubles = info.iter().flat_map(|info| words::why_memory_troubles(info, at));
             return Ok([said].into_iter().chain(memory).chain(troubles).collect::<Vec<_>>().join(" "));
+        }
+        if let Some(said) = self.why_exposure(name) {
+            return Ok(said);
         }
         let report = self.report();
         match report.services.into_iter().find(|info| info.name == *name) {

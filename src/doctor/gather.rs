@@ -227,6 +227,17 @@ fn services(asked: &Asked<'_>, facts: &mut Facts) {
         let seen = look(&path);
         facts.places.push(Place { unit, what, path, needed: true, seen, program: None });
     }
+    for spec in asked.fleet.exposures.iter().filter(|spec| spec.enabled) {
+        let unit = spec.name.to_string();
+        let file = env_file(&unit, spec.env_file.as_deref(), facts);
+        let path = environment::search_path(&spec.env, &file);
+        for argv in [Some(&spec.ensure), spec.check.as_ref(), spec.undo.as_ref()].into_iter().flatten() {
+            facts.programs.push(program(&unit, argv, path, &spec.cwd));
+        }
+        let (what, path) = ("its working directory", spec.cwd.clone());
+        let seen = look(&path);
+        facts.places.push(Place { unit, what, path, needed: true, seen, program: None });
+    }
 }
 
 fn env_file(unit: &str, path: Option<&Path>, facts: &mut Facts) -> BTreeMap<String, String> {

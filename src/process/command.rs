@@ -136,6 +136,21 @@ pub struct Given<'a> {
     pub stdin: &'a [u8],
     /// What is kept of each stream, bytes; 1 MiB unless told.
     pub keep: Option<usize>,
+    /// Its working directory; ours unless told.
+    pub cwd: Option<&'a Path>,
+    /// Where its stdout and stderr go instead of to us: what it leaves running has somewhere to write.
+    pub output: Option<[&'a std::fs::File; 2]>,
+    /// Who wants to know of it while it is under way.
+    pub onlooker: Option<&'a dyn Onlooker>,
+}
+
+/// Who wants to know of a command while it is under way.
+pub trait Onlooker: std::fmt::Debug {
+    /// It was started just now; its pid is its group's number too.
+    fn started(&self, pid: i32);
+
+    /// Asked some fifty times a second: whether its time is over before its limit is.
+    fn is_enough(&self) -> bool;
 }
 
 /// Runs `program` as [`run`] does, with what is `given`.
@@ -148,7 +163,10 @@ pub fn run_with<S: AsRef<OsStr>>(
     let mut asked = Asked::start(program, arguments, given)
         .map_err(|source| NoAnswer::NotStarted { program: program.to_owned(), source })?;
     let end = clock::now().mono.plus(limit);
-    let exit = asked.wait(end);
+    if let Some(onlooker) = given.onlooker {
+        onlooker.started(asked.pid);
+    }
+    let exit = asked.wait(end, given.onlooker);
     let (stdout, stderr) = (text(&asked.out.said), text(&asked.err.said));
     match exit {
         Some(exit) => Ok(Finished { exit, stdout, stderr }),
@@ -189,7 +207,14 @@ impl<'a> Asked<'a> {
         }
         command.args(arguments).envs(given.environment.iter().copied()).process_group(0);
         command.stdin(if given.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (out, err) = match given.output {
+            Some([out, err]) => (out.try_clone()?.into(), err.try_clone()?.into()),
+            None => (Stdio::piped(), Stdio::piped()),
+        };
+        command.stdout(out).stderr(err);
+        if let Some(cwd) = given.cwd {
+            command.current_dir(cwd);
+        }
         // Held until its pid is in it, so that nobody takes it for an orphan meanwhile.
         let mut claimed = claimed();
         let mut child: Child = command.spawn()?;
@@ -217,7 +242,7 @@ impl<'a> Asked<'a> {
     }
 
     /// How it ended; `None` when it did not until `end`.
-    fn wait(&mut self, end: Mono) -> Option<Exit> {
+    fn wait(&mut self, end: Mono, onlooker: Option<&dyn Onlooker>) -> Option<Exit> {
         let mut pause = Duration::from_millis(1);
         loop {
             self.write();
@@ -231,7 +256,7 @@ impl<'a> Asked<'a> {
                 return Some(exit);
             }
             let now = clock::now().mono;
-            if now >= end {
+            if now >= end || onlooker.is_some_and(Onlooker::is_enough) {
                 return None;
             }
             let mut left = Duration::from_nanos(end.0.saturating_sub(now.0)).min(LOOK_EVERY);
@@ -355,6 +380,36 @@ mod tests {
         let given = Given { keep: Some(10), ..given };
         let done = run_with(Path::new("/bin/sh"), &["-c", "cat"], &given, LONG).unwrap();
         assert_eq!(done.stdout, much[..10]);
+    }
+
+    #[test]
+    fn an_onlooker_may_end_it_and_its_output_goes_where_it_is_told() {
+        #[derive(Debug)]
+        struct Until(std::path::PathBuf, std::sync::atomic::AtomicI32);
+        impl Onlooker for Until {
+            fn started(&self, pid: i32) {
+                self.1.store(pid, std::sync::atomic::Ordering::Relaxed);
+            }
+            fn is_enough(&self) -> bool {
+                self.0.metadata().is_ok_and(|file| file.len() > 0)
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let file = std::fs::File::create(&path).unwrap();
+        let until = Until(path.clone(), 0.into());
+        let given = Given {
+            cwd: Some(folder.path()),
+            output: Some([&file, &file]),
+            onlooker: Some(&until),
+            ..Given::default()
+        };
+        let ended = run_with(Path::new("/bin/sh"), &["-c", "pwd; exec sleep 600"], &given, LONG);
+        assert!(matches!(ended, Err(NoAnswer::TimedOut { .. })), "{ended:?}");
+        let here = folder.path().canonicalize().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), here.display().to_string());
+        let pid = until.1.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(super::super::identity::state(pid), super::super::identity::State::Gone);
     }
 
     #[test]

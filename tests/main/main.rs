@@ -5,6 +5,7 @@ mod alerts;
 mod chaos;
 mod control;
 mod doctor;
+mod exposures;
 mod frail;
 mod hangs;
 mod install;

@@ -101,8 +101,8 @@ pub enum ExposureAct {
     Save,
     /// Store [`ExposureMachine::intent`], before anything after this.
     SaveIntent,
-    /// What became of the orders that wait.
-    Settled(Result<String, String>),
+    /// What became of the orders of this kind that wait.
+    Settled(Verb, Result<String, String>),
 }
 
 /// What is kept for the next daemon.
@@ -345,9 +345,7 @@ impl ExposureMachine {
     }
 
     fn settle(&mut self, result: Result<String, String>, acts: &mut Vec<ExposureAct>) {
-        if self.asked.take().is_some() {
-            acts.push(ExposureAct::Settled(result));
-        }
+        acts.extend(self.asked.take().map(|verb| ExposureAct::Settled(verb, result)));
     }
 
     fn is_up(&self) -> bool {

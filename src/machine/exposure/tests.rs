@@ -78,7 +78,7 @@ impl World {
                 ExposureAct::Record(event, data) => self.rows.push((event, data)),
                 ExposureAct::Save => self.saved = self.machine.saved(),
                 ExposureAct::SaveIntent => self.intent = self.machine.intent().clone(),
-                ExposureAct::Settled(result) => self.settled.push(result),
+                ExposureAct::Settled(_, result) => self.settled.push(result),
             }
         }
         assert!(self.running.is_some() || self.machine.due().is_some() || self.machine.is_settled(), "stuck");
