@@ -20,6 +20,7 @@ struct Report<'a> {
     path: &'a Path,
     services: Option<usize>,
     tasks: Option<usize>,
+    exposures: Option<usize>,
     faults: &'a [FaultLine],
     notes: &'a [String],
     warnings: &'a [String],
@@ -39,6 +40,7 @@ pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, 
             path: &loaded.path,
             services: loaded.fleet.as_ref().map(|fleet| fleet.services.len()),
             tasks: loaded.fleet.as_ref().map(|fleet| fleet.tasks.len()),
+            exposures: loaded.fleet.as_ref().map(|fleet| fleet.exposures.len()),
             faults: &loaded.faults,
             notes: &notes,
             warnings: &warnings,
@@ -56,7 +58,12 @@ fn text(loaded: &Loaded, notes: &[String], warnings: &[String]) -> String {
     match &loaded.fleet {
         Some(fleet) if loaded.faults.is_empty() => {
             let (services, tasks) = (fleet.services.len(), fleet.tasks.len());
-            text.push_str(&format!("{file} is fine: {}, {}\n", count(services, "service"), count(tasks, "task")));
+            let exposures = match fleet.exposures.len() {
+                0 => String::new(),
+                some => format!(", {}", count(some, "exposure")),
+            };
+            let (services, tasks) = (count(services, "service"), count(tasks, "task"));
+            text.push_str(&format!("{file} is fine: {services}, {tasks}{exposures}\n"));
         }
         _ => {
             text.push_str(loaded.rendered.trim_end());

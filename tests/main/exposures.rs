@@ -187,6 +187,18 @@ fn a_reload_undoes_the_old_first_and_what_is_gone_is_undone() {
     assert!(!home(&env, "up").exists() && !env.state_dir().join("supervisor/services/expose/exposure").exists());
 }
 
+#[test]
+fn one_that_floods_is_ended_and_told() {
+    let env = Env::new(&exposure("exec yes", "", "", "").replace("retry_delay = \"20ms\"", "retry_delay = \"1s\""));
+    assert!(ok(&env, &["check"]).contains("0 services, 0 tasks, 1 exposure"));
+    env.start_daemon();
+    wait_for("its end", || {
+        let info = env.service("expose");
+        info["why"].as_str()?.contains("`ensure` wrote more than 16 MiB, and was ended").then_some(())
+    });
+    ok(&env, &["stop", "expose"]);
+}
+
 /// Under launchd and systemd another daemon comes at once: it looks, and finds that it holds.
 #[test]
 fn a_daemon_that_comes_again_looks_and_touches_nothing() {
