@@ -267,12 +267,24 @@ pub struct SlotFile {
 pub struct Accounted {
     /// Version of this form: 1.
     pub v: u32,
-    /// Every slot due at or before this has its end on record: milliseconds since 1970 UTC.
+    /// Every slot due at or before this has its end on record or was taken: milliseconds since 1970 UTC.
     pub through_ms: i64,
+    /// The oldest slot before that, extra ones too, whose run had not ended when this was written: milliseconds since 1970 UTC.
+    #[serde(default)]
+    pub open_ms: Option<i64>,
     /// The calendar that holds from there on.
     pub calendar: Vec<Schedule>,
     /// Its zone, as services.toml has it.
     pub timezone: Option<String>,
+}
+
+impl Accounted {
+    /// From where on the files of slots matter to whoever decides: milliseconds since 1970 UTC. A little before that, as the clock may
+    /// have been set back a little.
+    pub fn from_ms(&self) -> i64 {
+        const LITTLE_MS: i64 = 5 * 60_000;
+        self.open_ms.map_or(self.through_ms, |open| open.min(self.through_ms)).saturating_sub(LITTLE_MS)
+    }
 }
 
 #[cfg(test)]

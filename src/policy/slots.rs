@@ -1,7 +1,21 @@
 //! What becomes of a slot: the one place that decides it, for whoever is about to start a run and for the daemon that accounts for
 //! what nobody has started.
+//!
+//! ```text
+//! held                                                    cancelled
+//! a later one is due   a run went on then, we were there  skipped-overlap
+//!                      the machine slept                  missed-asleep
+//!                      otherwise                          missed-off
+//! the latest           a run went on then, we were there,
+//!                        overlap = "skip"                 skipped-overlap
+//!                      since start_within or less         run in time
+//!                      we were there                      run late
+//!                      catch_up allows it                 run as caught up
+//!                      otherwise                          missed-asleep, missed-off
+//! ... and if it is to be run, but a run goes on now       it waits; with overlap = "replace" that one is ended
+//! ```
 
-use crate::model::{SlotState, TaskSpec, Timing};
+use crate::model::{CatchUp, Overlap, SlotState, TaskSpec, Timing};
 
 use super::Attendance;
 
@@ -39,6 +53,41 @@ pub enum Ruling {
 
 /// Decides.
 pub fn rule(task: &TaskSpec, facts: &SlotFacts) -> Ruling {
-    let _ = task;
-    if facts.superseded { Ruling::Leave(SlotState::MissedOff) } else { Ruling::Run(Timing::InTime) }
+    if facts.held {
+        return Ruling::Leave(SlotState::Cancelled);
+    }
+    // A run goes on while the machine is awake, whether a daemon watches or not.
+    let awake = matches!(facts.attendance, Attendance::There | Attendance::Unwatched);
+    if facts.busy_then && awake && (facts.superseded || task.overlap == Overlap::Skip) {
+        return Ruling::Leave(SlotState::SkippedOverlap);
+    }
+    let missed = missed(facts.attendance);
+    if facts.superseded {
+        return Ruling::Leave(missed);
+    }
+    let age = u128::try_from(facts.now_ms.saturating_sub(facts.due_ms)).unwrap_or(0);
+    let timing = if age <= task.start_within.as_millis() {
+        Timing::InTime
+    } else if facts.attendance == Attendance::There {
+        Timing::Late
+    } else {
+        match task.catch_up {
+            CatchUp::Within(most) if age <= most.as_millis() => Timing::CaughtUp,
+            CatchUp::Once => Timing::CaughtUp,
+            CatchUp::Within(_) | CatchUp::Skip => return Ruling::Leave(missed),
+        }
+    };
+    match (facts.busy_now, task.overlap) {
+        (false, _) => Ruling::Run(timing),
+        (true, Overlap::Skip | Overlap::Queue) => Ruling::Wait,
+        (true, Overlap::Replace) => Ruling::Replace,
+    }
+}
+
+/// What a slot ends as that was due then and is not run.
+fn missed(attendance: Attendance) -> SlotState {
+    match attendance {
+        Attendance::Asleep => SlotState::MissedAsleep,
+        Attendance::There | Attendance::Off | Attendance::Unwatched | Attendance::SetOver => SlotState::MissedOff,
+    }
 }
