@@ -141,3 +141,83 @@ impl Presence {
 fn begun(now: Moment) -> i64 {
     now.wall_ms.saturating_sub(i64::try_from(now.boot_ns / 1_000_000).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Attendance::{Asleep, Off, SetOver, There, Unwatched};
+    use super::*;
+    use crate::model::Mono;
+
+    const MINUTE: i64 = 60_000;
+    const HOUR: i64 = 60 * MINUTE;
+
+    /// So long after a start at the wall clock's 0, by the wall clock, by the clock that nobody sets, and awake.
+    fn at(wall_ms: i64, passed_ms: i64, awake_ms: i64) -> Moment {
+        let ns = |ms: i64| u64::try_from(ms).unwrap() * 1_000_000;
+        Moment { mono: Mono(ns(awake_ms)), boot_ns: ns(passed_ms), wall_ms }
+    }
+
+    fn there(ms: i64) -> Moment {
+        at(ms, ms, ms)
+    }
+
+    fn asked(known: &Presence, now: Moment, times: &[(i64, Attendance)]) {
+        for (ms, attendance) in times {
+            assert_eq!(Presence::at(Some(known), *ms, now, "a"), *attendance, "at {ms} of {known:?}");
+            // Whoever notes it meanwhile changes nothing.
+            let noted = Presence::noted(Some(known.clone()), now, "a");
+            assert_eq!(Presence::at(Some(&noted), *ms, now, "a"), *attendance, "at {ms} of {noted:?}");
+        }
+    }
+
+    #[test]
+    fn what_most_of_the_time_since_the_last_note_was() {
+        let left = Presence::noted(None, there(HOUR), "a");
+        asked(&left, there(HOUR + 3 * MINUTE), &[(HOUR, There), (HOUR + 3 * MINUTE, There)]);
+        let later = there(HOUR + 4 * MINUTE);
+        asked(&left, later, &[(HOUR, There), (HOUR + 1, Unwatched), (HOUR + 4 * MINUTE, Unwatched)]);
+        let slept = at(3 * HOUR, 3 * HOUR, HOUR + MINUTE);
+        asked(&left, slept, &[(HOUR, There), (2 * HOUR, Asleep), (3 * HOUR, Asleep)]);
+        let set = at(3 * HOUR, HOUR + MINUTE, HOUR + MINUTE);
+        asked(&left, set, &[(HOUR, There), (2 * HOUR, SetOver), (3 * HOUR, SetOver)]);
+        let stepped = at(HOUR + 3 * MINUTE, HOUR + MINUTE, HOUR + MINUTE);
+        asked(&left, stepped, &[(HOUR + 2 * MINUTE, There)]);
+        let set_back = at(0, HOUR + MINUTE, HOUR + MINUTE);
+        asked(&left, set_back, &[(0, There)]);
+        let goodbye = Presence { ended: true, ..left };
+        asked(&goodbye, there(HOUR + MINUTE), &[(HOUR, There), (HOUR + 1, Unwatched)]);
+    }
+
+    #[test]
+    fn another_boot_was_preceded_by_being_off() {
+        let left = Presence { boot_id: "z".to_owned(), ..Presence::noted(None, there(HOUR), "z") };
+        let booted = at(10 * HOUR, MINUTE, MINUTE);
+        asked(&left, booted, &[(HOUR, There), (2 * HOUR, Off), (10 * HOUR, Off)]);
+        let long_up = at(10 * HOUR, 2 * HOUR, 2 * HOUR);
+        asked(&left, long_up, &[(HOUR, There), (8 * HOUR, Off), (8 * HOUR + 1, Unwatched), (10 * HOUR, Unwatched)]);
+        let behind = at(10 * MINUTE, MINUTE, MINUTE);
+        asked(&left, behind, &[(5 * MINUTE, Off), (10 * MINUTE, Off)]);
+        assert_eq!(Presence::at(None, 8 * HOUR, long_up, "a"), Unwatched);
+        assert_eq!(Presence::at(None, 8 * HOUR - 1, long_up, "a"), Off);
+    }
+
+    #[test]
+    fn the_list_is_bounded_and_goes_back_with_the_clock() {
+        let mut known = Presence::noted(None, there(0), "a");
+        let mut awake = 0;
+        // Woken for a minute each hour, for three days; then one absence a day.
+        let naps = (1..=72).map(|n| n * HOUR);
+        for ms in naps.chain((1..400).map(|n| (n + 3) * 24 * HOUR)) {
+            known = Presence::noted(Some(known), at(ms, ms, awake), "a");
+            awake += MINUTE;
+            known = Presence::noted(Some(known), at(ms + MINUTE, ms + MINUTE, awake), "a");
+        }
+        assert!(known.absences.len() <= KEPT);
+        let now = known.at;
+        assert!(known.absences.iter().all(|one| one.to_ms >= now.wall_ms - KEPT_MS && one.kind == Asleep));
+        assert_eq!(Presence::at(Some(&known), now.wall_ms - 40 * 24 * HOUR, now, "a"), Asleep);
+        let back = Moment { wall_ms: now.wall_ms - 30 * 24 * HOUR, ..now };
+        let known = Presence::noted(Some(known), back, "a");
+        assert!(known.absences.iter().all(|one| one.to_ms <= back.wall_ms), "what comes again is not slept over yet");
+    }
+}

@@ -91,3 +91,135 @@ fn missed(attendance: Attendance) -> SlotState {
         Attendance::There | Attendance::Off | Attendance::Unwatched | Attendance::SetOver => SlotState::MissedOff,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Signal, UnitName};
+
+    const MINUTE: i64 = 60_000;
+
+    fn task(overlap: Overlap, catch_up: CatchUp) -> TaskSpec {
+        TaskSpec {
+            name: UnitName::new("job").unwrap(),
+            enabled: true,
+            calendar: Vec::new(),
+            timezone: None,
+            steps: Vec::new(),
+            catch_up,
+            overlap,
+            start_within: Duration::from_secs(600),
+            max_runtime: Duration::from_secs(3600),
+            min_runtime: Duration::ZERO,
+            stop_signal: Signal::TERM,
+            stop_timeout: Duration::from_secs(10),
+            cwd: "/".into(),
+            env: std::collections::BTreeMap::new(),
+            env_file: None,
+        }
+    }
+
+    fn overlaps() -> impl Strategy<Value = Overlap> {
+        prop_oneof![Just(Overlap::Skip), Just(Overlap::Queue), Just(Overlap::Replace)]
+    }
+
+    fn catch_ups() -> impl Strategy<Value = CatchUp> {
+        let within = any::<u64>().prop_map(|s| CatchUp::Within(Duration::from_secs(s)));
+        prop_oneof![Just(CatchUp::Skip), Just(CatchUp::Once), within]
+    }
+
+    fn facts() -> impl Strategy<Value = SlotFacts> {
+        use Attendance::{Asleep, Off, SetOver, There, Unwatched};
+        let attendance = prop_oneof![Just(There), Just(Asleep), Just(Off), Just(Unwatched), Just(SetOver)];
+        let ms = || prop_oneof![-20 * MINUTE..20 * MINUTE, any::<i64>()];
+        (ms(), ms(), attendance, any::<[bool; 4]>()).prop_map(|(due_ms, now_ms, attendance, is)| SlotFacts {
+            due_ms,
+            now_ms,
+            superseded: is[0],
+            attendance,
+            busy_then: is[1],
+            busy_now: is[2],
+            held: is[3],
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_known_the_table_says_one_thing(overlap in overlaps(), catch_up in catch_ups(), facts in facts()) {
+            let task = task(overlap, catch_up);
+            let ruling = rule(&task, &facts);
+            let runs = matches!(ruling, Ruling::Run(_) | Ruling::Wait | Ruling::Replace);
+            prop_assert!(!runs || (!facts.held && !facts.superseded), "{ruling:?}");
+            prop_assert!(!matches!(ruling, Ruling::Run(_)) || !facts.busy_now, "never two at once: {ruling:?}");
+            prop_assert!(ruling != Ruling::Replace || overlap == Overlap::Replace);
+            prop_assert!(ruling != Ruling::Run(Timing::Late) || facts.attendance == Attendance::There);
+            prop_assert!(ruling != Ruling::Run(Timing::CaughtUp) || facts.attendance != Attendance::There);
+            if let Ruling::Leave(state) = ruling {
+                use SlotState::{Cancelled, MissedAsleep, MissedOff, SkippedOverlap};
+                prop_assert!([Cancelled, MissedAsleep, MissedOff, SkippedOverlap].contains(&state), "{state:?}");
+                prop_assert_eq!(state == Cancelled, facts.held);
+                prop_assert!(state != MissedAsleep || facts.attendance == Attendance::Asleep);
+                prop_assert!(state != SkippedOverlap || facts.busy_then);
+            }
+            // What is left is left for good: neither time nor a later slot changes it, only what is learned of the time it was due.
+            if let (Ruling::Leave(state), false) = (ruling, facts.superseded) {
+                let later = SlotFacts { now_ms: facts.now_ms.saturating_add(86_400_000), superseded: true, ..facts };
+                prop_assert_eq!(rule(&task, &later), Ruling::Leave(state));
+            }
+            prop_assert!(!facts.superseded || matches!(ruling, Ruling::Leave(_)));
+        }
+    }
+
+    #[test]
+    fn the_table_line_by_line() {
+        use Attendance::{Asleep, Off, SetOver, There, Unwatched};
+        let within = CatchUp::Within(Duration::from_secs(3600));
+        let latest = |age: i64, attendance| SlotFacts {
+            due_ms: 0,
+            now_ms: age * MINUTE,
+            superseded: false,
+            attendance,
+            busy_then: false,
+            busy_now: false,
+            held: false,
+        };
+        let asleep = Ruling::Leave(SlotState::MissedAsleep);
+        let off = Ruling::Leave(SlotState::MissedOff);
+        for (age, attendance, catch_up, ruling) in [
+            (0, There, CatchUp::Skip, Ruling::Run(Timing::InTime)),
+            (10, Asleep, CatchUp::Skip, Ruling::Run(Timing::InTime)),
+            (11, There, CatchUp::Skip, Ruling::Run(Timing::Late)),
+            (11, Asleep, CatchUp::Skip, asleep),
+            (11, Off, CatchUp::Skip, off),
+            (11, SetOver, CatchUp::Skip, off),
+            (60, Unwatched, within, Ruling::Run(Timing::CaughtUp)),
+            (61, Unwatched, within, off),
+            (9999, Asleep, CatchUp::Once, Ruling::Run(Timing::CaughtUp)),
+        ] {
+            let facts = latest(age, attendance);
+            assert_eq!(rule(&task(Overlap::Skip, catch_up), &facts), ruling, "{facts:?}");
+            let superseded = SlotFacts { superseded: true, ..facts };
+            let left = if attendance == Asleep { asleep } else { off };
+            assert_eq!(rule(&task(Overlap::Skip, catch_up), &superseded), left, "{superseded:?}");
+        }
+        let busy = SlotFacts { busy_then: true, busy_now: true, ..latest(0, There) };
+        for (overlap, ruling) in [
+            (Overlap::Skip, Ruling::Leave(SlotState::SkippedOverlap)),
+            (Overlap::Queue, Ruling::Wait),
+            (Overlap::Replace, Ruling::Replace),
+        ] {
+            let task = task(overlap, CatchUp::Once);
+            assert_eq!(rule(&task, &busy), ruling);
+            let over = SlotFacts { busy_now: false, ..busy };
+            let run = Ruling::Run(Timing::InTime);
+            assert_eq!(rule(&task, &over), if overlap == Overlap::Skip { ruling } else { run });
+            let frozen = SlotFacts { attendance: Asleep, ..busy };
+            let waits = if overlap == Overlap::Replace { ruling } else { Ruling::Wait };
+            assert_eq!(rule(&task, &frozen), waits, "who slept through it has not seen it");
+        }
+    }
+}
