@@ -17,6 +17,7 @@
 //! number, and number goes by the order in which rows came, which no wall clock changes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
@@ -144,6 +145,33 @@ impl Ledger {
         })
     }
 
+    /// Deletes samples and stretches that are older than `max_age`, or than they may get at all; gives how many went.
+    ///
+    /// # Errors
+    /// See [`super::StoreErrorKind`]; batches that were done stay done.
+    pub fn prune_memory(&mut self, now_ms: i64, max_age: Duration) -> Result<usize, StoreError> {
+        /// Rows in one transaction: the lock is held for milliseconds.
+        const BATCH: usize = 500;
+        let max_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
+        let mut deleted = 0;
+        for form in FORMS {
+            let form = Form { kept_ms: form.kept_ms.min(max_ms), ..form };
+            loop {
+                let gone = self.write(|tx| {
+                    let mut touched = BTreeSet::new();
+                    let gone = drop_old(tx, &form, now_ms, BATCH, &mut touched)?;
+                    drop_lives(tx, &touched)?;
+                    Ok(gone)
+                })?;
+                if gone == 0 {
+                    break;
+                }
+                deleted += gone;
+            }
+        }
+        Ok(deleted)
+    }
+
     /// Keeps a detector's state (JSON) in place of the one before.
     ///
     /// # Errors
@@ -223,14 +251,14 @@ fn listed(processes: &[ProcessMemory]) -> String {
     serde_json::json!(all).to_string()
 }
 
-/// Deletes rows of any service that are too old, the oldest first, at most `most`.
+/// Deletes rows of any service that are too old, the oldest first, at most `most`; gives how many went.
 fn drop_old(
     tx: &Connection,
     form: &Form,
     now_ms: i64,
     most: usize,
     touched: &mut BTreeSet<i64>,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<usize> {
     let mut delete = tx.prepare(
         "DELETE FROM supervisor_memory WHERE (life, span_ms, at_ms) IN (\
          SELECT life, span_ms, at_ms FROM supervisor_memory WHERE span_ms = ?1 AND at_ms < ?2 ORDER BY at_ms LIMIT ?3) \
@@ -238,10 +266,12 @@ fn drop_old(
     )?;
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let gone = delete.query_map(params![form.span_ms, now_ms.saturating_sub(form.kept_ms), most], |row| row.get(0))?;
+    let mut count = 0;
     for life in gone {
         touched.insert(life?);
+        count += 1;
     }
-    Ok(())
+    Ok(count)
 }
 
 /// Deletes what a service has beyond the number of rows that it may have, in the order in which they came.

@@ -55,6 +55,7 @@ mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod week;
 
 pub use alerts::{AlertFilter, Telling};
@@ -64,4 +65,6 @@ pub use ledger::{Decide, Ledger};
 pub use memory::{HistoryPoint, KeptSample};
 pub use outbox::OutboxFilter;
 pub use query::{EVIDENCE, EventRow, Filter, Reader};
+pub use retention::Pruned;
+pub use upkeep::{Room, Upkeep, Verified, verify_copy};
 pub use week::Ends;

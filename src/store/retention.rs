@@ -30,19 +30,32 @@ const ENDED: [(&str, &str, &str, Duration, u32); 5] = [
     ("supervisor_memory_trends", "1", "at_ms", DAY.saturating_mul(365), 1_000),
 ];
 
+/// Of those, what tells only what happened: it is kept no longer than events are. (A kind of crash is known for longer, so that it is
+/// not new when it comes again.)
+const HISTORY: [&str; 2] = ["supervisor_outbox", "supervisor_alerts"];
+
+/// What was deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Records, each with its row in `events` where it had one.
+    pub events: usize,
+    /// Rows of other tables of ours, by table; those of which none went are not there.
+    pub others: Vec<(&'static str, usize)>,
+}
+
 impl Ledger {
-    /// Deletes our rows that are older than `max_age` or beyond the newest `max_rows`, here and in `events`; gives how
-    /// many records went. Other people's rows, counters and last exits stay. What is left of alerts that are over, and of
-    /// services that are gone, goes after times of its own.
+    /// Deletes our rows that are older than `max_age` or beyond the newest `max_rows`, here and in `events`; gives
+    /// what went. Other people's rows, counters and last exits stay. What is left of alerts that are over, and of
+    /// services that are gone, goes after times of its own, or sooner where it is history.
     ///
     /// # Errors
     /// See [`super::StoreErrorKind`]; batches that were done stay done.
-    pub fn prune(&mut self, now_ms: i64, max_age: Duration, max_rows: u64) -> Result<usize, StoreError> {
+    pub fn prune(&mut self, now_ms: i64, max_age: Duration, max_rows: u64) -> Result<Pruned, StoreError> {
         self.check_place()?;
         self.prune_all(now_ms, max_age, max_rows).map_err(|error| self.cannot_write(&error))
     }
 
-    fn prune_all(&mut self, now_ms: i64, max_age: Duration, max_rows: u64) -> rusqlite::Result<usize> {
+    fn prune_all(&mut self, now_ms: i64, max_age: Duration, max_rows: u64) -> rusqlite::Result<Pruned> {
         self.refresh_foreign()?;
         let mirror = self.foreign.mirror.clone();
         let mirror = mirror.as_ref();
@@ -65,12 +78,13 @@ impl Ledger {
             deleted += count;
             beyond -= count as i64;
         }
-        self.prune_ended(now_ms)?;
-        Ok(deleted)
+        Ok(Pruned { events: deleted, others: self.prune_ended(now_ms, max_age)? })
     }
 
-    fn prune_ended(&mut self, now_ms: i64) -> rusqlite::Result<()> {
+    fn prune_ended(&mut self, now_ms: i64, max_age: Duration) -> rusqlite::Result<Vec<(&'static str, usize)>> {
+        let mut gone = Vec::new();
         for (table, ended, age, kept_for, kept) in ENDED {
+            let kept_for = if HISTORY.contains(&table) { kept_for.min(max_age) } else { kept_for };
             let key = match table {
                 "supervisor_crash_kinds" => "(service, fingerprint)",
                 "supervisor_memory_trends" => "service",
@@ -83,9 +97,16 @@ impl Ledger {
                  OR {key} IN (SELECT {columns} FROM {table} WHERE {ended} ORDER BY {age} DESC LIMIT ?3 OFFSET {kept})"
             );
             // Each statement is a transaction of its own.
-            while self.conn.execute(&delete, params![now_ms, oldest, BATCH])? > 0 {}
+            let mut count = 0;
+            loop {
+                match self.conn.execute(&delete, params![now_ms, oldest, BATCH])? {
+                    0 => break,
+                    more => count += more,
+                }
+            }
+            gone.extend((count > 0).then_some((table, count)));
         }
-        Ok(())
+        Ok(gone)
     }
 
     fn prune_batch(&mut self, mirror: Option<&Mirror>, which: &str, bound: i64, limit: i64) -> rusqlite::Result<usize> {

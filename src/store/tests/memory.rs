@@ -1,5 +1,7 @@
 //! The history of memory.
 
+use std::time::Duration;
+
 use super::*;
 use crate::model::{Life, MemorySample, Metric, Moment, Mono, ProcessMemory};
 use crate::store::memory::{COUNTED_EVERY, FORMS, Form};
@@ -280,4 +282,20 @@ fn the_oldest_are_found_by_their_index() {
     let sql = "EXPLAIN QUERY PLAN SELECT life, span_ms, at_ms FROM supervisor_memory WHERE span_ms = 0 AND at_ms < 5 ORDER BY at_ms LIMIT 2";
     let plan = ledger.conn.query_row(sql, [], |row| row.get::<_, String>(3)).unwrap();
     assert!(plan.contains("supervisor_memory_by_age"), "{plan}");
+}
+
+#[test]
+fn old_samples_go_on_request_many_at_a_time_with_the_lives_they_were_of() {
+    let scratch = Scratch::new();
+    let mut ledger = scratch.ledger();
+    for minute in 0..700 {
+        keep(&mut ledger, &[sample("gateway", minute * MINUTE, 10)]);
+    }
+    let all = scratch.count("supervisor_memory");
+    let now_ms = BASE + 700 * MINUTE;
+    assert_eq!(ledger.prune_memory(now_ms, Duration::from_secs(86_400)).unwrap(), 0);
+    let gone = ledger.prune_memory(now_ms, Duration::from_secs(3600)).unwrap() as i64;
+    assert_eq!((rows(&scratch, 0), all - gone), (60, scratch.count("supervisor_memory")));
+    ledger.prune_memory(now_ms, Duration::ZERO).unwrap();
+    assert_eq!((scratch.count("supervisor_memory"), scratch.count("supervisor_memory_lives")), (0, 0));
 }

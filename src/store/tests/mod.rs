@@ -11,6 +11,7 @@ mod reading;
 mod retention;
 mod taking_in;
 mod torture;
+mod upkeep;
 
 use std::path::PathBuf;
 
