@@ -22,5 +22,5 @@ pub mod read;
 
 pub use block::Block;
 pub use own::OwnLog;
-pub use rotate::rotate as put_aside;
+pub use rotate::{Aside, copy_aside, rotate as put_aside};
 pub use sink::{Position, Pumped, Sink};

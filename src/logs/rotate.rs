@@ -1,8 +1,9 @@
 //! Numbering rotated files: `x.log.1` is the newest. What is on disk is the only truth, so that a process that was killed
 //! in the middle leaves nothing that its successor could misread.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Numbers above it are not ours. It bounds how many names a reader tries.
@@ -22,6 +23,67 @@ pub(super) enum Act {
 /// nothing is at `path`.
 pub fn rotate(path: &Path, keep: u32) -> io::Result<()> {
     plan(&numbers(path)?, keep).into_iter().try_for_each(|act| perform(path, act))
+}
+
+/// What became of a log whose writer goes on with the same file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aside {
+    /// So many bytes of it are in number 1 now, and it begins anew.
+    Copied(u64),
+    /// It was left alone: its writer does not append, but goes on where it was, so that a log that was cut has a hole.
+    Sparse,
+}
+
+/// Makes number 1 of what is in the file at `path`, and cuts the file to nothing: for a writer that has it open for appending, and is
+/// not to be told. Killed in the middle, it leaves every byte in at least one file.
+pub fn copy_aside(path: &Path, keep: u32) -> io::Result<Aside> {
+    let mut log = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    let data = log.metadata()?;
+    if !data.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    // A file system that compresses may take less than half, too, but has no zeros at its beginning.
+    if data.blocks() * 512 < data.len() / 2 && begins_with_zeros(&log)? {
+        return Ok(Aside::Sparse);
+    }
+    let scratch = path.with_file_name(format!(".{}.copy.tmp", path.file_name().unwrap_or_default().to_string_lossy()));
+    fs::remove_file(&scratch).or_else(absent)?;
+    let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&scratch)?;
+    let copied = (|| {
+        let mut bytes = io::copy(&mut log, &mut copy)?;
+        copy.sync_all()?;
+        // Our own names are moved up; the current file stays where it is.
+        for act in plan(&numbers(path)?, keep) {
+            if !matches!(act, Act::Shift(0) | Act::Remove(0)) {
+                perform(path, act)?;
+            }
+        }
+        if keep > 0 {
+            fs::rename(&scratch, numbered(path, 1))?;
+        }
+        // What has come meanwhile, until nothing has.
+        loop {
+            let more = io::copy(&mut log, &mut copy)?;
+            bytes += more;
+            if more == 0 {
+                break;
+            }
+        }
+        log.set_len(0)?;
+        Ok(bytes)
+    })();
+    fs::remove_file(&scratch).or_else(absent)?;
+    copied.map(Aside::Copied)
+}
+
+fn begins_with_zeros(log: &File) -> io::Result<bool> {
+    let mut head = [1; 512];
+    let read = std::os::unix::fs::FileExt::read_at(log, &mut head, 0)?;
+    Ok(read > 0 && head[..read].iter().all(|byte| *byte == 0))
+}
+
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// The file of number `n`.
@@ -87,6 +149,35 @@ mod tests {
         assert_eq!(plan(&[1, 3, 4, 9], 3), [Remove(9), Remove(4), Shift(1), Shift(0)]);
         assert_eq!(plan(&[1, 2], 0), [Remove(2), Remove(1), Remove(0)]);
         assert_eq!(plan(&[1], 1), [Shift(0)]);
+    }
+
+    #[test]
+    fn a_log_that_somebody_appends_to_is_copied_and_begins_anew() {
+        use std::io::Write;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.log");
+        let text = |n: u32| fs::read_to_string(numbered(&path, n)).unwrap();
+        let mut writer = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        for round in 1..=4 {
+            writeln!(writer, "round {round}").unwrap();
+            // Left by one that was killed.
+            fs::write(folder.path().join(".x.log.copy.tmp"), "half").unwrap();
+            assert_eq!(copy_aside(&path, 2).unwrap(), Aside::Copied(8));
+            assert_eq!(text(0), "");
+        }
+        writeln!(writer, "and on").unwrap();
+        assert_eq!((text(0).as_str(), text(1).as_str(), text(2).as_str()), ("and on\n", "round 4\n", "round 3\n"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        // One who does not append leaves a hole after a cut, and is left alone from then on.
+        let mut stubborn = OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
+        stubborn.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        assert_eq!(copy_aside(&path, 2).unwrap(), Aside::Copied(1 << 20));
+        stubborn.write_all(b"more").unwrap();
+        assert_eq!(copy_aside(&path, 2).unwrap(), Aside::Sparse);
+        assert_eq!(text(1).len(), 1 << 20);
+        // Not through a link.
+        std::os::unix::fs::symlink(&path, folder.path().join("link.log")).unwrap();
+        copy_aside(&folder.path().join("link.log"), 2).unwrap_err();
     }
 
     #[test]

@@ -106,9 +106,24 @@ impl Paths {
         self.supervisor().join("backups")
     }
 
+    /// Copies of the database.
+    pub fn database_copies(&self) -> PathBuf {
+        self.supervisor().join("backups-db")
+    }
+
+    /// Reports of calendar jobs' `digest` steps.
+    pub fn reports(&self) -> PathBuf {
+        self.root.join("reports")
+    }
+
+    /// Folder of all calendar jobs' slots.
+    pub fn all_slots(&self) -> PathBuf {
+        self.supervisor().join("slots")
+    }
+
     /// Folder of one calendar job's slots.
     pub fn slots(&self, task: &UnitName) -> PathBuf {
-        self.supervisor().join("slots").join(task)
+        self.all_slots().join(task)
     }
 
     /// Folder of runner sockets and journals.

@@ -18,7 +18,7 @@ mod tests;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 pub use leftover::{Left, run_mark};
@@ -163,6 +163,32 @@ impl TaskSlots {
     pub fn account(&self, accounted: &Accounted) -> io::Result<()> {
         files::ensure_dir(&self.folder)?;
         files::write_atomic(&self.folder.join("accounted"), &serde_json::to_vec(accounted)?, true)
+    }
+
+    /// Removes the files of slots that were due before `before_ms`, are accounted for and have their end; gives how many. What was
+    /// begun under a scratch name, and left so long ago, goes too.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or a file not be removed.
+    pub fn forget(&self, before_ms: i64) -> io::Result<usize> {
+        let through_ms = self.accounted().map_or(i64::MIN, |accounted| accounted.through_ms);
+        let mut count = 0;
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let goes = match SlotKey::parse(name) {
+                Some(key) => {
+                    let is_over = || self.read_one(key).is_some_and(|slot| slot.end.is_some());
+                    key.at_ms() < before_ms && key.at_ms() <= through_ms && is_over()
+                }
+                None => name.starts_with(SCRATCH) && entry.metadata().is_ok_and(|data| data.mtime() < before_ms / 1000),
+            };
+            if goes {
+                fs::remove_file(entry.path())?;
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 
     fn path(&self, key: SlotKey) -> PathBuf {
