@@ -257,7 +257,7 @@ pub(super) struct Alerts {
     resolve_after: DurationText,
     /// How long a sink that cannot be reached is tried before a message is given up, 1h to 60d.
     expire_after: DurationText,
-    /// Whether a report goes out each Monday at 9.
+    /// Whether a report goes out each Monday at 9. A calendar job with a `digest` step makes its own, and there is no other one then.
     weekly: bool,
     /// A URL that is called while all is well, so that silence is noticed elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -13,8 +13,8 @@ use super::{http, routes};
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{
-    AlertBody, AlertReply, HeapSnapshotBody, HeapSnapshotReply, MAX_REQUEST, OrderBody, OrderReply, ReloadBody,
-    ReloadReply, RunnerReply, RunnerRequest, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
+    AlertBody, AlertReply, DigestBody, HeapSnapshotBody, HeapSnapshotReply, MAX_REQUEST, OrderBody, OrderReply,
+    ReloadBody, ReloadReply, RunnerReply, RunnerRequest, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
 };
 use crate::model::{Standing, StatusReport, UnitName};
 use crate::process::socket;
@@ -103,6 +103,11 @@ impl Daemon {
     /// Acknowledges, silences, tries sinks. A test ends when each sink was tried, which takes as long as they may.
     pub fn alert(self, body: &AlertBody) -> Result<AlertReply, Error> {
         self.post(routes::ALERTS, body, Patience::of_wait(matches!(body, AlertBody::Test { .. })))
+    }
+
+    /// Has a report sent the way that the report of the week goes. Answered when it is on record: then it is sent, in time.
+    pub fn digest(self, body: &DigestBody) -> Result<AlertReply, Error> {
+        self.post(routes::DIGEST, body, Patience::Short)
     }
 
     /// Has a service write its heap to a file, and waits for that: up to five minutes.

@@ -23,6 +23,8 @@ pub mod routes {
     pub const UPGRADE: &str = "/v1/upgrade";
     /// POST `AlertBody`: an `AlertReply`.
     pub const ALERTS: &str = "/v1/alerts";
+    /// POST `DigestBody`: an `AlertReply`.
+    pub const DIGEST: &str = "/v1/digest";
     /// POST `HeapSnapshotBody`: a `HeapSnapshotReply`.
     pub const HEAP_SNAPSHOT: &str = "/v1/heap-snapshot";
     /// GET: a `VersionReply`.

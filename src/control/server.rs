@@ -21,8 +21,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::routes;
 use crate::model::wire::{
-    AlertBody, AlertReply, HeapSnapshotBody, HeapSnapshotReply, OrderBody, OrderReply, ReloadBody, ReloadReply,
-    UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
+    AlertBody, AlertReply, DigestBody, HeapSnapshotBody, HeapSnapshotReply, OrderBody, OrderReply, ReloadBody,
+    ReloadReply, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
 };
 use crate::model::{StatusReport, UnitName};
 use crate::process::socket;
@@ -39,7 +39,7 @@ const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// Most connections at a time; the next ones wait.
 const MAX_CONNECTIONS: usize = 64;
 
-const ROUTES: &str = "GET /v1/status, GET /v1/why/NAME, GET /v1/version, POST /v1/order, POST /v1/reload, POST /v1/upgrade, POST /v1/alerts, POST /v1/heap-snapshot, POST /v1/sync";
+const ROUTES: &str = "GET /v1/status, GET /v1/why/NAME, GET /v1/version, POST /v1/order, POST /v1/reload, POST /v1/upgrade, POST /v1/alerts, POST /v1/digest, POST /v1/heap-snapshot, POST /v1/sync";
 
 /// Where an answer goes.
 pub type Answer<T> = oneshot::Sender<Result<T, WireError>>;
@@ -59,6 +59,8 @@ pub enum Request {
     Upgrade(UpgradeBody, Answer<UpgradeReply>),
     /// Acknowledge, silence, try a sink.
     Alert(AlertBody, Answer<AlertReply>),
+    /// Send a report.
+    Digest(DigestBody, Answer<AlertReply>),
     /// Have a service write its heap to a file.
     HeapSnapshot(UnitName, Answer<HeapSnapshotReply>),
     /// Which program we are.
@@ -82,6 +84,7 @@ pub async fn serve(listener: UnixListener, to: To, closing: watch::Receiver<()>)
         .route(routes::RELOAD, post(reload))
         .route(routes::UPGRADE, post(upgrade))
         .route(routes::ALERTS, post(alerts))
+        .route(routes::DIGEST, post(digest))
         .route(routes::HEAP_SNAPSHOT, post(heap_snapshot))
         .route(routes::SYNC, post(sync))
         .fallback(unknown)
@@ -178,6 +181,13 @@ async fn reload(State(to): State<To>, body: Body) -> Response {
 async fn alerts(State(to): State<To>, body: Body) -> Response {
     answer(match read(body).await {
         Ok(body) => ask(&to, |answer| Request::Alert(body, answer)).await,
+        Err(e) => Err(e),
+    })
+}
+
+async fn digest(State(to): State<To>, body: Body) -> Response {
+    answer(match read(body).await {
+        Ok(body) => ask(&to, |answer| Request::Digest(body, answer)).await,
         Err(e) => Err(e),
     })
 }

@@ -56,6 +56,8 @@ pub(super) struct Alarms {
     declared: Declared,
     /// services.toml has faults: what it does not name may be named in what could not be read.
     has_faults: bool,
+    /// A calendar job makes reports: then there is no other one.
+    has_digest: bool,
     /// `[alerts]`, with the sinks that are served.
     spec: AlertSpec,
     machine: AlertMachine,
@@ -118,6 +120,7 @@ impl Alarms {
             machine,
             served: BTreeMap::new(),
             deadman: Deadman::new(fleet.alerts.deadman.clone(), beat, clock::now().mono),
+            has_digest: week::has_digest(fleet),
             spec: fleet.alerts.clone(),
             declared,
             has_faults,
@@ -136,6 +139,7 @@ impl Alarms {
     /// services.toml was read.
     pub(super) fn declared(&mut self, ledger: Option<&mut Ledger>, fleet: &Fleet) -> Result<(), StoreError> {
         self.declared = declared(fleet);
+        self.has_digest = week::has_digest(fleet);
         // With faults it would not have been taken.
         self.has_faults = false;
         self.deadman.declared(fleet.alerts.deadman.clone(), clock::now().mono);
@@ -344,9 +348,7 @@ impl Alarms {
         let mut reply = AlertReply::default();
         // A test is for trying the ways out, which work without a database.
         if ledger.is_none() && !matches!(body, AlertBody::Test { .. }) {
-            let message = "this cannot be put on record: the ledger cannot be written".to_owned();
-            let hint = Some("`supervisor status` says why; try again when it is well".to_owned());
-            drop(answer.send(Err(WireError { code: 70, message, hint })));
+            drop(answer.send(Err(not_on_record())));
             return Ok(());
         }
         match body {
@@ -385,6 +387,13 @@ impl Alarms {
 struct Only {
     sinks: BTreeSet<String>,
     spec: AlertSpec,
+}
+
+/// There is no ledger now.
+fn not_on_record() -> WireError {
+    let message = "this cannot be put on record: the ledger cannot be written".to_owned();
+    let hint = Some("`supervisor status` says why; try again when it is well".to_owned());
+    WireError { code: 70, message, hint }
 }
 
 /// What is told of these changes.

@@ -29,6 +29,7 @@ impl Daemon {
             Request::Reload(body, answer) => self.reload(body, Some(answer)),
             Request::Upgrade(body, answer) => self.upgrade(body, answer),
             Request::Alert(body, answer) => self.ledger.alert(body, answer),
+            Request::Digest(body, answer) => self.ledger.digest(body, answer),
             Request::HeapSnapshot(name, answer) => self.want_heap_snapshot(name, answer),
             Request::Version(answer) => drop(answer.send(Ok(self.version()))),
             Request::Sync(answer) => {

@@ -20,7 +20,7 @@ use crate::control::server::Answer;
 use crate::journal;
 use crate::machine::MemorySaved;
 use crate::model::paths::Paths;
-use crate::model::wire::{AlertBody, AlertReply};
+use crate::model::wire::{AlertBody, AlertReply, DigestBody};
 use crate::model::{Delivery, Fleet, LastExit, Mono, OpenAlert, Record, RestartCounts, RunView, Status, UnitName};
 use crate::process::clock;
 use crate::store::{KeptSample, Ledger, StoreError};
@@ -70,6 +70,8 @@ pub(super) enum Call {
     Stopped(UnitName),
     /// Somebody acknowledges, silences or tries.
     Alert(AlertBody, Answer<AlertReply>),
+    /// A calendar job has made a report.
+    Digest(DigestBody, Answer<AlertReply>),
     /// A message was sent, or was not: through which sink, and which of our flights.
     Sent(String, u64, Delivery),
     /// The dead man's switch was called.
@@ -149,6 +151,11 @@ impl LedgerThread {
     /// Acknowledges, silences, tries.
     pub(super) fn alert(&self, body: AlertBody, answer: Answer<AlertReply>) {
         self.call(Call::Alert(body, answer));
+    }
+
+    /// Has a calendar job's report told.
+    pub(super) fn digest(&self, body: DigestBody, answer: Answer<AlertReply>) {
+        self.call(Call::Digest(body, answer));
     }
 
     /// Keeps what a service uses, which is looked at each `interval`; written with what comes within that.
@@ -249,6 +256,9 @@ impl Keeper {
                     Call::Stopped(name) => self.with_alarms(|alarms, ledger| alarms.stopped(ledger, &name)),
                     Call::Alert(body, answer) => {
                         self.with_alarms(|alarms, ledger| alarms.asked(ledger, body, answer));
+                    }
+                    Call::Digest(body, answer) => {
+                        self.with_alarms(|alarms, ledger| alarms.digested(ledger, body, answer));
                     }
                     Call::Sent(sink, flight, delivery) => {
                         self.with_alarms(|alarms, ledger| alarms.sent(ledger, &sink, flight, &delivery));

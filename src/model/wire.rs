@@ -270,6 +270,16 @@ pub struct AlertReply {
     pub key: Option<String>,
 }
 
+/// Body of `POST /v1/digest`: a report that is told as the report of the week is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DigestBody {
+    /// Makes it go out once, however often it is sent.
+    pub key: String,
+    /// What is in it.
+    pub lines: Vec<String>,
+}
+
 /// Body of `POST /v1/heap-snapshot`: a service is to write its heap to a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,10 +1,11 @@
-//! The report of the week.
+//! The report of the week, and those that calendar jobs make: they are told in one way, and where a job makes them, by that alone.
 
 use jiff::tz::TimeZone;
 
-use super::{Alarms, Heard};
+use super::{Alarms, Answer, Heard, not_on_record};
 use crate::machine::alerts::{Week, WeekOf, weekly_lines};
-use crate::model::Moment;
+use crate::model::wire::{AlertReply, DigestBody};
+use crate::model::{BuiltinStep, Fleet, Moment, StepAction};
 use crate::policy::{periodic, weekly_slot};
 use crate::store::{Ledger, StoreError};
 
@@ -16,7 +17,7 @@ impl Alarms {
         const SLOT: &str = "weekly_report_ms";
         /// More ends than this in a week are no habit.
         const MOST: u64 = 50;
-        if !self.spec.weekly {
+        if !self.spec.weekly || self.has_digest {
             return Ok(());
         }
         let slot = weekly_slot(at.wall_ms, &TimeZone::system());
@@ -40,4 +41,29 @@ impl Alarms {
         }
         Ok(())
     }
+
+    /// A calendar job has made a report.
+    pub(in crate::daemon) fn digested(
+        &mut self,
+        ledger: Option<&mut Ledger>,
+        body: DigestBody,
+        answer: Answer<AlertReply>,
+    ) -> Result<(), StoreError> {
+        // From memory it might go out twice: whoever sends it tries again.
+        let Some(ledger) = ledger else {
+            drop(answer.send(Err(not_on_record())));
+            return Ok(());
+        };
+        let key = format!("digest-{}", body.key);
+        self.hear(Some(ledger), Heard::Weekly { key: &key, lines: body.lines })?;
+        drop(answer.send(Ok(AlertReply { done: vec!["the report is on its way".into()], ..AlertReply::default() })));
+        Ok(())
+    }
+}
+
+/// Whether a calendar job of these makes reports.
+pub(super) fn has_digest(fleet: &Fleet) -> bool {
+    let steps = fleet.tasks.iter().filter(|task| task.enabled).flat_map(|task| &task.steps);
+    let mut actions = steps.map(|step| &step.action);
+    actions.any(|action| matches!(action, StepAction::Builtin(BuiltinStep::Digest { .. })))
 }
