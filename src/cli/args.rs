@@ -124,6 +124,9 @@ pub enum Ask {
     /// Tell what is wrong with this machine's set-up, each with what mends it
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Do one step of a calendar job that is part of this program (runs of jobs call this)
+    #[command(hide = true)]
+    Step(Step),
     /// Check services.toml, and tell every fault with its place
     #[command(after_help = CHECK_EXAMPLES)]
     Check,
@@ -315,6 +318,17 @@ pub struct Doctor {
     /// Try a calendar job, too, which takes up to two minutes
     #[arg(long, requires = "self_test")]
     pub calendar: bool,
+}
+
+/// `step`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Step {
+    /// Which job
+    #[arg(value_name = "TASK")]
+    pub task: String,
+    /// Which of its steps, from 1
+    #[arg(value_name = "N")]
+    pub number: usize,
 }
 
 /// `completions`

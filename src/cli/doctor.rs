@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
 use super::args::Doctor;
-use super::context::Place;
+use super::context::{Loaded, Place};
 use super::table::harmless;
 use super::{Context, Output, Stop, style};
 use crate::doctor::{self, Asked, Finding, Level, self_test};
@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind};
 use crate::install::Record;
 use crate::manager::driver::Driver;
 use crate::manager::drivers;
-use crate::model::ManagerKind;
 use crate::model::paths::Paths;
+use crate::model::{Fleet, ManagerKind};
 use crate::process::{clock, files};
 
 pub(super) fn run(args: &Doctor, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
@@ -32,17 +32,7 @@ pub(super) fn run(args: &Doctor, context: &Context<'_>, output: &mut Output<'_>)
             .hint("`supervisor check` tells what is wrong with it")
             .into());
     };
-    let driver = driver(fleet.manager, &home, &place.paths);
-    let facts = doctor::gather(&Asked {
-        fleet,
-        config: &loaded.path,
-        faults: loaded.faults.len(),
-        paths: &place.paths,
-        home: &home,
-        now: clock::now(),
-        driver: driver.as_deref(),
-    });
-    let findings = doctor::examine(&facts);
+    let findings = findings(fleet, &loaded, &place.paths, &home);
     if context.json {
         let report = json!({"ok": doctor::worst(&findings) < Level::Bad, "findings": findings});
         writeln!(output.out, "{report}")?;
@@ -50,6 +40,20 @@ pub(super) fn run(args: &Doctor, context: &Context<'_>, output: &mut Output<'_>)
         output.out.write_all(text(&findings, context.verbose > 0, context.color).as_bytes())?;
     }
     Ok(if doctor::worst(&findings) == Level::Bad { ErrorKind::NotUp.exit_code() } else { 0 })
+}
+
+/// What all checks say of this machine.
+pub(super) fn findings(fleet: &Fleet, loaded: &Loaded, paths: &Paths, home: &Path) -> Vec<Finding> {
+    let driver = driver(fleet.manager, home, paths);
+    doctor::examine(&doctor::gather(&Asked {
+        fleet,
+        config: &loaded.path,
+        faults: loaded.faults.len(),
+        paths,
+        home,
+        now: clock::now(),
+        driver: driver.as_deref(),
+    }))
 }
 
 /// The service manager that things are installed in, else the one that they would be.

@@ -24,6 +24,7 @@ mod since;
 mod site;
 mod sources;
 mod status;
+mod step;
 mod style;
 mod table;
 #[cfg(test)]
@@ -139,6 +140,7 @@ fn execute_to(ask: &Ask, context: &Context<'_>, output: &mut Output<'_>) -> Resu
         Ask::Events(args) => events::run(args, context, output),
         Ask::Alerts(args) => alerts::run(args, context, output),
         Ask::Memory(args) => memory::run(args, context, output),
+        Ask::Step(args) => step::run(args, context, output),
         Ask::Doctor(args) => doctor::run(args, context, output),
         Ask::Check => check::run(context, output),
         Ask::Import(args) => import::run(args, context, output),

@@ -12,7 +12,8 @@ use super::error::StoreError;
 use super::ledger::Ledger;
 use super::query::{self, Reader};
 use crate::model::{
-    Alert, AlertChange, AlertSpec, HeardAt, Notice, Record, Remembered, RowState, Silence, StoppedAt, UnitName,
+    Alert, AlertChange, AlertSpec, CrashKind, HeardAt, Notice, Record, Remembered, RowState, Silence, StoppedAt,
+    UnitName,
 };
 
 /// Under whose name rows about alerts stand, where others have their runner. No runner has it: names of services begin
@@ -232,6 +233,17 @@ impl Reader {
         self.ask("supervisor_alerts", |conn| {
             let sql = "SELECT body FROM supervisor_alerts WHERE substr(id, 1, length(?1)) = ?1 ORDER BY fired_ms, id";
             read(conn, sql, [prefix])
+        })
+    }
+
+    /// The kinds of crashes that were seen since then, the newest first.
+    ///
+    /// # Errors
+    /// See [`super::StoreErrorKind`].
+    pub fn crash_kinds(&self, since_ms: i64) -> Result<Vec<CrashKind>, StoreError> {
+        self.ask("supervisor_crash_kinds", |conn| {
+            let sql = "SELECT body FROM supervisor_crash_kinds WHERE last_ms >= ?1 ORDER BY last_ms DESC, service, fingerprint";
+            read(conn, sql, [since_ms])
         })
     }
 

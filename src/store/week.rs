@@ -1,6 +1,6 @@
 //! What the report of the week is made from.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::error::StoreError;
 use super::ledger::Ledger;
@@ -33,11 +33,7 @@ impl Ledger {
     /// # Errors
     /// See [`super::StoreErrorKind`].
     pub fn fired(&self, from_ms: i64, to_ms: i64) -> Result<u64, StoreError> {
-        let sql =
-            "SELECT count(*) FROM supervisor_alerts WHERE fired_ms >= ?1 AND fired_ms < ?2 AND rule NOT IN (?3, ?4)";
-        let notes = (Rule::Test.as_str(), Rule::Weekly.as_str());
-        let count = self.conn.query_row(sql, params![from_ms, to_ms, notes.0, notes.1], |row| row.get::<_, i64>(0));
-        count.map(i64::unsigned_abs).map_err(|error| self.cannot_read(&error))
+        fired(&self.conn, from_ms, to_ms).map_err(|error| self.cannot_read(&error))
     }
 
     fn try_ends(&self, from_ms: i64, to_ms: i64, most: u64) -> rusqlite::Result<Vec<Ends>> {
@@ -81,7 +77,32 @@ impl Ledger {
     }
 }
 
+fn fired(conn: &Connection, from_ms: i64, to_ms: i64) -> rusqlite::Result<u64> {
+    let sql = "SELECT count(*) FROM supervisor_alerts WHERE fired_ms >= ?1 AND fired_ms < ?2 AND rule NOT IN (?3, ?4)";
+    let notes = (Rule::Test.as_str(), Rule::Weekly.as_str());
+    let count = conn.query_row(sql, params![from_ms, to_ms, notes.0, notes.1], |row| row.get::<_, i64>(0));
+    count.map(i64::unsigned_abs)
+}
+
 impl query::Reader {
+    /// How many alerts fired in that time; tests and reports are none.
+    ///
+    /// # Errors
+    /// See [`super::StoreErrorKind`].
+    pub fn fired(&self, from_ms: i64, to_ms: i64) -> Result<u64, StoreError> {
+        self.ask("supervisor_alerts", |conn| fired(conn, from_ms, to_ms))
+    }
+
+    /// The time of the oldest record, milliseconds since 1970 UTC.
+    ///
+    /// # Errors
+    /// See [`super::StoreErrorKind`].
+    pub fn begins_ms(&self) -> Result<Option<i64>, StoreError> {
+        self.ask("supervisor_events", |conn| {
+            conn.query_row("SELECT min(timestamp_ms) FROM supervisor_events", [], |row| row.get(0))
+        })
+    }
+
     /// How many notices came to nothing since then, by sink: refused, or pending for too long.
     ///
     /// # Errors

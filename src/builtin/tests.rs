@@ -1,0 +1,1 @@
+//! Steps on real files and a real database.
