@@ -23,6 +23,7 @@ mod plists;
 mod receiver;
 mod reload;
 mod restarts;
+mod steps;
 mod succession;
 mod successors;
 mod support;
