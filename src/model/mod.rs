@@ -14,6 +14,7 @@ mod outbox;
 pub mod paths;
 mod phase;
 mod slot;
+mod slot_row;
 mod snapshot;
 mod spec;
 mod task;
@@ -41,6 +42,7 @@ pub use phase::{Intent, Status};
 pub use slot::{
     Accounted, Claim, SlotEnd, SlotFile, SlotKey, SlotLine, SlotState, StepOutcome, StepRecord, Timing, Trigger,
 };
+pub use slot_row::SlotRow;
 pub use snapshot::{
     DaemonInfo, LastExit, LedgerInfo, MemoryInfo, MemoryTrouble, OpenAlert, ProgramId, RestartCounts, RunView,
     RunnerInfo, ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,

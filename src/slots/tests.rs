@@ -133,7 +133,7 @@ fn one_decides_at_a_time() {
     drop(lock);
     slots.alone().unwrap();
     assert_eq!(slots.accounted(), None);
-    let accounted = Accounted { v: 1, through_ms: 9, calendar: Vec::new(), timezone: None };
+    let accounted = Accounted { v: 1, through_ms: 9, open_ms: None, calendar: Vec::new(), timezone: None };
     slots.account(&accounted).unwrap();
     assert_eq!(slots.accounted(), Some(accounted));
 }

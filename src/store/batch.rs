@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::foreign::{Foreign, Mirror, Told};
-use super::query;
+use super::{query, slots};
 use crate::model::{EventType, Record, UnitName};
 
 /// What is kept of a tail that already stands in an earlier row: who looks at this row alone still sees the complaint.
@@ -115,7 +115,7 @@ impl<'tx> Batch<'tx> {
         })
     }
 
-    /// Writes the record unless it was taken in before; whether it is new.
+    /// Writes the record unless it was taken in before, or says of a slot what is known; whether it is new.
     pub(super) fn take(&mut self, record: &Record, learned: &mut Learned) -> Result<bool, Stop> {
         let seq = i64::try_from(record.seq).unwrap_or(i64::MAX);
         let reached = match self.positions.get(&record.boot_id) {
@@ -125,6 +125,9 @@ impl<'tx> Batch<'tx> {
         self.positions.insert(record.boot_id.clone(), reached.max(Some(seq)));
         let key = params![self.runner, record.boot_id, seq];
         if reached.is_some_and(|reached| seq <= reached) || self.known.exists(key)? {
+            return Ok(false);
+        }
+        if !slots::take(self.tx, record)? {
             return Ok(false);
         }
         let metadata = serde_json::to_string(&*self.kept(record, learned)).unwrap_or_else(|_| "{}".into());

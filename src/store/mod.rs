@@ -17,6 +17,7 @@
 //! supervisor_memory        samples, and the least of 15 minutes and of an hour, of memory
 //! supervisor_memory_lives  of which service, run, process and metric those are
 //! supervisor_memory_trends each leak detector's state
+//! supervisor_slots         what became of each slot of the calendar jobs
 //! supervisor_meta          the schema number of our tables, and single values
 //! ```
 //!
@@ -53,6 +54,7 @@ mod past;
 mod query;
 mod retention;
 mod schema;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -67,4 +69,5 @@ pub use outbox::OutboxFilter;
 pub use query::{EVIDENCE, EventRow, Filter, Reader};
 pub use retention::Pruned;
 pub use upkeep::{Room, Upkeep, Verified, verify_copy};
+pub use slots::{LastSlots, SlotFilter};
 pub use week::Ends;

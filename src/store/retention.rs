@@ -7,6 +7,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use super::error::StoreError;
 use super::foreign::{Mirror, Told};
 use super::ledger::Ledger;
+use super::slots;
 
 /// Rows in one transaction: the lock is held for milliseconds, so that other programs never wait long for theirs.
 const BATCH: i64 = 500;
@@ -78,7 +79,12 @@ impl Ledger {
             deleted += count;
             beyond -= count as i64;
         }
-        Ok(Pruned { events: deleted, others: self.prune_ended(now_ms, max_age)? })
+        let mut others = self.prune_ended(now_ms, max_age)?;
+        let slots = slots::prune(&self.conn, oldest)?;
+        if slots > 0 {
+            others.push(("supervisor_slots", slots));
+        }
+        Ok(Pruned { events: deleted, others })
     }
 
     fn prune_ended(&mut self, now_ms: i64, max_age: Duration) -> rusqlite::Result<Vec<(&'static str, usize)>> {

@@ -64,6 +64,13 @@ CREATE INDEX IF NOT EXISTS supervisor_memory_by_age ON supervisor_memory (span_m
 CREATE TABLE IF NOT EXISTS supervisor_memory_trends (
   service TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, state TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS supervisor_slots (
+  task TEXT NOT NULL, slot TEXT NOT NULL, due_ms INTEGER NOT NULL, extra INTEGER NOT NULL, state TEXT, \"trigger\" TEXT,
+  timing TEXT, started_ms INTEGER, ended_ms INTEGER, awake_ms INTEGER, frozen_ms INTEGER, why TEXT NOT NULL DEFAULT '',
+  made_up_by TEXT, resumes TEXT, steps TEXT NOT NULL DEFAULT '[]', pid INTEGER, PRIMARY KEY (task, slot)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS supervisor_slots_by_time ON supervisor_slots (task, due_ms);
+CREATE INDEX IF NOT EXISTS supervisor_slots_under_way ON supervisor_slots (task, due_ms) WHERE state IS NULL;
 ";
 
 /// Columns of `supervisor_events` that came later: empty in rows that were written before, and by versions that do not
