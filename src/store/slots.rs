@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::StoreError;
+use super::ledger::Ledger;
 use super::query::Reader;
 use crate::model::{EventType, Record, SlotKey, SlotRow, SlotState, UnitName};
 
@@ -40,6 +41,13 @@ pub struct LastSlots {
     pub under_way: Option<SlotRow>,
 }
 
+impl LastSlots {
+    /// Both.
+    pub fn into_rows(self) -> Vec<SlotRow> {
+        self.ended.into_iter().chain(self.under_way).collect()
+    }
+}
+
 impl Reader {
     /// The slots that `filter` lets through, by time, latest last.
     ///
@@ -60,26 +68,7 @@ impl Reader {
     /// # Errors
     /// See [`super::StoreErrorKind`].
     pub fn last_slots(&self) -> Result<BTreeMap<UnitName, LastSlots>, StoreError> {
-        let latest = |which: &str| {
-            format!(
-                "SELECT {COLUMNS} FROM supervisor_slots WHERE task = ?1 AND {which} ORDER BY due_ms DESC, slot DESC LIMIT 1"
-            )
-        };
-        self.ask("supervisor_slots", |conn| {
-            let mut tasks = conn.prepare("SELECT DISTINCT task FROM supervisor_slots")?;
-            let mut ended = conn.prepare(&latest(&format!("state <> '{}'", SlotState::SkippedOverlap.as_str())))?;
-            let mut under_way = conn.prepare(&latest("state IS NULL"))?;
-            let mut found = BTreeMap::new();
-            for task in tasks.query_map([], |row| row.get::<_, String>(0))? {
-                let task = task?;
-                let one = |statement: &mut Statement<'_>| statement.query_row([&task], slot_row).optional();
-                let last = LastSlots { ended: one(&mut ended)?.flatten(), under_way: one(&mut under_way)?.flatten() };
-                if let Ok(task) = UnitName::new(&task) {
-                    found.insert(task, last);
-                }
-            }
-            Ok(found)
-        })
+        self.ask("supervisor_slots", last_slots)
     }
 
     /// How many slots of each job that were due, or asked for, from `from_ms` to before `to_ms` ended as what; those under way
@@ -106,6 +95,41 @@ impl Reader {
             Ok(found)
         })
     }
+}
+
+impl Ledger {
+    /// How each job stands that has a slot on record.
+    ///
+    /// # Errors
+    /// See [`super::StoreErrorKind`].
+    pub fn last_slots(&self) -> Result<BTreeMap<UnitName, LastSlots>, StoreError> {
+        last_slots(&self.conn).map_err(|error| self.cannot_read(&error))
+    }
+}
+
+fn last_slots(conn: &Connection) -> rusqlite::Result<BTreeMap<UnitName, LastSlots>> {
+    // From one name to the next: a job that runs each minute has thousands of rows.
+    let names = "WITH RECURSIVE names (task) AS (SELECT min(task) FROM supervisor_slots UNION ALL \
+                 SELECT (SELECT min(task) FROM supervisor_slots WHERE task > names.task) FROM names WHERE task IS NOT NULL) \
+                 SELECT task FROM names WHERE task IS NOT NULL";
+    let latest = |which: &str| {
+        format!(
+            "SELECT {COLUMNS} FROM supervisor_slots WHERE task = ?1 AND {which} ORDER BY due_ms DESC, slot DESC LIMIT 1"
+        )
+    };
+    let mut names = conn.prepare(names)?;
+    let mut ended = conn.prepare(&latest(&format!("state <> '{}'", SlotState::SkippedOverlap.as_str())))?;
+    let mut under_way = conn.prepare(&latest("state IS NULL"))?;
+    let mut found = BTreeMap::new();
+    for task in names.query_map([], |row| row.get::<_, String>(0))? {
+        let task = task?;
+        let one = |statement: &mut Statement<'_>| statement.query_row([&task], slot_row).optional();
+        let last = LastSlots { ended: one(&mut ended)?.flatten(), under_way: one(&mut under_way)?.flatten() };
+        if let Ok(task) = UnitName::new(&task) {
+            found.insert(task, last);
+        }
+    }
+    Ok(found)
 }
 
 /// Takes in what a record says of slots; whether it says anything that is not on record yet.

@@ -9,6 +9,7 @@ mod memory;
 mod outbox;
 mod reading;
 mod retention;
+mod slots;
 mod taking_in;
 mod torture;
 mod upkeep;
@@ -19,7 +20,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{EventType, Record, UnitName};
+use crate::model::{EventType, Record, SlotRow, UnitName};
 
 /// A scratch state directory.
 struct Scratch {
