@@ -417,14 +417,19 @@ fn declared(fleet: &Fleet) -> Declared {
             start_timeout: spec.start_timeout,
             min_uptime: spec.min_uptime,
             has_ready: spec.readiness() != Readiness::Exec,
+            zone: None,
         };
         (spec.name.clone(), unit)
     });
-    let others = fleet.tasks.iter().map(|task| &task.name).chain(fleet.unusable.iter().map(|unit| &unit.name));
+    let tasks = fleet.tasks.iter().map(|task| {
+        let zone = Some(clock::zone(task.timezone.as_deref()));
+        (task.name.clone(), DeclaredUnit { zone, ..DeclaredUnit::default() })
+    });
+    let others = fleet.unusable.iter().map(|unit| &unit.name);
     // Also where it is not enabled: that it could not be undone is to be told.
     let others = others.chain(fleet.exposures.iter().map(|exposure| &exposure.name));
     let others = others.map(|name: &UnitName| (name.clone(), DeclaredUnit::default()));
-    Declared { spec: fleet.alerts.clone(), units: services.chain(others).collect() }
+    Declared { spec: fleet.alerts.clone(), units: services.chain(tasks).chain(others).collect() }
 }
 
 fn millis(d: Duration) -> i64 {

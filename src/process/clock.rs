@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use jiff::tz::TimeZone;
 use nix::time::{ClockId, clock_gettime};
 
 use super::sys;
@@ -22,10 +23,9 @@ pub fn boot_id() -> String {
     sys::boot_id().unwrap_or_default()
 }
 
-/// The zone of this name in the system's database; `None`, and a name that it does not have: the machine's own, as it is set now.
-pub fn zone(name: Option<&str>) -> jiff::tz::TimeZone {
-    let named = name.and_then(|name| jiff::tz::TimeZone::get(name).ok());
-    named.unwrap_or_else(jiff::tz::TimeZone::system)
+/// The zone of that IANA name, UTC where this machine does not know it; without a name the machine's own.
+pub fn zone(name: Option<&str>) -> TimeZone {
+    name.map_or_else(TimeZone::system, |name| TimeZone::get(name).unwrap_or(TimeZone::UTC))
 }
 
 /// A fresh random number in [0, 1), for jitter. The standard library seeds its hash keys from the kernel once for each

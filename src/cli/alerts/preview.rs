@@ -12,7 +12,7 @@ use crate::config;
 use crate::machine::alerts::{AlertMachine, Declared, DeclaredUnit, Heard};
 use crate::model::{
     AlertChange, AlertSpec, EventType, HeardAt, Message, Moment, Mono, Notice, NoticeKind, Record, Remembered, Rule,
-    SinkSpec, UnitName,
+    SinkSpec, SlotKey, UnitName,
 };
 
 const SECOND_MS: i64 = 1000;
@@ -107,6 +107,7 @@ fn story(rule: Rule, start_ms: i64) -> Vec<(i64, EventType, serde_json::Value)> 
         seconds.iter().map(|at| (*at, EventType::ServiceCrash, end(class))).collect::<Vec<_>>()
     };
     let one = |event, data| vec![(60, event, data)];
+    let slot = SlotKey::Due(start_ms - 30 * MINUTE_MS);
     match rule {
         Rule::CrashLoop => ends("crash", &[0, 90, 180]),
         // Three within five minutes would be a loop first.
@@ -140,9 +141,22 @@ fn story(rule: Rule, start_ms: i64) -> Vec<(i64, EventType, serde_json::Value)> 
         Rule::PartFailing => {
             one(EventType::ProbeDegraded, json!({ "run_id": 7, "part": "telegram", "reason": "not connected" }))
         }
-        Rule::TaskFailed => one(EventType::TaskFinished, json!({ "run_id": null, "result": "failed", "exit_code": 2 })),
-        Rule::TaskLate => one(EventType::TaskFinished, json!({ "run_id": null, "result": "late" })),
-        Rule::TaskMissed => one(EventType::TaskMissed, json!({ "run_id": null, "result": "missed-off" })),
+        Rule::TaskFailed => one(
+            EventType::TaskFinished,
+            json!({ "run_id": null, "slot": slot, "result": "failed", "why": "step 2 (pg_dump): exit code 1", "awake_ms": 11_500,
+                "wall_ms": 12_000, "frozen_ms": 0, "stderr_tail": TAIL, "steps": [{ "step": 2, "what": "pg_dump",
+                "outcome": "failed", "tries": 3, "code": 1, "signal": null, "awake_ms": 11_000, "why": null }] }),
+        ),
+        Rule::TaskLate => one(
+            EventType::TaskFinished,
+            json!({ "run_id": null, "slot": slot, "result": "late", "why": "begun 30m after it was due", "awake_ms": 11_500,
+                "wall_ms": 12_000, "frozen_ms": 0 }),
+        ),
+        Rule::TaskMissed => one(
+            EventType::TaskMissed,
+            json!({ "run_id": null, "slot": slot, "slots": [slot.at_ms()], "count": 1, "result": "missed-off",
+                "why": "the machine was off", "made_up_by": null }),
+        ),
         Rule::ExposureDown => one(
             EventType::ExposureFailed,
             json!({ "run_id": null, "tries": 5, "since_ms": start_ms, "held": false, "work": "ensure",

@@ -69,17 +69,8 @@ impl AlertMachine {
             (EventType::MemoryLimit, Some(name)) => self.memory(step, Rule::MemoryLimit, name, &heard),
             (EventType::ProbeMisconfigured, Some(_)) => self.plain(step, Rule::ProbeMisconfigured, &heard),
             (EventType::ProbeDegraded, Some(name)) => self.degraded(step, name, &heard),
-            (EventType::TaskMissed, Some(_)) => self.plain(step, Rule::TaskMissed, &heard),
-            (EventType::TaskFinished, Some(name)) => match data.get("result").and_then(Value::as_str) {
-                Some("failed" | "too-short") => self.plain(step, Rule::TaskFailed, &heard),
-                Some("late" | "too-long") => self.plain(step, Rule::TaskLate, &heard),
-                Some("ran" | "caught-up") => {
-                    for rule in [Rule::TaskFailed, Rule::TaskMissed, Rule::TaskLate] {
-                        self.resolve(step, &Key::new(rule, Some(name), None), "it ran");
-                    }
-                }
-                _ => {}
-            },
+            (EventType::TaskMissed, Some(name)) => self.task_missed(step, name, &heard),
+            (EventType::TaskFinished, Some(name)) => self.task_finished(step, name, &heard),
             (EventType::ExposureFailed, Some(_)) => self.plain(step, Rule::ExposureDown, &heard),
             (EventType::ExposureUndone, Some(_)) if data.get("result").and_then(Value::as_str) == Some("failed") => {
                 self.plain(step, Rule::ExposureDown, &heard);

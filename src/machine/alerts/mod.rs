@@ -11,6 +11,7 @@ mod kinds;
 mod lapse;
 mod life;
 mod service;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod unwell;
@@ -21,6 +22,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 pub use weekly::{Week, WeekOf, weekly_lines};
 
 use self::identity::Key;
@@ -68,6 +70,8 @@ pub struct DeclaredUnit {
     pub min_uptime: Duration,
     /// Whether a `service_ready` tells that it is up; otherwise it is up once it is started.
     pub has_ready: bool,
+    /// Where a calendar job's times of day are; `None`: they are told in UTC.
+    pub zone: Option<TimeZone>,
 }
 
 /// What the machine is told.

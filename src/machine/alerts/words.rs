@@ -2,6 +2,7 @@
 
 mod health;
 mod memory;
+mod tasks;
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde_json::{Map, Value};
 
 pub(super) use self::health::{of_hang, of_part, of_slow_start, restart_in_ms, unhelped};
 pub(super) use self::memory::{is_restart, of_growth, of_limit, of_what, severity_of};
+pub(super) use self::tasks::{is_left_out, of_task};
 use super::kinds::cut;
 use crate::machine::words::{exit_text, lasting, lasting_time};
 use crate::model::{Alert, Cause, CrashKind, ExitClass, LastExit, Rule, Severity, UnitName};
@@ -210,7 +212,6 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
     let who =
         name.map_or_else(|| quoted(data, "label").unwrap_or_else(|| "the supervisor".into()), ToString::to_string);
     let because = |title: String| because(title, data);
-    let keeps = "Supervision goes on as before.";
     let (title, doing) = match rule {
         Rule::Held => (
             because(format!("{who} is held")),
@@ -223,11 +224,6 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
             because(format!("the health probe of {who} asks the wrong question")),
             "The supervisor does not restart it for that: whoever answers is alive. Until the question is right, only silence is seen.".into(),
         ),
-        Rule::TaskFailed => {
-            (because(format!("{who} ran and failed")), "It runs again when its calendar says so.".into())
-        }
-        Rule::TaskMissed => (because(format!("{who} did not run")), "It runs again when its calendar says so.".into()),
-        Rule::TaskLate => (because(format!("{who} ran late or too long")), keeps.into()),
         // Only what could not be undone has a result.
         Rule::ExposureDown if data.contains_key("result") => (
             because(format!("{who} could not be undone, and may still hold")),
@@ -264,11 +260,6 @@ pub(super) fn of_record(rule: Rule, name: Option<&UnitName>, data: &Map<String, 
             advice.push(if upgrade { "supervisor upgrade".into() } else { "supervisor install --dry-run".into() });
         }
         Rule::Database => advice.push("supervisor doctor".into()),
-        Rule::TaskFailed | Rule::TaskMissed | Rule::TaskLate => {
-            advice.extend(name.into_iter().flat_map(|name| {
-                [format!("supervisor logs {name} --stderr"), format!("supervisor events --service {name}")]
-            }));
-        }
         Rule::ProbeMisconfigured => {
             advice.extend(name.map(|name| format!("mend [service.{name}.health] in services.toml")));
             advice.push("supervisor reload".into());

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::world::{BASE_MS, World, unit};
 use crate::machine::alerts::Heard;
-use crate::model::{EventType, Notice, Rule, Silence, UnitName};
+use crate::model::{EventType, Notice, Rule, Silence, SlotKey, UnitName};
 
 const TRACES: &str = include_str!("../traces.txt");
 
@@ -221,7 +221,37 @@ pub(super) fn happen(world: &mut World, line: &str) {
                     "of": words.get(3).filter(|word| **word == "heap") }),
             );
         }
-        "task" => world.record(EventType::TaskFinished, Some(&name(1)), json!({ "result": words[2] })),
+        "task" => {
+            let due_ms = BASE_MS + world.now - ms(words.get(3).copied().unwrap_or("12s"));
+            let extra = words.get(4) == Some(&"extra");
+            let slot = if extra { SlotKey::Extra(due_ms) } else { SlotKey::Due(due_ms) };
+            let step = |step: u32, what: &str, outcome: &str, why: Option<&str>| {
+                json!({ "step": step, "what": what, "outcome": outcome, "tries": step, "code": step - 1, "signal": null,
+                    "awake_ms": 5000, "why": why })
+            };
+            let mut data = json!({
+                "slot": slot, "due_ms": due_ms, "extra": extra, "result": words[2], "why": "", "timing": "in-time",
+                "trigger": "manager", "awake_ms": 10_000, "wall_ms": 10_000, "frozen_ms": 0, "run_id": null,
+                "steps": [step(1, "mkdir", "ok", None)],
+            });
+            if words[2] == "failed" {
+                let bad = step(2, "pg_dump", "failed", None);
+                data["steps"] = json!([step(1, "mkdir", "ok", None), bad, step(3, "upload", "skipped", None)]);
+                data["stderr_tail"] = json!("pg_dump: error: no such database\n");
+            }
+            world.record(EventType::TaskFinished, Some(&name(1)), data);
+        }
+        "missed" => {
+            let count: i64 = words.get(3).map_or(1, |count| count.parse().unwrap());
+            let last = BASE_MS + world.now - 3_600_000;
+            let slots: Vec<i64> = (0..count).rev().map(|n| last - n * 86_400_000).collect();
+            let made_up_by = words.get(4).map(|_| SlotKey::Due(last + 60_000));
+            let data = json!({
+                "slot": SlotKey::Due(last), "slots": slots, "count": count, "result": words[2], "why": "the machine slept",
+                "made_up_by": made_up_by, "run_id": null,
+            });
+            world.record(EventType::TaskMissed, Some(&name(1)), data);
+        }
         "exposure" => {
             let (event, data) = match words[2] {
                 "up" => (EventType::ExposureUp, json!({ "tries": 1 })),
@@ -237,7 +267,6 @@ pub(super) fn happen(world: &mut World, line: &str) {
             };
             world.record(event, Some(&name(1)), data);
         }
-        "missed" => world.record(EventType::TaskMissed, Some(&name(1)), json!({ "why": "asleep" })),
         "drift" => {
             let failed = words.get(3).copied().filter(|_| words[2] != "over");
             let data = json!({

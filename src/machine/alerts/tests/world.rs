@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use crate::machine::alerts::{AlertMachine, Declared, DeclaredUnit, Heard};
@@ -21,6 +22,10 @@ pub(super) fn unit(name: &str) -> UnitName {
     UnitName::new(name).unwrap()
 }
 
+fn berlin() -> TimeZone {
+    TimeZone::get("Europe/Berlin").unwrap()
+}
+
 /// gateway, then worker, then leaf; plain says nothing of being ready; job is a task.
 pub(super) fn declared() -> Declared {
     let service = |after: &[&str], has_ready| DeclaredUnit {
@@ -28,13 +33,14 @@ pub(super) fn declared() -> Declared {
         start_timeout: Duration::from_secs(60),
         min_uptime: Duration::from_secs(10),
         has_ready,
+        zone: None,
     };
     let units = [
         ("gateway", service(&[], true)),
         ("worker", service(&["gateway"], true)),
         ("leaf", service(&["worker"], true)),
         ("plain", service(&[], false)),
-        ("job", DeclaredUnit::default()),
+        ("job", DeclaredUnit { zone: Some(berlin()), ..DeclaredUnit::default() }),
     ];
     Declared { units: units.into_iter().map(|(name, unit_)| (unit(name), unit_)).collect(), ..Declared::default() }
 }
