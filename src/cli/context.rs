@@ -15,8 +15,9 @@ use crate::config::Surroundings;
 use crate::control::client::Daemon;
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
-use crate::model::{Alert, Fleet, LastExit, Moment, OutboxRow, RestartCounts, Silence, SinkState, UnitName};
-use crate::store::{EventRow, Filter, HistoryPoint, KeptSample};
+use crate::model::{Alert, Fleet, LastExit, Moment, OutboxRow, RestartCounts, Silence, SinkState, TaskSpec, UnitName};
+use crate::process::clock;
+use crate::store::{EventRow, Filter, HistoryPoint, KeptSample, LastSlots};
 
 /// Where facts come from that are not asked of a control socket.
 pub trait Sources {
@@ -85,6 +86,8 @@ pub struct Tallies {
     pub counters: BTreeMap<UnitName, RestartCounts>,
     /// The newest ends.
     pub last_exits: BTreeMap<UnitName, LastExit>,
+    /// How calendar jobs stand.
+    pub last_slots: BTreeMap<UnitName, LastSlots>,
 }
 
 /// What is wanted of alerts. Silences in force come with each of them.
@@ -193,6 +196,14 @@ impl<'a> Context<'a> {
     /// zoneinfo, which takes longer than everything else that `status` does.
     pub(super) fn zone(&self) -> &TimeZone {
         self.zone.get_or_init(TimeZone::system)
+    }
+
+    /// Where the times of a job's calendar are.
+    pub(super) fn zone_of(&self, task: &TaskSpec) -> TimeZone {
+        match &task.timezone {
+            Some(name) => clock::zone(Some(name)),
+            None => self.zone().clone(),
+        }
     }
 
     /// For words with times.

@@ -7,12 +7,15 @@ use super::context::{AlertsWanted, Place, Tallies};
 use crate::control::client::{Daemon, Patience, Runner};
 use crate::error::{Error, ErrorKind};
 use crate::install::Record;
-use crate::machine::words::{self, Recorded};
+use crate::machine::words::{self, Recorded, Starter, TaskSeen};
 use crate::machine::{Saved, unattended};
 use crate::model::paths::Paths;
 use crate::model::wire::{RunnerReply, RunnerRequest};
-use crate::model::{DaemonInfo, LedgerInfo, OpenAlert, RunView, RunnerInfo, ServiceInfo, StatusReport, UnitName};
-use crate::process::{clock, identity, lock, record, socket};
+use crate::model::{
+    DaemonInfo, LedgerInfo, OpenAlert, RunView, RunnerInfo, ServiceInfo, StatusReport, TaskSpec, UnitName,
+};
+use crate::process::{clock, identity, record, socket};
+use crate::slots::TaskSlots;
 
 /// What the daemon said, or what was found without it.
 pub(super) enum Known<T> {
@@ -116,8 +119,8 @@ fn services(
         // Where that cannot be read nothing is known of it; `doctor` says so.
         let installed = Record::read(&place.paths).ok().flatten();
         all.extend(fleet.tasks.iter().map(|task| {
-            let by = installed.as_ref().and_then(|record| record.starter_of(&task.name));
-            words::task(task, by, lock::holder(&place.paths.service_lock(&task.name)), &recorded(&task.name))
+            let seen = task_seen(context, &place.paths, task, installed.as_ref(), tallies);
+            words::task(task, &seen, &recorded(&task.name), at)
         }));
         let exposures = fleet.exposures.iter();
         all.extend(exposures.map(|spec| unattended(spec, &recorded(&spec.name))));
@@ -134,6 +137,29 @@ fn services(
     let others: BTreeSet<&UnitName> = others.filter(|name| !declared.contains(*name)).collect();
     all.extend(others.into_iter().filter_map(|name| served(name, wanted)));
     all
+}
+
+/// A calendar job, without the daemon.
+fn task_seen(
+    context: &Context<'_>,
+    paths: &Paths,
+    task: &TaskSpec,
+    installed: Option<&Record>,
+    tallies: Option<&Tallies>,
+) -> TaskSeen {
+    let by = installed.and_then(|record| record.starter_of(&task.name)).map_or(Starter::Nobody, Starter::Manager);
+    let rows = tallies.and_then(|tallies| tallies.last_slots.get(&task.name).cloned()).unwrap_or_default().into_rows();
+    // Where they cannot be read, the ledger's word is the newest.
+    let files = TaskSlots::of(paths, &task.name).read(words::files_from(task, &rows)).unwrap_or_default();
+    TaskSeen::new(task, by, rows, &files, context.now_ms, &context.zone_of(task))
+}
+
+/// One paragraph about a calendar job, without the daemon.
+pub(super) fn why_task(context: &Context<'_>, place: &Place<'_>, task: &TaskSpec) -> String {
+    let installed = Record::read(&place.paths).ok().flatten();
+    let tallies = context.sources.tallies(&place.paths.database()).ok().flatten();
+    let seen = task_seen(context, &place.paths, task, installed.as_ref(), tallies.as_ref());
+    words::why_task(task, &seen, context.reader())
 }
 
 /// The process and the run of a service whose runner has died and which lives on: its adoption record names it.

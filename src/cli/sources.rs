@@ -84,7 +84,8 @@ impl Sources for Files {
         let Some(reader) = open(database)? else { return Ok(None) };
         let counters = reader.counters().map_err(told)?;
         let last_exits = reader.last_exits().map_err(told)?;
-        Ok(Some(Tallies { counters, last_exits }))
+        let last_slots = reader.last_slots().map_err(told)?;
+        Ok(Some(Tallies { counters, last_exits, last_slots }))
     }
 
     fn events(&self, paths: &Paths, filter: &Filter) -> Result<Option<Vec<EventRow>>, Error> {

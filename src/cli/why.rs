@@ -1,7 +1,7 @@
 //! `why`: one service in one paragraph.
 
 use super::args::Why as Args;
-use super::gather::{open_alerts, without_daemon};
+use super::gather::{open_alerts, why_task, without_daemon};
 use super::{Context, Output, Stop, names};
 use crate::control::client::Daemon;
 use crate::error::{Error, ErrorKind};
@@ -53,9 +53,11 @@ fn found(
         info.ok_or_else(|| -> Error { names::unknown(name, found.report.services.iter().map(|info| &info.name)) })?;
     // Two runners may know a service; the report has chosen between them by the process.
     let view = found.views.iter().find(|view| view.name == *name && view.pid == info.pid);
-    let text = match view {
-        Some(view) => words::why(view, None, None, context.reader()),
-        None => format!("{name} is {}: {}.", info.status, info.why),
+    let task = place.fleet().and_then(|fleet| fleet.tasks.iter().find(|task| task.name == *name));
+    let text = match (view, task) {
+        (Some(view), _) => words::why(view, None, None, context.reader()),
+        (None, Some(task)) => why_task(context, place, task),
+        (None, None) => format!("{name} is {}: {}.", info.status, info.why),
     };
     for trouble in &found.report.troubles {
         writeln!(output.notes, "note: {}", super::table::harmless(trouble))?;

@@ -23,7 +23,7 @@ use crate::model::paths::Paths;
 use crate::model::wire::{AlertBody, AlertReply, DigestBody};
 use crate::model::{Delivery, Fleet, LastExit, Mono, OpenAlert, Record, RestartCounts, RunView, Status, UnitName};
 use crate::process::clock;
-use crate::store::{KeptSample, Ledger, StoreError};
+use crate::store::{KeptSample, LastSlots, Ledger, StoreError};
 
 /// Records taken in one transaction.
 const BATCH: usize = 2000;
@@ -53,6 +53,8 @@ pub(super) struct Known {
     pub(super) counts: BTreeMap<UnitName, RestartCounts>,
     /// The last end of each service, as it was when the database was opened; a runner's view is newer.
     pub(super) last_exits: BTreeMap<UnitName, LastExit>,
+    /// How each calendar job stands; the files of its slots are newer.
+    pub(super) last_slots: BTreeMap<UnitName, LastSlots>,
     /// Alerts that hold.
     pub(super) alerts: Vec<OpenAlert>,
     /// What is wrong with the ways out, one line each.
@@ -347,6 +349,7 @@ impl Keeper {
         if self.ledger.is_none() {
             let mut ledger = Ledger::open(&database)?;
             let (counts, last_exits, note) = (ledger.counters()?, ledger.last_exits()?, ledger.note());
+            let last_slots = ledger.last_slots()?;
             let inode = std::fs::metadata(&database).ok().map(|m| m.ino());
             self.alarms.opened(&mut ledger)?;
             self.ledger = Some(ledger);
@@ -356,6 +359,7 @@ impl Keeper {
             self.tell(|known| {
                 known.ok = true;
                 (known.counts, known.last_exits, known.note, known.inode) = (counts, last_exits, note, inode);
+                known.last_slots = last_slots;
             });
         }
         // A folder that cannot be read now is read later.
@@ -409,10 +413,15 @@ impl Keeper {
             // What is still there is dropped at the next chance.
             let _ = reader.drop_acked(&boot_id, seq);
             let ended = unsaved.iter().any(|record| record.event.is_run_end());
+            let of_jobs = unsaved.iter().any(|record| record.event.is_of_slots());
             unsaved.clear();
-            if ended {
-                let counts = ledger.counters()?;
-                self.tell(|known| known.counts = counts);
+            let counts = ended.then(|| ledger.counters()).transpose()?;
+            let last_slots = of_jobs.then(|| ledger.last_slots()).transpose()?;
+            if counts.is_some() || last_slots.is_some() {
+                self.tell(|known| {
+                    known.counts = counts.unwrap_or_else(|| std::mem::take(&mut known.counts));
+                    known.last_slots = last_slots.unwrap_or_else(|| std::mem::take(&mut known.last_slots));
+                });
             }
         }
     }

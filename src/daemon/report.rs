@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 use jiff::tz::TimeZone;
 
 use super::Daemon;
+use super::ledger::Known;
 use crate::install::Record;
-use crate::machine::words::{self, Reader, Recorded};
+use crate::machine::words::{self, Reader, Recorded, Starter, TaskSeen};
 use crate::model::wire::WireError;
 use crate::model::{
-    DaemonInfo, HealthInfo, LedgerInfo, RunView, ServiceInfo, ServiceSpec, Status, StatusReport, UnitName, Verdict,
+    DaemonInfo, HealthInfo, LedgerInfo, RunView, ServiceInfo, ServiceSpec, Status, StatusReport, TaskSpec, UnitName,
+    Verdict,
 };
-use crate::process::{clock, lock};
+use crate::process::clock;
+use crate::slots::TaskSlots;
 
 /// A runner's pid, its view of a service, and what probes add.
 type Judged = (i32, RunView, Option<HealthInfo>);
@@ -33,13 +36,8 @@ impl Daemon {
         // Read each time: somebody may have installed it a moment ago.
         let installed = (!self.fleet.tasks.is_empty()).then(|| Record::read(&self.paths).ok().flatten()).flatten();
         for task in &self.fleet.tasks {
-            let pid = lock::holder(&self.paths.service_lock(&task.name));
-            services.push(words::task(
-                task,
-                installed.as_ref().and_then(|r| r.starter_of(&task.name)),
-                pid,
-                &recorded(&task.name),
-            ));
+            let seen = self.task_seen(task, &known, installed.as_ref(), at);
+            services.push(words::task(task, &seen, &recorded(&task.name), at));
         }
         services.extend(self.exposure_infos(recorded, at));
         for unit in &self.fleet.unusable {
@@ -74,6 +72,14 @@ impl Daemon {
             alerts: known.alerts.clone(),
             troubles: self.troubles().into_iter().chain(known.alert_troubles.iter().cloned()).collect(),
         }
+    }
+
+    fn task_seen(&self, task: &TaskSpec, known: &Known, installed: Option<&Record>, at: Reader<'_>) -> TaskSeen {
+        let by = installed.and_then(|record| record.starter_of(&task.name)).map_or(Starter::Daemon, Starter::Manager);
+        let rows = known.last_slots.get(&task.name).cloned().unwrap_or_default().into_rows();
+        // Where they cannot be read, the ledger's word is the newest.
+        let files = TaskSlots::of(&self.paths, &task.name).read(words::files_from(task, &rows)).unwrap_or_default();
+        TaskSeen::new(task, by, rows, &files, at.now_ms, &clock::zone(task.timezone.as_deref()))
     }
 
     fn service_info(&self, spec: &ServiceSpec, recorded: &Recorded, at: Reader<'_>) -> ServiceInfo {
@@ -134,6 +140,10 @@ impl Daemon {
         }
         if let Some(said) = self.why_exposure(name) {
             return Ok(said);
+        }
+        if let Some(task) = self.fleet.tasks.iter().find(|task| task.name == *name) {
+            let installed = Record::read(&self.paths).ok().flatten();
+            return Ok(words::why_task(task, &self.task_seen(task, &self.ledger.known(), installed.as_ref(), at), at));
         }
         let report = self.report();
         match report.services.into_iter().find(|info| info.name == *name) {

@@ -20,6 +20,7 @@ mod begin;
 pub mod courier;
 mod explain;
 mod exposure;
+pub mod history;
 mod memory;
 #[cfg(test)]
 mod model_test;

@@ -4,6 +4,7 @@
 
 mod health;
 mod memory;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -13,9 +14,10 @@ use jiff::tz::TimeZone;
 
 pub use self::health::{latencies, millis, part, start};
 pub use self::memory::{amount, clock, hours, memory, memory_short, rate, why_memory, why_memory_troubles};
+pub use self::tasks::{Starter, TaskSeen, day_time, files_from, last_run, schedule, task, why_task};
 use crate::model::{
-    ExitClass, HealthInfo, HealthSpec, LastExit, ManagerKind, RestartCounts, RunView, Schedule, ServiceInfo,
-    ServiceSpec, Status, TaskSpec, UnitKind, UnitName, Unusable,
+    ExitClass, HealthInfo, HealthSpec, LastExit, RestartCounts, RunView, ServiceInfo, ServiceSpec, Status, UnitKind,
+    UnitName, Unusable,
 };
 
 /// When and where the words are read.
@@ -315,39 +317,6 @@ pub fn orphaned(spec: &ServiceSpec, pid: i32, run_id: u64, recorded: &Recorded) 
     let why = "it runs, but its runner is gone, so nothing would start it again; `supervisor run` takes it over";
     let info = bare(&spec.name, UnitKind::Service, Status::Degraded, why.into(), spec.enabled, recorded);
     ServiceInfo { pid: Some(pid), run_id: Some(run_id), ..info }
-}
-
-/// A calendar job: `by` is the service manager that has it and starts it, `pid` the process of a run.
-pub fn task(spec: &TaskSpec, by: Option<ManagerKind>, pid: Option<i32>, recorded: &Recorded) -> ServiceInfo {
-    let (status, why) = match (pid, by) {
-        (Some(_), _) => (Status::Running, "its steps are run".to_owned()),
-        _ if !spec.enabled => (Status::Disabled, "disabled in services.toml".to_owned()),
-        (None, Some(by)) => (Status::Scheduled, format!("{by} starts it: {}", calendar(&spec.calendar))),
-        (None, None) => (
-            Status::Down,
-            "nobody starts it: launchd or systemd would, after `supervisor install` (and not with manager = \"embedded\")".to_owned(),
-        ),
-    };
-    ServiceInfo { pid, ..bare(&spec.name, UnitKind::Task, status, why, spec.enabled, recorded) }
-}
-
-/// A calendar as it was written.
-fn calendar(entries: &[Schedule]) -> String {
-    let entry = |entry: &Schedule| match entry {
-        Schedule::Words { text, .. } => text.clone(),
-        Schedule::Table(table) => {
-            let parts = [
-                ("month", table.month),
-                ("day", table.day),
-                ("weekday", table.weekday),
-                ("hour", table.hour),
-                ("minute", table.minute),
-            ];
-            let parts = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
-            parts.collect::<Vec<_>>().join(" ")
-        }
-    };
-    entries.iter().map(entry).collect::<Vec<_>>().join(", ")
 }
 
 /// A service or task whose part of services.toml has faults.

@@ -143,6 +143,11 @@ impl EventType {
     pub fn is_run_end(self) -> bool {
         matches!(self, Self::ServiceCrash | Self::ServiceExit | Self::ServiceLost)
     }
+
+    /// Whether it tells of slots of a calendar job.
+    pub fn is_of_slots(self) -> bool {
+        matches!(self, Self::TaskStarted | Self::TaskFinished | Self::TaskMissed)
+    }
 }
 
 impl fmt::Display for EventType {

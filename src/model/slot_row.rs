@@ -1,8 +1,8 @@
-//! A slot as it is told of: one row of the ledger, and the same from the slot's file.
+//! A slot as it is told of: one row of the ledger, or the same from the slot's file.
 
 use serde::{Deserialize, Serialize};
 
-use super::{SlotFile, SlotKey, SlotState, StepRecord, Timing, Trigger, UnitName};
+use super::{SlotKey, SlotState, StepRecord, Timing, Trigger, UnitName};
 
 /// What became of a slot so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,28 +37,4 @@ pub struct SlotRow {
     pub steps: Vec<StepRecord>,
     /// The process of its run.
     pub pid: Option<i32>,
-}
-
-impl SlotRow {
-    /// What the file of a slot of `task` tells.
-    pub fn of_file(task: &UnitName, file: &SlotFile) -> Self {
-        let SlotFile { claim, began_ms, steps, end, .. } = file;
-        Self {
-            task: task.clone(),
-            slot: claim.slot,
-            due_ms: claim.slot.at_ms(),
-            state: end.as_ref().map(|end| end.state),
-            trigger: Some(claim.trigger),
-            timing: Some(claim.timing),
-            started_ms: *began_ms,
-            ended_ms: end.as_ref().map(|end| end.ended_ms),
-            awake_ms: end.as_ref().map(|end| end.awake_ms),
-            frozen_ms: end.as_ref().map(|end| end.frozen_ms),
-            why: end.as_ref().map(|end| end.why.clone()).unwrap_or_default(),
-            made_up_by: None,
-            resumes: claim.resumes,
-            steps: steps.clone(),
-            pid: Some(claim.pid),
-        }
-    }
 }

@@ -1,0 +1,208 @@
+//! Calendar jobs in words.
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan, Zoned};
+
+use super::{Reader, Recorded, bare, capital, exactly, lasting, local, soon};
+use crate::machine::history::{self, JobStands};
+use crate::model::{ManagerKind, Schedule, ServiceInfo, SlotFile, SlotRow, SlotState, Status, TaskSpec, UnitKind};
+use crate::policy::Calendar;
+
+/// Who starts a job when it is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Starter {
+    /// launchd or systemd has its calendar.
+    Manager(ManagerKind),
+    /// The daemon, which is running.
+    Daemon,
+    /// Nobody: no service manager has it, and no daemon is running.
+    Nobody,
+}
+
+/// What is known of a job.
+#[derive(Debug, Clone)]
+pub struct TaskSeen {
+    /// Who starts it.
+    pub by: Starter,
+    /// How it stands.
+    pub stands: JobStands,
+    /// When it is due next, milliseconds since 1970 UTC.
+    pub next_ms: Option<i64>,
+}
+
+/// From when on files of slots are newer than `rows`, the newest of the ledger: milliseconds since 1970 UTC. A run that ends later
+/// than one that was due after it is within its `max_runtime` of that.
+pub fn files_from(spec: &TaskSpec, rows: &[SlotRow]) -> i64 {
+    let longest = i64::try_from(spec.max_runtime.as_millis()).unwrap_or(i64::MAX);
+    rows.iter().map(|row| row.due_ms).min().map_or(i64::MIN, |due_ms| due_ms.saturating_sub(longest))
+}
+
+impl TaskSeen {
+    /// From rows of the ledger and files of slots; `zone` is that of the job's calendar.
+    pub fn new(
+        spec: &TaskSpec,
+        by: Starter,
+        rows: Vec<SlotRow>,
+        files: &[SlotFile],
+        now_ms: i64,
+        zone: &TimeZone,
+    ) -> Self {
+        let stands = JobStands::of(history::merged(&spec.name, rows, files), files);
+        let next_ms = spec.enabled.then(|| Calendar::new(&spec.calendar).next_after(now_ms, zone)).flatten();
+        Self { by, stands, next_ms }
+    }
+}
+
+/// A calendar job as `status` shows it.
+pub fn task(spec: &TaskSpec, seen: &TaskSeen, recorded: &Recorded, at: Reader<'_>) -> ServiceInfo {
+    let running = seen.stands.running.as_ref();
+    let status = match running {
+        Some(_) => Status::Running,
+        None if !spec.enabled => Status::Disabled,
+        None if seen.by == Starter::Nobody => Status::Down,
+        None if seen.stands.is_failed() => Status::Failed,
+        None => Status::Scheduled,
+    };
+    let then = seen.next_ms.map(|next| format!("; next {}", day_time(next, at))).unwrap_or_default();
+    let last = seen.stands.last.as_ref();
+    let why = match (running, status) {
+        (Some(run), _) => under_way(run, at),
+        (None, Status::Disabled) => "disabled in services.toml".into(),
+        (None, Status::Down) => NOBODY.to_owned(),
+        (None, _) => match last {
+            Some(last) => format!("{}{then}", last_run(last, at)),
+            None => format!("{} starts it: {}{then}", starter(seen.by), schedule(&spec.calendar)),
+        },
+    };
+    ServiceInfo {
+        pid: running.and_then(|run| run.pid),
+        since_ms: running.map_or(last.and_then(|last| last.ended_ms), |run| run.started_ms),
+        next_run_ms: seen.next_ms,
+        ..bare(&spec.name, UnitKind::Task, status, why, spec.enabled, recorded)
+    }
+}
+
+const NOBODY: &str = "nobody starts it, as no daemon is running: `supervisor run` does, or launchd or systemd after \
+                      `supervisor install`";
+
+/// One paragraph: when it runs, who starts it, what it does, what became of its last run, what to do about it.
+pub fn why_task(spec: &TaskSpec, seen: &TaskSeen, at: Reader<'_>) -> String {
+    let name = &spec.name;
+    let mut said = Vec::new();
+    let calendar = schedule(&spec.calendar);
+    match (spec.enabled, seen.by) {
+        (false, _) => said.push(format!(
+            "{name} is disabled in services.toml: `enabled = true` and `supervisor reload` have it run ({calendar})"
+        )),
+        (true, Starter::Nobody) => said.push(format!("{name} is a calendar job ({calendar}), and {NOBODY}")),
+        (true, by) => said.push(format!("{name} is a calendar job ({calendar}), which {} starts", starter(by))),
+    }
+    if let Some(run) = &seen.stands.running {
+        said.push(capital(&under_way(run, at)));
+    }
+    match &seen.stands.last {
+        None if seen.stands.running.is_none() => said.push("It has not run yet, as far as is on record".into()),
+        None => {}
+        Some(last) => {
+            said.push(format!("Its last slot was that of {}: {}", local(last.due_ms, at.zone), last_run(last, at)));
+            if seen.stands.is_failed() && seen.stands.running.is_none() {
+                let resume = if last.trigger.is_some() { " --resume" } else { "" };
+                said.push(format!(
+                    "`supervisor tasks {name}` shows its steps, and `supervisor tasks run {name}{resume}` runs it now"
+                ));
+            }
+        }
+    }
+    if let Some(next) = seen.next_ms.filter(|_| seen.by != Starter::Nobody) {
+        said.push(format!("It is due next {} ({})", day_time(next, at), soon(next, at.now_ms)));
+    }
+    format!("{}.", said.iter().map(|text| text.trim_end_matches('.')).collect::<Vec<_>>().join(". "))
+}
+
+fn starter(by: Starter) -> String {
+    match by {
+        Starter::Manager(kind) => kind.to_string(),
+        Starter::Daemon => "the daemon".into(),
+        Starter::Nobody => "nobody".into(),
+    }
+}
+
+fn under_way(run: &SlotRow, at: Reader<'_>) -> String {
+    let done = run.steps.len();
+    match run.started_ms {
+        Some(started) => {
+            format!("it has been running for {}; step {} goes on", lasting(at.now_ms - started), done + 1)
+        }
+        None => "it is about to begin".into(),
+    }
+}
+
+/// What became of a slot, in a few words: `ran 07:55 in 12s, well`.
+pub fn last_run(row: &SlotRow, at: Reader<'_>) -> String {
+    let when = |ms: i64| day_time(ms, at);
+    let begun = when(row.started_ms.unwrap_or(row.due_ms));
+    let took = row.awake_ms.map(|ms| format!(" in {}", exactly(whole(ms)))).unwrap_or_default();
+    let frozen = row.frozen_ms.map(whole).filter(|ms| *ms >= 60_000);
+    let frozen = frozen.map(|ms| format!(" and {} asleep", lasting(ms))).unwrap_or_default();
+    let why = if row.why.is_empty() { String::new() } else { format!(": {}", row.why.trim_end_matches('.')) };
+    match row.state {
+        None => format!("began {begun}"),
+        Some(SlotState::Ran) => format!("ran {begun}{took}{frozen}, well"),
+        Some(SlotState::Late) => {
+            let late = row.started_ms.map(|started| format!(", {} late", lasting(started - row.due_ms)));
+            format!("ran {begun}{took}{frozen}, well{}", late.unwrap_or_else(|| ", late".into()))
+        }
+        Some(SlotState::CaughtUp) => format!("made up for {begun}{took}{frozen}, well (due {})", when(row.due_ms)),
+        Some(SlotState::TooShort) => format!("ran {begun}{took}{frozen}, suspiciously short{why}"),
+        Some(SlotState::Failed) => format!("failed {begun}{}{frozen}{why}", took.replacen(" in ", " after ", 1)),
+        Some(SlotState::TooLong) => {
+            format!("took too long {begun} and was ended{}{frozen}{why}", took.replacen(" in ", " after ", 1))
+        }
+        Some(SlotState::SkippedOverlap) => format!("left out {}{why}", when(row.due_ms)),
+        Some(SlotState::MissedAsleep | SlotState::MissedOff) => {
+            let by = row.made_up_by.map(|run| format!("; the run of {} stands for it", when(run.at_ms())));
+            format!("missed {}{why}{}", when(row.due_ms), by.unwrap_or_default())
+        }
+        Some(SlotState::Cancelled) => format!("cancelled {begun}{why}"),
+    }
+}
+
+fn whole(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+/// A time near now as people say it: `07:55`, `tomorrow 07:55`, `Sun 03:00`, `2026-12-01 09:00`.
+pub fn day_time(ms: i64, at: Reader<'_>) -> String {
+    let in_zone = |ms: i64| Some(Timestamp::from_millisecond(ms).ok()?.to_zoned(at.zone.clone()));
+    let (Some(then), Some(now)) = (in_zone(ms), in_zone(at.now_ms)) else { return local(ms, at.zone) };
+    let off = |days: i64| now.date().checked_add(days.days()).ok() == Some(then.date());
+    let near = |then: &Zoned| (then.timestamp().as_millisecond() - at.now_ms).abs() < 6 * 24 * 3_600_000;
+    let form = match () {
+        () if off(0) => "%H:%M",
+        () if off(1) => "tomorrow %H:%M",
+        () if off(-1) => "yesterday %H:%M",
+        () if near(&then) => "%a %H:%M",
+        () => "%Y-%m-%d %H:%M",
+    };
+    then.strftime(form).to_string()
+}
+
+/// A calendar as it was written.
+pub fn schedule(entries: &[Schedule]) -> String {
+    let entry = |entry: &Schedule| match entry {
+        Schedule::Words { text, .. } => text.clone(),
+        Schedule::Table(table) => {
+            let parts = [
+                ("month", table.month),
+                ("day", table.day),
+                ("weekday", table.weekday),
+                ("hour", table.hour),
+                ("minute", table.minute),
+            ];
+            let parts = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+            let parts = parts.collect::<Vec<_>>().join(" ");
+            if parts.is_empty() { "every minute".into() } else { parts }
+        }
+    };
+    entries.iter().map(entry).collect::<Vec<_>>().join(", ")
+}
