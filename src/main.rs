@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use supervisor::cli::{self, Command, Context, Early, Files, Global};
+use supervisor::cli::{self, Command, Context, Early, Exec, Files, Global, Starter};
 use supervisor::error::{Error, ErrorKind};
-use supervisor::model::UnitName;
+use supervisor::model::{SlotKey, Trigger, UnitName};
 use supervisor::{daemon, process, runner};
 
 fn main() -> ExitCode {
@@ -47,9 +47,25 @@ fn become_it(global: &Global, command: &Command) -> Result<u8, Error> {
                 names,
                 embedded: exec.embedded,
                 handover: exec.handover,
+                wanted: wanted(exec)?,
             })
             .map(|()| 0)
         }
         Command::Ask(ask) => cli::execute(ask, &Context::of_process(global, process::clock::now(), &files)),
     }
+}
+
+/// Which run of a calendar job `exec` is to be.
+fn wanted(exec: &Exec) -> Result<runner::Wanted, Error> {
+    let slot = |text: &String| {
+        let what = format!("{text:?} names no run");
+        SlotKey::parse(text)
+            .ok_or_else(|| Error::new(ErrorKind::Usage, what).hint("a run is called as 20261122T075500Z"))
+    };
+    let resume = exec.resume.as_ref().map(slot).transpose()?;
+    Ok(match exec.trigger {
+        _ if exec.extra => runner::Wanted::Extra(resume),
+        Some(Starter::Daemon) => runner::Wanted::Due(Trigger::Daemon),
+        None => runner::Wanted::Due(Trigger::Manager),
+    })
 }

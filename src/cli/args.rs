@@ -143,7 +143,7 @@ pub enum Ask {
 }
 
 /// `exec`
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Exec {
     /// The services this runner owns
     #[arg(required_unless_present = "embedded", value_name = "NAME")]
@@ -154,6 +154,22 @@ pub struct Exec {
     /// What the program that this process was before has handed over
     #[arg(long, hide = true)]
     pub handover: Option<i32>,
+    /// Who starts this run of a calendar job, where it is not a service manager
+    #[arg(long, hide = true)]
+    pub trigger: Option<Starter>,
+    /// A run of a calendar job that a person wants, whatever its calendar says
+    #[arg(long, hide = true, conflicts_with = "trigger")]
+    pub extra: bool,
+    /// The run that it is to go on with, from its failed step
+    #[arg(long, hide = true, requires = "extra", value_name = "SLOT")]
+    pub resume: Option<String>,
+}
+
+/// Who starts a run of a calendar job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the name says it")]
+pub enum Starter {
+    Daemon,
 }
 
 /// `run`
@@ -461,7 +477,7 @@ mod tests {
         let events = Events { since: None, service: None, types: vec![], evidence: false, limit: 100 };
         let table = [
             ("supervisor run", Command::Run(Run::default())),
-            ("supervisor exec a b", Command::Exec(Exec { names: names(&["a", "b"]), embedded: false, handover: None })),
+            ("supervisor exec a b", Command::Exec(Exec { names: names(&["a", "b"]), ..Exec::default() })),
             ("supervisor status", Command::Ask(Ask::Status(Status::default()))),
             ("supervisor status a", Command::Ask(Ask::Status(Status { names: names(&["a"]) }))),
             ("supervisor start a b", Command::Ask(Ask::Start(Order { names: names(&["a", "b"]), ..Order::default() }))),

@@ -38,7 +38,7 @@ mod why;
 
 use std::io::{self, IsTerminal, Write};
 
-pub use args::{Ask, Command, Early, Global, Invocation, parse};
+pub use args::{Ask, Command, Early, Exec, Global, Invocation, Starter, parse};
 pub use context::{
     AlertsSeen, AlertsWanted, Context, FaultLine, Loaded, LogFrom, LogWanted, MemoryKept, Sources, Tallies,
 };

@@ -30,6 +30,8 @@ pub mod sweep;
 mod task;
 mod upgrade;
 
+pub use task::Wanted;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::path::PathBuf;
@@ -67,6 +69,8 @@ pub struct Options {
     pub embedded: bool,
     /// The descriptor of what was handed over by the program that this process was before.
     pub handover: Option<i32>,
+    /// Named for a calendar job: which run of it.
+    pub wanted: Wanted,
 }
 
 /// How long journal lines may wait for fdatasync.
@@ -144,17 +148,27 @@ impl Turn {
 /// Runs until SIGTERM, SIGINT or a `shutdown` request, and then until everything is down; or until it is asked to leave its
 /// services to a successor. Named for a calendar job it runs that once.
 pub fn run(options: Options) -> Result<(), Error> {
+    if matches!(options.wanted, Wanted::Extra(_)) {
+        let (fleet, place) = task::named(&options).ok_or_else(|| no_such_task(&options))?;
+        return task::run(&options, &fleet, place);
+    }
     match Runner::start(&options) {
         Ok(mut runner) => runner.serve(),
         // No service is called so.
         Err(error) => match task::named(&options) {
-            Some((task, paths)) => task::run(&task, &paths),
+            Some((fleet, place)) => task::run(&options, &fleet, place),
             None => {
                 wait::before_failing(&options.config);
                 Err(error)
             }
         },
     }
+}
+
+fn no_such_task(options: &Options) -> Error {
+    let fault = reload::load(options).err();
+    let names = options.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    fault.unwrap_or_else(|| Error::new(ErrorKind::Usage, format!("services.toml has no task called {names}")))
 }
 
 /// Whether an adoption record speaks of a run of `name` that may still live.

@@ -1,0 +1,147 @@
+//! Which run this is, and whether it is ours: asked and taken while nobody else decides about the job.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::Wanted;
+use crate::error::{Error, ErrorKind};
+use crate::machine::agenda::{self, Decision, SlotsSeen};
+use crate::model::paths::Paths;
+use crate::model::{Claim, SlotFile, SlotKey, SlotState, StepRecord, TaskSpec, Timing, Trigger};
+use crate::process::lock::{Lock, NotLocked};
+use crate::process::{clock, identity, record, wait};
+use crate::runner::service::read_intent;
+use crate::slots::{Holding, Taken, TaskSlots};
+
+/// Whoever decides does so in milliseconds; one that is slower is on a disk that stands still.
+const DECIDED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Runs that were killed so long before are still asked for what they left.
+const REMEMBERED_MS: i64 = 8 * 24 * 3600 * 1000;
+
+/// A run that is ours.
+pub(super) struct Claimed {
+    pub(super) claim: Claim,
+    pub(super) holding: Holding,
+    pub(super) slots: TaskSlots,
+    /// Of the run that it goes on with.
+    pub(super) resumed: Vec<StepRecord>,
+    /// Runs that were cut off, and may have left something.
+    pub(super) cut_off: Vec<SlotKey>,
+    /// One run at a time.
+    pub(super) lock: Lock,
+}
+
+pub(super) enum Answer {
+    Run(Box<Claimed>),
+    /// Why there is nothing to do.
+    Nothing(String),
+}
+
+/// Takes the run that is wanted.
+pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted) -> Result<Answer, Error> {
+    let slots = TaskSlots::of(paths, &task.name);
+    let folder =
+        |e: std::io::Error| Error::io("cannot use the folder of the job's slots", &paths.slots(&task.name), &e);
+    let busy = |pid: Option<i32>| {
+        let who = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+        match wanted {
+            Wanted::Due(_) => Ok(Answer::Nothing(format!("it runs already{who}"))),
+            Wanted::Extra(_) => {
+                let message = format!("task {} runs already{who}", task.name);
+                let hint = format!("wait for its end, or end it: supervisor tasks stop {}", task.name);
+                Err(Error::new(ErrorKind::Refused, message).hint(hint))
+            }
+        }
+    };
+    let alone = wait::until(DECIDED_WITHIN, || match slots.alone() {
+        Err(NotLocked::Held { .. }) => None,
+        Ok(lock) => Some(Ok(lock)),
+        Err(NotLocked::Io(e)) => Some(Err(folder(e))),
+    });
+    let Some(alone) = alone else { return busy(None) };
+    let _alone = alone?;
+    let path = paths.service_lock(&task.name);
+    let lock = match Lock::acquire(&path) {
+        Ok(lock) => lock,
+        Err(NotLocked::Held { pid }) => return busy(pid),
+        Err(NotLocked::Io(e)) => return Err(Error::io("cannot take the lock", &path, &e)),
+    };
+    let now = clock::now();
+    let boot_id = clock::boot_id();
+    let accounted = slots.accounted();
+    let through_ms = accounted.as_ref().map_or(0, |accounted| accounted.through_ms);
+    let known = slots.read(through_ms.min(now.wall_ms) - REMEMBERED_MS).map_err(folder)?;
+    let cut_off = known.iter().filter(|slot| slot.end.is_none() && !slot.running);
+    let cut_off = cut_off.map(|slot| slot.claim.slot).collect();
+    let mut resumed = Vec::new();
+    let (mut slot, timing, trigger, resumes) = match wanted {
+        Wanted::Extra(resumes) => {
+            if let Some(run) = resumes {
+                resumed = to_resume(task, &slots, run)?;
+            }
+            (SlotKey::Extra(now.wall_ms), Timing::InTime, Trigger::Operator, resumes)
+        }
+        Wanted::Due(trigger) => {
+            let zone = zone(task)?;
+            let presence = record::read(&paths.alive()).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let lately: Vec<SlotFile> =
+                known.into_iter().filter(|slot| slot.claim.slot.at_ms() >= through_ms).collect();
+            let seen = SlotsSeen {
+                slots: &lately,
+                presence: presence.as_ref(),
+                boot_id: &boot_id,
+                held: !read_intent(paths, &task.name).up,
+                zone: &zone,
+            };
+            match agenda::decide(task, accounted.as_ref(), seen, now) {
+                Decision::Run { slot, timing } => (slot, timing, trigger, None),
+                Decision::Busy => return busy(None),
+                Decision::Nothing => {
+                    return Ok(Answer::Nothing("nothing is due that was not run or accounted for".into()));
+                }
+            }
+        }
+    };
+    let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+    let start_token = identity::start_token(pid).unwrap_or_default();
+    loop {
+        let claim = Claim { slot, trigger, timing, pid, start_token, boot_id: boot_id.clone(), at: now, resumes };
+        match (slots.take(&claim).map_err(folder)?, slot) {
+            (Taken::Ours(holding), _) => {
+                return Ok(Answer::Run(Box::new(Claimed { claim, holding, slots, resumed, cut_off, lock })));
+            }
+            (Taken::Before, SlotKey::Due(_)) => return Ok(Answer::Nothing(format!("{slot} was run already"))),
+            // Somebody wanted one in the same millisecond.
+            (Taken::Before, SlotKey::Extra(ms)) => slot = SlotKey::Extra(ms + 1),
+        }
+    }
+}
+
+/// The steps of a run that a person wants to go on with.
+fn to_resume(task: &TaskSpec, slots: &TaskSlots, run: SlotKey) -> Result<Vec<StepRecord>, Error> {
+    let Some(found) = slots.read_one(run) else {
+        let message = format!("task {} has no run {run}", task.name);
+        let hint = format!("see which there are: supervisor tasks {}", task.name);
+        return Err(Error::new(ErrorKind::Usage, message).hint(hint));
+    };
+    let well = |state: SlotState| matches!(state, SlotState::Ran | SlotState::Late | SlotState::CaughtUp);
+    match found.end {
+        Some(end) if well(end.state) => {
+            let message = format!("run {run} of task {} ended well: there is nothing to resume", task.name);
+            Err(Error::new(ErrorKind::Refused, message)
+                .hint(format!("run it anew: supervisor tasks run {}", task.name)))
+        }
+        _ => Ok(found.steps),
+    }
+}
+
+/// The zone of its calendar.
+fn zone(task: &TaskSpec) -> Result<TimeZone, Error> {
+    let Some(name) = &task.timezone else { return Ok(TimeZone::system()) };
+    TimeZone::get(name).map_err(|e| {
+        let message = format!("task {}: this machine does not know the time zone {name:?}: {e}", task.name);
+        Error::new(ErrorKind::Config, message).hint("correct `timezone`, or install the system's time zone data")
+    })
+}
