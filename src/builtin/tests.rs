@@ -206,7 +206,8 @@ fn slots_go_when_they_are_old_accounted_for_and_over() {
         || slots.read(i64::MIN).unwrap().iter().map(|s| (minute - s.claim.slot.at_ms()) / DAY).collect::<Vec<_>>();
     world.well(&prune(90, 1, 1));
     assert_eq!(left(), [100, 50, 20, 16, 1], "nothing is accounted for");
-    let accounted = Accounted { v: 1, through_ms: minute - 18 * DAY, calendar: Vec::new(), timezone: None };
+    let accounted =
+        Accounted { v: 1, through_ms: minute - 18 * DAY, open_ms: None, calendar: Vec::new(), timezone: None };
     slots.account(&accounted).unwrap();
     world.well(&prune(90, 1, 1));
     assert_eq!(left(), [50, 16, 1]);

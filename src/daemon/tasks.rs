@@ -51,8 +51,6 @@ struct Job {
     again: bool,
     /// The runs that live, as the last look has seen them.
     running: Vec<SlotFile>,
-    /// Of the runs that had not ended then, the oldest: milliseconds since 1970 UTC. Before the first look it may be any.
-    open_ms: i64,
 }
 
 /// Where its agenda is.
@@ -92,7 +90,6 @@ impl Tasks {
                 due: now,
                 again: false,
                 running: Vec::new(),
-                open_ms: i64::MIN,
             });
             (job.task, job.native) = (task, native);
             job.look_soon(now);
@@ -163,7 +160,6 @@ impl Daemon {
             agenda,
             presence: self.alive.presence().clone(),
             boot_id: self.boot_id.clone(),
-            open_ms: job.open_ms,
         };
         let (name, events) = (name.clone(), self.events.clone());
         tokio::task::spawn_blocking(move || {
@@ -177,12 +173,12 @@ impl Daemon {
         let now = clock::now();
         let going_down = self.going_down;
         let Some(job) = self.tasks.by_name.get_mut(name) else { return };
-        let Looked { agenda, acts, lock, running, open_ms, wait, trouble } = looked;
+        let Looked { agenda, acts, lock, running, wait, trouble } = looked;
         if let Some(trouble) = trouble {
             tracing::warn!(job = %name, "the slots cannot be looked at: {trouble}");
         }
         let was_running = !job.running.is_empty();
-        (job.running, job.open_ms) = (running, open_ms);
+        job.running = running;
         let wait = if job.running.is_empty() { wait } else { wait.min(WHILE_RUNNING) };
         job.due = if job.again { now.mono } else { now.mono.plus(wait) };
         if was_running || !job.running.is_empty() {
@@ -227,10 +223,10 @@ impl Daemon {
             // A disk that cannot sync keeps nothing from being told.
             let _ = self.journal.sync();
         }
-        let (paths, name, events) = (self.paths.clone(), name.clone(), self.events.clone());
+        let Some(job) = self.tasks.by_name.get(name) else { return };
+        let (paths, task, name, events) = (self.paths.clone(), job.task.clone(), name.clone(), self.events.clone());
         tokio::task::spawn_blocking(move || {
-            let done = settle.perform(&paths, &name);
-            drop(lock);
+            let done = settle.perform(&paths, &task, lock);
             let trouble = done.err().map(|e| e.to_string());
             let _ = events.blocking_send(Event::TaskSettled(name, agenda, trouble));
         });

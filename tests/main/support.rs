@@ -388,7 +388,7 @@ pub fn pass(time: Duration, mut look: impl FnMut()) {
 
 /// Waits for an answer; `None` when there was none in time. The only place that sleeps.
 #[expect(clippy::disallowed_methods, reason = "waits for a condition, with a deadline")]
-fn try_wait<T>(within: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn try_wait<T>(within: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + within;
     loop {
         if let Some(value) = ready() {

@@ -63,6 +63,7 @@ pub struct Told {
 impl Told {
     pub fn new(services: &[ServiceSpec]) -> Self {
         let unit = |spec: &ServiceSpec| DeclaredUnit {
+            zone: None,
             after: Vec::new(),
             start_timeout: spec.start_timeout,
             min_uptime: spec.min_uptime,

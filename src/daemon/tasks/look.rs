@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::AGAIN;
 use crate::machine::agenda::{Agenda, AgendaAct, SlotsSeen};
 use crate::model::paths::Paths;
-use crate::model::{Accounted, SlotEnd, SlotFile, SlotKey, TaskSpec, UnitName};
+use crate::model::{Accounted, SlotEnd, SlotFile, SlotKey, TaskSpec};
 use crate::policy::Presence;
 use crate::process::lock::{Lock, NotLocked};
 use crate::process::{clock, intent};
@@ -21,8 +21,6 @@ pub(super) struct Look {
     pub(super) agenda: Option<Box<Agenda>>,
     pub(super) presence: Presence,
     pub(super) boot_id: String,
-    /// Of the runs that had not ended, the oldest: milliseconds since 1970 UTC.
-    pub(super) open_ms: i64,
 }
 
 /// What a look has come to.
@@ -32,8 +30,6 @@ pub(in crate::daemon) struct Looked {
     /// Held until what is to be done is done.
     pub(super) lock: Option<Lock>,
     pub(super) running: Vec<SlotFile>,
-    /// Of the runs that have not ended, the oldest: milliseconds since 1970 UTC.
-    pub(super) open_ms: i64,
     /// Until the next look.
     pub(super) wait: Duration,
     pub(super) trouble: Option<String>,
@@ -41,18 +37,17 @@ pub(in crate::daemon) struct Looked {
 
 impl Look {
     pub(super) fn perform(self) -> Looked {
-        let Self { paths, task, native, agenda, presence, boot_id, open_ms } = self;
+        let Self { paths, task, native, agenda, presence, boot_id } = self;
         let slots = TaskSlots::of(&paths, &task.name);
-        let zone = clock::zone(task.timezone.as_deref());
         let mut agenda =
             agenda.unwrap_or_else(|| Box::new(Agenda::new(task.clone(), native, slots.accounted(), clock::now())));
         agenda.declare(task.clone(), native);
+        let zone = clock::zone(agenda.timezone());
         let nothing = |agenda, trouble: Option<String>| Looked {
             agenda,
             acts: Vec::new(),
             lock: None,
             running: Vec::new(),
-            open_ms,
             wait: AGAIN,
             trouble,
         };
@@ -61,7 +56,7 @@ impl Look {
             Err(NotLocked::Held { .. }) => return nothing(agenda, None),
             Err(e @ NotLocked::Io(_)) => return nothing(agenda, Some(e.to_string())),
         };
-        let files = match slots.read(agenda.from_ms().min(open_ms)) {
+        let files = match slots.read(agenda.from_ms()) {
             Ok(files) => files,
             Err(e) => return nothing(agenda, Some(e.to_string())),
         };
@@ -70,10 +65,8 @@ impl Look {
         let seen = SlotsSeen { slots: &files, presence: Some(&presence), boot_id: &boot_id, held, zone: &zone };
         let acts = agenda.step(now, seen);
         let wait = agenda.wait(now, &zone);
-        let open = files.iter().filter(|slot| slot.end.is_none()).map(|slot| slot.claim.slot.at_ms());
-        let open_ms = open.min().unwrap_or(i64::MAX);
         let running = files.into_iter().filter(|slot| slot.running).collect();
-        Looked { agenda, acts, lock: Some(lock), running, open_ms, wait, trouble: None }
+        Looked { agenda, acts, lock: Some(lock), running, wait, trouble: None }
     }
 }
 
@@ -91,14 +84,19 @@ impl Settle {
         !self.is_recorded && self.ends.is_empty() && self.accounted.is_none()
     }
 
-    pub(super) fn perform(self, paths: &Paths, name: &UnitName) -> io::Result<()> {
-        let slots = TaskSlots::of(paths, name);
+    /// Writes it down. What runs that were cut off have left is ended after that, without keeping anybody from deciding.
+    pub(super) fn perform(self, paths: &Paths, task: &TaskSpec, lock: Option<Lock>) -> io::Result<()> {
+        let slots = TaskSlots::of(paths, &task.name);
         for (slot, end) in &self.ends {
             slots.end_for_the_dead(*slot, end)?;
         }
-        match &self.accounted {
-            Some(accounted) => slots.account(accounted),
-            None => Ok(()),
+        if let Some(accounted) = &self.accounted {
+            slots.account(accounted)?;
         }
+        drop(lock);
+        for (slot, _) in &self.ends {
+            slots.end_leftover(*slot, task.stop_signal, task.stop_timeout);
+        }
+        Ok(())
     }
 }

@@ -6,8 +6,8 @@ use super::super::Daemon;
 use crate::install::Record;
 use crate::model::paths::Paths;
 use crate::model::wire::{Outcome, Verb};
-use crate::model::{Intent, Signal, TaskSpec, UnitName};
-use crate::process::{clock, intent, signal};
+use crate::model::{Intent, TaskSpec, UnitName};
+use crate::process::{clock, intent};
 use crate::slots::TaskSlots;
 
 /// Between two looks whether a run that was told to end has ended.
@@ -79,10 +79,12 @@ fn carry_out(paths: &Paths, task: &TaskSpec, verb: Verb) -> Result<Done, String>
         }
         Verb::Stop => {
             write(false)?;
-            let slots = TaskSlots::of(paths, &task.name).read(i64::MIN).map_err(|e| e.to_string())?;
-            let runs: Vec<_> = slots.into_iter().filter(|slot| slot.running).map(|slot| slot.claim).collect();
+            let slots = TaskSlots::of(paths, &task.name);
+            let files = slots.read(i64::MIN).map_err(|e| e.to_string())?;
+            let runs: Vec<_> = files.into_iter().filter(|slot| slot.running).map(|slot| slot.claim).collect();
             for run in &runs {
-                signal::process(run.pid, run.start_token, Signal::TERM);
+                let stopped = slots.stop(run.slot, "the job was stopped by a person");
+                stopped.map_err(|e| format!("it is held back, but its run cannot be told to end: {e}"))?;
             }
             let text = match (runs.is_empty(), was.up) {
                 (false, _) => "held back; its run was ended",

@@ -4,6 +4,7 @@ use super::super::Daemon;
 use crate::manager::embedded;
 use crate::model::{Signal, SlotKey, UnitName};
 use crate::process::signal;
+use crate::slots::TaskSlots;
 
 impl Daemon {
     /// Starts `supervisor exec TASK`: which slot it takes it decides itself.
@@ -36,6 +37,8 @@ impl Daemon {
         let run = self.tasks.by_name.get(name).and_then(|job| job.running.iter().find(|run| run.claim.slot == slot));
         let Some(run) = run else { return };
         tracing::info!(job = %name, %slot, "the run is told to end: {why}");
-        signal::process(run.claim.pid, run.claim.start_token, Signal::TERM);
+        if let Err(e) = TaskSlots::of(&self.paths, name).stop(run.claim.slot, why) {
+            tracing::warn!(job = %name, %slot, "the run cannot be told to end: {e}");
+        }
     }
 }

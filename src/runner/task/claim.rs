@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
 use super::Wanted;
 use crate::error::{Error, ErrorKind};
 use crate::machine::agenda::{self, Decision, SlotsSeen};
 use crate::model::paths::Paths;
 use crate::model::{Claim, SlotFile, SlotKey, SlotState, StepRecord, TaskSpec, Timing, Trigger};
 use crate::process::lock::{Lock, NotLocked};
-use crate::process::{clock, identity, record, wait};
-use crate::runner::service::read_intent;
+use crate::process::{clock, identity, intent, record, wait};
 use crate::slots::{Holding, Taken, TaskSlots};
 
 /// Whoever decides does so in milliseconds; one that is slower is on a disk that stands still.
@@ -84,7 +81,9 @@ pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted) -> Result<An
             (SlotKey::Extra(now.wall_ms), Timing::InTime, Trigger::Operator, resumes)
         }
         Wanted::Due(trigger) => {
-            let zone = zone(task)?;
+            // What is due until now is due by the calendar that was looked at last.
+            let named = accounted.as_ref().map_or(task.timezone.as_deref(), |known| known.timezone.as_deref());
+            let zone = clock::zone(named);
             let presence = record::read(&paths.alive()).and_then(|bytes| serde_json::from_slice(&bytes).ok());
             let lately: Vec<SlotFile> =
                 known.into_iter().filter(|slot| slot.claim.slot.at_ms() >= through_ms).collect();
@@ -92,7 +91,7 @@ pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted) -> Result<An
                 slots: &lately,
                 presence: presence.as_ref(),
                 boot_id: &boot_id,
-                held: !read_intent(paths, &task.name).up,
+                held: !intent::read(paths, &task.name).up,
                 zone: &zone,
             };
             match agenda::decide(task, accounted.as_ref(), seen, now) {
@@ -135,13 +134,4 @@ fn to_resume(task: &TaskSpec, slots: &TaskSlots, run: SlotKey) -> Result<Vec<Ste
         }
         _ => Ok(found.steps),
     }
-}
-
-/// The zone of its calendar.
-fn zone(task: &TaskSpec) -> Result<TimeZone, Error> {
-    let Some(name) = &task.timezone else { return Ok(TimeZone::system()) };
-    TimeZone::get(name).map_err(|e| {
-        let message = format!("task {}: this machine does not know the time zone {name:?}: {e}", task.name);
-        Error::new(ErrorKind::Config, message).hint("correct `timezone`, or install the system's time zone data")
-    })
 }
