@@ -10,6 +10,7 @@ pub use super::alerts::args::Alerts;
 use super::examples::*;
 pub use super::memory::args::Memory;
 use super::plain;
+pub use super::tasks::args::Tasks;
 use crate::error::{Error, ErrorKind};
 
 /// Keeps local services alive, and puts every exit on record.
@@ -118,6 +119,9 @@ pub enum Ask {
     /// Tell what a person should look at, and what stands in the way of telling them
     #[command(after_help = ALERTS_EXAMPLES)]
     Alerts(Alerts),
+    /// Tell when calendar jobs run and what became of each time they were due, or run one now
+    #[command(after_help = TASKS_EXAMPLES, override_usage = "supervisor tasks [OPTIONS] [NAME]\n       supervisor tasks run [OPTIONS] <NAME>\n       supervisor tasks stop [OPTIONS] <NAME>")]
+    Tasks(Tasks),
     /// Draw what a service's memory did, and tell whether it grows
     #[command(after_help = MEMORY_EXAMPLES, override_usage = "supervisor memory [OPTIONS] [NAME]\n       supervisor memory replay [OPTIONS] --growth <RATE> [FILE]")]
     Memory(Memory),

@@ -15,9 +15,11 @@ use crate::config::Surroundings;
 use crate::control::client::Daemon;
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
-use crate::model::{Alert, Fleet, LastExit, Moment, OutboxRow, RestartCounts, Silence, SinkState, TaskSpec, UnitName};
+use crate::model::{
+    Alert, Fleet, LastExit, Moment, OutboxRow, RestartCounts, Silence, SinkState, SlotRow, TaskSpec, UnitName,
+};
 use crate::process::clock;
-use crate::store::{EventRow, Filter, HistoryPoint, KeptSample, LastSlots};
+use crate::store::{EventRow, Filter, HistoryPoint, KeptSample, LastSlots, SlotCounts, SlotFilter};
 
 /// Where facts come from that are not asked of a control socket.
 pub trait Sources {
@@ -44,6 +46,12 @@ pub trait Sources {
 
     /// What the database has of memory since then, of one service or of all that have something; `None` without a database.
     fn memory(&self, database: &Path, of: Option<&UnitName>, since_ms: i64) -> Result<Option<Vec<MemoryKept>>, Error>;
+
+    /// Rows of the slots of calendar jobs; `None` without a database.
+    fn slots(&self, database: &Path, filter: &SlotFilter) -> Result<Option<Vec<SlotRow>>, Error>;
+
+    /// How many slots of each job that were due since then ended as what; `None` without a database.
+    fn slot_counts(&self, database: &Path, since_ms: i64) -> Result<Option<SlotCounts>, Error>;
 
     /// Hands a log to `to`, as bytes. When it follows it ends only with an error of `to` or of the file.
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;

@@ -116,6 +116,7 @@ fn digest(row: &EventRow) -> String {
     let data = row.metadata.as_object().unwrap_or(&empty);
     let what = match EventType::parse(&row.event_type) {
         Some(event) if event.is_run_end() => end(data),
+        Some(event) if event.is_of_slots() && data.contains_key("slot") => slot(event, data),
         _ => members(data),
     };
     match (row.run_id, what.is_empty()) {
@@ -148,6 +149,29 @@ pub(super) fn end(data: &Map<String, Value>) -> String {
     if let Some(attempt) = number("restart_attempt").filter(|attempt| *attempt > 0) {
         text.push_str(&format!(" (attempt {attempt})"));
     }
+    text
+}
+
+/// What a calendar job's row tells of its slot: `20261122T075500Z: failed after 12s: step 2 (pg_dump): exit code 1`.
+fn slot(event: EventType, data: &Map<String, Value>) -> String {
+    let number = |key: &str| data.get(key).and_then(Value::as_i64);
+    let word = |key: &str| data.get(key).and_then(Value::as_str).filter(|word| !word.is_empty());
+    let slot = word("slot").unwrap_or_default();
+    if event == EventType::TaskStarted {
+        let late =
+            number("late_ms").filter(|late| *late >= 60_000).map(|late| format!(", {} late", words::lasting(late)));
+        let by = word("trigger").map(|by| format!(" by {by}")).unwrap_or_default();
+        let resumes = word("resumes").map(|run| format!(", going on with {run}")).unwrap_or_default();
+        return format!("{slot}: started{by}{}{resumes}", late.unwrap_or_default());
+    }
+    let mut text = match number("count").filter(|count| *count > 1) {
+        Some(count) => format!("{count} slots up to {slot}"),
+        None => slot.to_owned(),
+    };
+    text.push_str(&word("result").map(|result| format!(": {result}")).unwrap_or_default());
+    text.push_str(&number("awake_ms").map(|ms| format!(" after {}", words::exactly(ms))).unwrap_or_default());
+    text.push_str(&word("why").map(|why| format!(": {why}")).unwrap_or_default());
+    text.push_str(&word("made_up_by").map(|run| format!("; {run} stands for it")).unwrap_or_default());
     text
 }
 
@@ -211,6 +235,21 @@ mod tests {
             "run 7: not one byte came in 5 s, evidence gateway-7.txt, failed probes 4, tolerated 35s, uptime 12m"
         );
         assert_eq!(digest_of("from_the_future", Some(2), Value::Null), "run 2");
+        let slot = "20261122T075500Z";
+        let started = json!({"slot": slot, "trigger": "daemon", "late_ms": 120_000, "timing": "late", "resumes": null});
+        assert_eq!(digest_of("task_started", None, started), "20261122T075500Z: started by daemon, 2m late");
+        let failed = json!({"slot": slot, "result": "failed", "awake_ms": 12_000, "why": "step 2 (pg_dump): exit code 1",
+            "steps": [], "stderr_tail": "x"});
+        assert_eq!(
+            digest_of("task_finished", None, failed),
+            "20261122T075500Z: failed after 12s: step 2 (pg_dump): exit code 1"
+        );
+        let missed = json!({"slot": slot, "slots": [1, 2, 3], "count": 3, "result": "missed-asleep", "why": "the machine slept",
+            "made_up_by": "20261122T080000Z"});
+        assert_eq!(
+            digest_of("task_missed", None, missed),
+            "3 slots up to 20261122T075500Z: missed-asleep: the machine slept; 20261122T080000Z stands for it"
+        );
     }
 
     #[test]

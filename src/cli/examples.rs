@@ -63,6 +63,24 @@ Open ones come first, then the newest past ones; below them what waits or went w
 silences in force. --json prints {schema, alerts, sinks, silences, outbox: {pending, refused, expired}}. Works without the \
 daemon, from the database. Exits 0 whatever is open.";
 
+pub(super) const TASKS_EXAMPLES: &str = "\
+Examples:
+  supervisor tasks
+  supervisor tasks backup --since 7d
+  supervisor tasks run backup
+  supervisor tasks run backup --resume
+  supervisor tasks stop backup
+  supervisor --json tasks | jq '.jobs[] | {name, next_ms, last: .last.state}'
+
+Each time that a job was due ends as one of ran, failed, late, too-long, too-short, skipped-overlap, missed-asleep, missed-off, \
+caught-up, cancelled. Works without the daemon, from the database and the slots' own files. A job that is called run or stop: \
+`supervisor tasks -- run`. --json prints {schema, jobs: [{name, calendar, timezone, next_ms, last, running, counts}]}, with NAME \
+also history.";
+
+pub(super) const TASKS_RUN_EXAMPLES: &str = "\
+Runs it whatever its calendar says, and waits for its end; Ctrl-C ends the waiting, not the run. Exits 3 when it failed, 6 when \
+it runs already, or with --resume when its last run did not fail. Without the daemon it is started from here, and goes on by itself.";
+
 pub(super) const MEMORY_EXAMPLES: &str = "\
 Examples:
   supervisor memory

@@ -140,7 +140,7 @@ fn services(
 }
 
 /// A calendar job, without the daemon.
-fn task_seen(
+pub(super) fn task_seen(
     context: &Context<'_>,
     paths: &Paths,
     task: &TaskSpec,

@@ -1,6 +1,6 @@
 //! The command line: reads what was typed, asks the daemon (or, without one, the runners and the database), and prints.
 //!
-//! It asks and prints; it judges nothing, starts nothing and writes no state (`install` has the room of that name do it). Everything it prints goes through two
+//! It asks and prints; it judges nothing, starts nothing but a run by hand (`tasks run`) and writes no state (`install` has the room of that name do it). Everything it prints goes through two
 //! writers it is given, every error through [`error_text`], and every fact comes through [`Sources`] or a control
 //! socket, so that each command can be tested as a whole.
 
@@ -27,6 +27,7 @@ mod status;
 mod step;
 mod style;
 mod table;
+mod tasks;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -139,6 +140,7 @@ fn execute_to(ask: &Ask, context: &Context<'_>, output: &mut Output<'_>) -> Resu
         Ask::Logs(args) => logs::run(args, context, output),
         Ask::Events(args) => events::run(args, context, output),
         Ask::Alerts(args) => alerts::run(args, context, output),
+        Ask::Tasks(args) => tasks::run(args, context, output),
         Ask::Memory(args) => memory::run(args, context, output),
         Ask::Step(args) => step::run(args, context, output),
         Ask::Doctor(args) => doctor::run(args, context, output),

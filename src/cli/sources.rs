@@ -11,8 +11,10 @@ use crate::config::{self, Source, Surroundings};
 use crate::error::{Error, ErrorKind};
 use crate::logs::read::{self, Begin};
 use crate::model::paths::Paths;
-use crate::model::{OutboxRow, RowState, UnitName};
-use crate::store::{AlertFilter, EventRow, Filter, OutboxFilter, Reader, StoreError, StoreErrorKind};
+use crate::model::{OutboxRow, RowState, SlotRow, UnitName};
+use crate::store::{
+    AlertFilter, EventRow, Filter, OutboxFilter, Reader, SlotCounts, SlotFilter, StoreError, StoreErrorKind,
+};
 
 const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
 
@@ -117,6 +119,16 @@ impl Sources for Files {
             Ok(MemoryKept { service, newest, points })
         };
         services.into_iter().map(kept).collect::<Result<_, StoreError>>().map(Some).map_err(told)
+    }
+
+    fn slots(&self, database: &Path, filter: &SlotFilter) -> Result<Option<Vec<SlotRow>>, Error> {
+        let Some(reader) = open(database)? else { return Ok(None) };
+        reader.slots(filter).map(Some).map_err(told)
+    }
+
+    fn slot_counts(&self, database: &Path, since_ms: i64) -> Result<Option<SlotCounts>, Error> {
+        let Some(reader) = open(database)? else { return Ok(None) };
+        reader.slot_counts(since_ms, i64::MAX).map(Some).map_err(told)
     }
 
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {

@@ -18,9 +18,9 @@ use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{Outcome, RunnerReply, RunnerRequest};
 use crate::model::{
-    AlertSpec, Fleet, Intent, ManagerKind, Program, RunView, RunnerInfo, ServiceSpec, Status, UnitName,
+    AlertSpec, Fleet, Intent, ManagerKind, Program, RunView, RunnerInfo, ServiceSpec, SlotRow, Status, UnitName,
 };
-use crate::store::{EventRow, Filter};
+use crate::store::{EventRow, Filter, SlotCounts, SlotFilter};
 
 /// 2026-11-22 10:03:00 UTC.
 pub(super) const NOW: i64 = 1_795_341_780_000;
@@ -38,6 +38,7 @@ pub(super) struct Facts {
     pub(super) alerts: Option<AlertsSeen>,
     pub(super) alerts_wanted: RefCell<Vec<AlertsWanted>>,
     pub(super) memory: Option<Vec<MemoryKept>>,
+    pub(super) slots: Option<Vec<SlotRow>>,
     pub(super) width: Option<u16>,
     pub(super) filters: RefCell<Vec<Filter>>,
     pub(super) logs: RefCell<Vec<LogWanted>>,
@@ -79,6 +80,7 @@ impl Facts {
             alerts: None,
             alerts_wanted: RefCell::default(),
             memory: None,
+            slots: None,
             width: None,
             filters: RefCell::default(),
             logs: RefCell::default(),
@@ -264,6 +266,27 @@ impl Sources for Facts {
         kept.retain(|kept| of.is_none_or(|of| kept.service == *of));
         kept.iter_mut().for_each(|kept| kept.points.retain(|point| point.at_ms >= since_ms));
         Ok(Some(kept))
+    }
+
+    fn slots(&self, database: &Path, filter: &SlotFilter) -> Result<Option<Vec<SlotRow>>, Error> {
+        assert_eq!(database, self.paths().database());
+        let Some(mut rows) = self.slots.clone() else { return Ok(None) };
+        rows.retain(|row| filter.task.as_ref().is_none_or(|task| row.task == *task));
+        rows.retain(|row| filter.since_ms.is_none_or(|since_ms| row.due_ms >= since_ms));
+        rows.drain(..filter.limit.map_or(0, |limit| rows.len().saturating_sub(limit)));
+        Ok(Some(rows))
+    }
+
+    fn slot_counts(&self, database: &Path, since_ms: i64) -> Result<Option<SlotCounts>, Error> {
+        let Some(rows) = self.slots(database, &SlotFilter { since_ms: Some(since_ms), ..SlotFilter::default() })?
+        else {
+            return Ok(None);
+        };
+        let mut counts = SlotCounts::new();
+        for (task, state) in rows.into_iter().filter_map(|row| Some((row.task, row.state?))) {
+            *counts.entry(task).or_default().entry(state).or_default() += 1;
+        }
+        Ok(Some(counts))
     }
 
     fn log(&self, wanted: &LogWanted, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{
     AlertBody, AlertReply, DigestBody, HeapSnapshotBody, HeapSnapshotReply, MAX_REQUEST, OrderBody, OrderReply,
-    ReloadBody, ReloadReply, RunnerReply, RunnerRequest, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
+    ReloadBody, ReloadReply, RunnerReply, RunnerRequest, TaskRunBody, TaskRunReply, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
 };
 use crate::model::{Standing, StatusReport, UnitName};
 use crate::process::socket;
@@ -113,6 +113,11 @@ impl Daemon {
     /// Has a service write its heap to a file, and waits for that: up to five minutes.
     pub fn heap_snapshot(self, body: &HeapSnapshotBody) -> Result<HeapSnapshotReply, Error> {
         self.post(routes::HEAP_SNAPSHOT, body, Patience::UntilDone)
+    }
+
+    /// Has a calendar job run now; answered when the run has begun.
+    pub fn run_task(self, body: &TaskRunBody) -> Result<TaskRunReply, Error> {
+        self.post(routes::TASKS_RUN, body, Patience::UntilDone)
     }
 
     /// Which program the daemon is.

@@ -27,6 +27,8 @@ pub mod routes {
     pub const DIGEST: &str = "/v1/digest";
     /// POST `HeapSnapshotBody`: a `HeapSnapshotReply`.
     pub const HEAP_SNAPSHOT: &str = "/v1/heap-snapshot";
+    /// POST `TaskRunBody`: a `TaskRunReply`.
+    pub const TASKS_RUN: &str = "/v1/tasks/run";
     /// GET: a `VersionReply`.
     pub const VERSION: &str = "/v1/version";
 }

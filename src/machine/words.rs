@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 
 pub use self::health::{latencies, millis, part, start};
 pub use self::memory::{amount, clock, hours, memory, memory_short, rate, why_memory, why_memory_troubles};
-pub use self::tasks::{Starter, TaskSeen, day_time, files_from, last_run, schedule, task, why_task};
+pub use self::tasks::{Starter, TaskSeen, day_time, files_from, last_run, schedule, task, under_way, why_task};
 use crate::model::{
     ExitClass, HealthInfo, HealthSpec, LastExit, RestartCounts, RunView, ServiceInfo, ServiceSpec, Status, UnitKind,
     UnitName, Unusable,

@@ -20,7 +20,7 @@ pub struct Start<'a> {
 /// Starts the runner. It leaves our session by itself, so that a key pressed at our terminal reaches us only; its own panics
 /// go to `logs/runner.log`.
 pub fn start(start: &Start<'_>) -> std::io::Result<tokio::process::Child> {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(start.paths.logs().join("runner.log"))?;
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(start.paths.runner_log())?;
     #[expect(clippy::disallowed_methods, reason = "the one place where a runner is started")]
     let mut command = tokio::process::Command::new(handover::own_program()?);
     command

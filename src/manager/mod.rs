@@ -8,6 +8,7 @@ mod command_line;
 pub mod driver;
 pub mod drivers;
 pub mod embedded;
+pub mod extra;
 pub mod job;
 pub mod launchctl;
 pub mod lint;

@@ -61,6 +61,11 @@ impl Paths {
         self.logs().join("supervisor.log")
     }
 
+    /// What runners have to say before they have a log.
+    pub fn runner_log(&self) -> PathBuf {
+        self.logs().join("runner.log")
+    }
+
     /// The current log file of one stream of a service; rotated ones have `.1`, `.2`, ... appended, 1 the newest.
     pub fn log(&self, name: &UnitName, stream: Stream) -> PathBuf {
         self.logs().join(format!("{name}-{}.log", stream.as_str()))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RowState, Rule, RunView, RunnerInfo, StopCause, UnitName};
+use super::{RowState, Rule, RunView, RunnerInfo, SlotKey, StopCause, UnitName};
 
 /// Version of both protocols. A reader takes what it knows and ignores other members.
 pub const PROTOCOL: u32 = 1;
@@ -293,6 +293,26 @@ pub struct HeapSnapshotBody {
 pub struct HeapSnapshotReply {
     /// The file, absolute.
     pub file: String,
+}
+
+/// Body of `POST /v1/tasks/run`: a calendar job is to run now, whatever its calendar says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRunBody {
+    /// Which job.
+    pub name: UnitName,
+    /// The run that it goes on with, from its failed step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<SlotKey>,
+}
+
+/// Answer to `POST /v1/tasks/run`, once the run has its slot; what becomes of it stands in the slot's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRunReply {
+    /// Which run it is.
+    pub slot: SlotKey,
+    /// Its process.
+    pub pid: i32,
 }
 
 /// What became of a test at one sink.

@@ -68,6 +68,6 @@ pub use memory::{HistoryPoint, KeptSample};
 pub use outbox::OutboxFilter;
 pub use query::{EVIDENCE, EventRow, Filter, Reader};
 pub use retention::Pruned;
-pub use slots::{LastSlots, SlotFilter};
+pub use slots::{LastSlots, SlotCounts, SlotFilter};
 pub use upkeep::{Room, Upkeep, Verified, verify_copy};
 pub use week::Ends;

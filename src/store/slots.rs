@@ -32,6 +32,9 @@ pub struct SlotFilter {
     pub limit: Option<usize>,
 }
 
+/// How many slots of each job ended as what.
+pub type SlotCounts = BTreeMap<UnitName, BTreeMap<SlotState, u64>>;
+
 /// How a job stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LastSlots {
@@ -76,17 +79,13 @@ impl Reader {
     ///
     /// # Errors
     /// See [`super::StoreErrorKind`].
-    pub fn slot_counts(
-        &self,
-        from_ms: i64,
-        to_ms: i64,
-    ) -> Result<BTreeMap<UnitName, BTreeMap<SlotState, u64>>, StoreError> {
+    pub fn slot_counts(&self, from_ms: i64, to_ms: i64) -> Result<SlotCounts, StoreError> {
         let sql = "SELECT task, state, count(*) FROM supervisor_slots WHERE state IS NOT NULL AND due_ms >= ?1 AND due_ms < ?2 \
                    GROUP BY 1, 2";
         self.ask("supervisor_slots", |conn| {
             let mut statement = conn.prepare(sql)?;
             let mut rows = statement.query([from_ms, to_ms])?;
-            let mut found: BTreeMap<UnitName, BTreeMap<SlotState, u64>> = BTreeMap::new();
+            let mut found: SlotCounts = BTreeMap::new();
             while let Some(row) = rows.next()? {
                 let (task, state, count): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 let (Ok(task), Some(state)) = (UnitName::new(&task), SlotState::parse(&state)) else { continue };

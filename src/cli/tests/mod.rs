@@ -6,6 +6,7 @@ mod memory;
 mod orders;
 mod reading;
 mod status;
+mod tasks;
 mod upgrade;
 
 use std::io::{self, Write};

@@ -104,7 +104,7 @@ pub fn why_task(spec: &TaskSpec, seen: &TaskSeen, at: Reader<'_>) -> String {
         None if seen.stands.running.is_none() => said.push("It has not run yet, as far as is on record".into()),
         None => {}
         Some(last) => {
-            said.push(format!("Its last slot was that of {}: {}", local(last.due_ms, at.zone), last_run(last, at)));
+            said.push(format!("The last time it was due: {}", last_run(last, at)));
             if seen.stands.is_failed() && seen.stands.running.is_none() {
                 let resume = if last.trigger.is_some() { " --resume" } else { "" };
                 said.push(format!(
@@ -127,7 +127,8 @@ fn starter(by: Starter) -> String {
     }
 }
 
-fn under_way(run: &SlotRow, at: Reader<'_>) -> String {
+/// A run that goes on.
+pub fn under_way(run: &SlotRow, at: Reader<'_>) -> String {
     let done = run.steps.len();
     match run.started_ms {
         Some(started) => {
