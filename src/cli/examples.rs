@@ -74,7 +74,7 @@ Examples:
 
 Each time that a job was due ends as one of ran, failed, late, too-long, too-short, skipped-overlap, missed-asleep, missed-off, \
 caught-up, cancelled. Works without the daemon, from the database and the slots' own files. A job that is called run or stop: \
-`supervisor tasks -- run`. --json prints {schema, jobs: [{name, calendar, timezone, next_ms, last, running, counts}]}, with NAME \
+`supervisor tasks -- run`. --json prints {schema, jobs: [{name, enabled, calendar, timezone, started_by, next_ms, last, running, counts}]}, with NAME \
 also history.";
 
 pub(super) const TASKS_RUN_EXAMPLES: &str = "\
