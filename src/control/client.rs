@@ -14,7 +14,8 @@ use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{
     AlertBody, AlertReply, DigestBody, HeapSnapshotBody, HeapSnapshotReply, MAX_REQUEST, OrderBody, OrderReply,
-    ReloadBody, ReloadReply, RunnerReply, RunnerRequest, TaskRunBody, TaskRunReply, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
+    ReloadBody, ReloadReply, RunnerReply, RunnerRequest, TaskRunBody, TaskRunReply, UpgradeBody, UpgradeReply,
+    VersionReply, WhyReply, WireError,
 };
 use crate::model::{Standing, StatusReport, UnitName};
 use crate::process::socket;

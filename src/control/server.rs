@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::routes;
 use crate::model::wire::{
     AlertBody, AlertReply, DigestBody, HeapSnapshotBody, HeapSnapshotReply, OrderBody, OrderReply, ReloadBody,
-    ReloadReply, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
+    ReloadReply, TaskRunBody, TaskRunReply, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
 };
 use crate::model::{StatusReport, UnitName};
 use crate::process::socket;
@@ -39,7 +39,7 @@ const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// Most connections at a time; the next ones wait.
 const MAX_CONNECTIONS: usize = 64;
 
-const ROUTES: &str = "GET /v1/status, GET /v1/why/NAME, GET /v1/version, POST /v1/order, POST /v1/reload, POST /v1/upgrade, POST /v1/alerts, POST /v1/digest, POST /v1/heap-snapshot, POST /v1/sync";
+const ROUTES: &str = "GET /v1/status, GET /v1/why/NAME, GET /v1/version, POST /v1/order, POST /v1/reload, POST /v1/upgrade, POST /v1/alerts, POST /v1/digest, POST /v1/heap-snapshot, POST /v1/tasks/run, POST /v1/sync";
 
 /// Where an answer goes.
 pub type Answer<T> = oneshot::Sender<Result<T, WireError>>;
@@ -63,6 +63,8 @@ pub enum Request {
     Digest(DigestBody, Answer<AlertReply>),
     /// Have a service write its heap to a file.
     HeapSnapshot(UnitName, Answer<HeapSnapshotReply>),
+    /// Run a calendar job now.
+    RunTask(TaskRunBody, Answer<TaskRunReply>),
     /// Which program we are.
     Version(Answer<VersionReply>),
     /// Take everything that is in the journals into the ledger before answering.
@@ -86,6 +88,7 @@ pub async fn serve(listener: UnixListener, to: To, closing: watch::Receiver<()>)
         .route(routes::ALERTS, post(alerts))
         .route(routes::DIGEST, post(digest))
         .route(routes::HEAP_SNAPSHOT, post(heap_snapshot))
+        .route(routes::TASKS_RUN, post(run_task))
         .route(routes::SYNC, post(sync))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -195,6 +198,13 @@ async fn digest(State(to): State<To>, body: Body) -> Response {
 async fn heap_snapshot(State(to): State<To>, body: Body) -> Response {
     answer(match read::<HeapSnapshotBody>(body).await {
         Ok(body) => ask(&to, |answer| Request::HeapSnapshot(body.name, answer)).await,
+        Err(e) => Err(e),
+    })
+}
+
+async fn run_task(State(to): State<To>, body: Body) -> Response {
+    answer(match read::<TaskRunBody>(body).await {
+        Ok(body) => ask(&to, |answer| Request::RunTask(body, answer)).await,
         Err(e) => Err(e),
     })
 }

@@ -31,6 +31,7 @@ impl Daemon {
             Request::Alert(body, answer) => self.ledger.alert(body, answer),
             Request::Digest(body, answer) => self.ledger.digest(body, answer),
             Request::HeapSnapshot(name, answer) => self.want_heap_snapshot(name, answer),
+            Request::RunTask(body, answer) => self.run_task(body, answer),
             Request::Version(answer) => drop(answer.send(Ok(self.version()))),
             Request::Sync(answer) => {
                 self.find_runners();

@@ -94,6 +94,8 @@ enum Event {
     TaskSeen(UnitName, Box<tasks::Looked>),
     /// What came of that is written down, or could not be.
     TaskSettled(UnitName, Box<Agenda>, Option<String>),
+    /// What the runs of a calendar job have journaled is in the ledger.
+    TaskTakenIn(UnitName),
     /// The service manager's jobs were looked at.
     JobsSeen(Box<Result<jobs::Seen, String>>),
     /// A command of something that is made to hold has ended.
@@ -391,6 +393,7 @@ impl Daemon {
             Event::RunnersUpgraded(program, done, answer) => self.on_runners_upgraded(program, done, answer),
             Event::TaskSeen(name, looked) => self.on_task_seen(&name, *looked),
             Event::TaskSettled(name, agenda, trouble) => self.on_task_settled(&name, agenda, trouble),
+            Event::TaskTakenIn(name) => self.on_task_taken_in(&name),
             Event::JobsSeen(seen) => self.on_jobs_seen(*seen),
             Event::Exposed(name, result) => self.expose(&name, ExposureInput::Ended(result)),
             Event::Closed => self.become_program(),

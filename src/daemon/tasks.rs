@@ -51,6 +51,8 @@ struct Job {
     again: bool,
     /// The runs that live, as the last look has seen them.
     running: Vec<SlotFile>,
+    /// What its runs have journaled is in the ledger: of one that is gone nothing more is to come.
+    taken_in: bool,
 }
 
 /// Where its agenda is.
@@ -90,6 +92,7 @@ impl Tasks {
                 due: now,
                 again: false,
                 running: Vec::new(),
+                taken_in: false,
             });
             (job.task, job.native) = (task, native);
             job.look_soon(now);
@@ -185,6 +188,10 @@ impl Daemon {
             // A run writes its own journal and has nobody to tell.
             self.ledger.look();
         }
+        let cut_off = acts.iter().any(|act| matches!(act, AgendaAct::CutOff(..)));
+        if cut_off && !std::mem::take(&mut job.taken_in) {
+            return self.take_in_before(name);
+        }
         let mut settle = look::Settle::default();
         for act in acts {
             match act {
@@ -211,6 +218,26 @@ impl Daemon {
             }
         }
         self.settle(name, agenda, lock, settle);
+    }
+
+    /// A run died without having written its end. It may have journaled it: that comes first, and then the job is looked at anew.
+    fn take_in_before(&mut self, name: &UnitName) {
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        self.ledger.sync(done);
+        let (name, events) = (name.clone(), self.events.clone());
+        tokio::spawn(async move {
+            // A ledger that is gone takes nothing in any more.
+            let _ = is_done.await;
+            let _ = events.send(Event::TaskTakenIn(name)).await;
+        });
+    }
+
+    /// The look can be taken again.
+    pub(super) fn on_task_taken_in(&mut self, name: &UnitName) {
+        let Some(job) = self.tasks.by_name.get_mut(name) else { return };
+        // What the agenda has decided was not done.
+        (job.standing, job.taken_in) = (Standing::New, true);
+        job.look_soon(clock::now().mono);
     }
 
     /// Writes down what came of a look; the agenda comes back after that.

@@ -37,25 +37,3 @@ pub fn start(start: &Start<'_>) -> std::io::Result<tokio::process::Child> {
         .stderr(log);
     command.spawn()
 }
-
-/// Starts `supervisor exec` of a calendar job, which leaves our session by itself and outlives us. Whoever reaps our children
-/// reaps it.
-pub fn start_task(config: &Path, paths: &Paths, task: &UnitName, options: &[&str]) -> std::io::Result<i32> {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(paths.logs().join("runner.log"))?;
-    #[expect(clippy::disallowed_methods, reason = "the one place where a job's process is started")]
-    let mut command = std::process::Command::new(handover::own_program()?);
-    command
-        .arg("--config")
-        .arg(config)
-        .arg("--state-dir")
-        .arg(paths.state_dir())
-        .arg("exec")
-        .args(options)
-        .args(["--", task.as_str()])
-        .env_remove(notify::SOCKET)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log);
-    let pid = command.spawn()?.id();
-    i32::try_from(pid).map_err(std::io::Error::other)
-}

@@ -68,7 +68,6 @@ impl Told {
             start_timeout: spec.start_timeout,
             min_uptime: spec.min_uptime,
             has_ready: spec.health.is_some(),
-            zone: None,
         };
         let units = services.iter().map(|spec| (spec.name.clone(), unit(spec))).collect();
         Self {

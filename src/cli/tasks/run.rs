@@ -13,7 +13,7 @@ use crate::cli::{Context, Output, Stop};
 use crate::control::client::Daemon;
 use crate::error::{Error, ErrorKind};
 use crate::machine::{history, words};
-use crate::manager::extra::{self, Extra};
+use crate::manager::task::{self, Start, Wanted};
 use crate::model::wire::{TaskRunBody, TaskRunReply};
 use crate::model::{SlotFile, SlotKey, SlotRow, SlotState, TaskSpec};
 use crate::process::wait;
@@ -98,11 +98,11 @@ fn start(
     let config = context.sources.fleet(false)?.path;
     let log = place.paths.runner_log();
     let said_before = log.metadata().map_or(0, |data| data.len());
-    let extra = Extra { config: &config, paths: &place.paths, name: &body.name, resume: body.resume };
+    let start = Start { config: &config, paths: &place.paths, name: &body.name, run: Wanted::Extra(body.resume) };
     let failed = |e: std::io::Error| {
         Error::new(ErrorKind::Internal, format!("the run of {} could not be started: {e}", body.name))
     };
-    let mut child = extra::start(&extra).map_err(failed)?;
+    let mut child = task::start(&start).map_err(failed)?;
     let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
     let mut over = None;
     let slot = wait::until(BEGUN_WITHIN, || {
