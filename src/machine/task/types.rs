@@ -29,7 +29,7 @@ pub enum TaskInput {
     Exited(Exit),
     /// End the run, for this reason. Said a second time: at once.
     Stop(String),
-    /// The time of [`TaskMachine::due`] has come.
+    /// The time of [`super::TaskMachine::due`] has come.
     Tick,
 }
 

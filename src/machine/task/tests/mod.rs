@@ -1,0 +1,199 @@
+//! What becomes of a run, and the words that people read.
+
+mod chance;
+mod world;
+
+use super::*;
+use crate::model::{SlotKey, SlotState};
+use world::{Behaviour, START_MS, World, fails, job, ok, outcomes, plan, secs, step};
+
+#[test]
+fn steps_run_in_order_and_the_timing_names_the_end() {
+    for (timing, state, why) in [
+        (Timing::InTime, SlotState::Ran, ""),
+        (Timing::Late, SlotState::Late, "begun 12m after it was due"),
+        (Timing::CaughtUp, SlotState::CaughtUp, "made up for 12m 30s after it was due"),
+    ] {
+        let mut world = World::new(job(vec![step(), step()]), plan(timing), vec![ok(), ok()]);
+        if timing != Timing::InTime {
+            world.sleep(secs(720));
+        }
+        let end = world.run();
+        assert_eq!((end.state, end.why.as_str(), end.awake_ms, end.frozen_ms), (state, why, 2000, 0));
+        assert_eq!((world.began, outcomes(&world)), (1, vec![StepOutcome::Ok; 2]));
+        assert_eq!(world.records[1].what, "backup");
+    }
+}
+
+#[test]
+fn runs_that_make_up_for_missed_ones_wait_and_do_not_begin_together() {
+    for (place, begins) in [(0, 30), (1, 50), (7, 170)] {
+        let plan = TaskPlan { place, ..plan(Timing::CaughtUp) };
+        let mut world = World::new(job(vec![step()]), plan, vec![ok()]);
+        world.run();
+        assert_eq!(world.starts, [(0, 1, begins)]);
+    }
+    // Ended while it waits, it has not begun.
+    let mut world = World::new(job(vec![step()]), plan(Timing::CaughtUp), vec![ok()]);
+    world.tell(TaskInput::Begin);
+    assert!(world.advance(Mono(5_000_000_000)));
+    world.tell(TaskInput::Stop("stopped by the operator".into()));
+    let end = world.end.clone().unwrap();
+    assert_eq!((end.state, end.why.as_str(), world.began), (SlotState::Cancelled, "stopped by the operator", 0));
+    assert_eq!(outcomes(&world), [StepOutcome::Skipped]);
+}
+
+#[test]
+fn a_failed_step_ends_the_job_and_what_cleans_up_is_done() {
+    let cleanup = StepSpec { when: StepWhen::Failed, ..step() };
+    let last = StepSpec { when: StepWhen::Ok, ..step() };
+    let mut world = World::new(
+        job(vec![step(), step(), cleanup, last, step()]),
+        plan(Timing::Late),
+        vec![ok(), fails(7), ok(), ok(), ok()],
+    );
+    let end = world.run();
+    use StepOutcome::{Failed, Ok, Skipped};
+    assert_eq!(outcomes(&world), [Ok, Failed, Ok, Skipped, Skipped]);
+    assert_eq!(
+        (end.state, end.why.as_str()),
+        (SlotState::Failed, "step 2 of 5 (backup): exit code 7; begun 0s after it was due")
+    );
+    assert_eq!(world.records[4].why.as_deref(), Some("the job had failed"));
+    assert_eq!(world.records[1].code, Some(7));
+
+    let tolerated = StepSpec { continue_on_failure: true, ..step() };
+    let only_ok = StepSpec { when: StepWhen::Ok, ..step() };
+    let only_failed = StepSpec { when: StepWhen::Failed, success_exit_codes: vec![3], ..step() };
+    let mut world = World::new(
+        job(vec![tolerated, only_ok, only_failed, step()]),
+        plan(Timing::InTime),
+        vec![fails(1), ok(), fails(3), ok()],
+    );
+    let end = world.run();
+    assert_eq!(outcomes(&world), [Failed, Skipped, Ok, Ok]);
+    assert_eq!(
+        (end.state, end.why.as_str()),
+        (SlotState::Ran, "step 1 of 4 (backup): exit code 1 (the job goes on without it)")
+    );
+}
+
+#[test]
+fn tries_are_repeated_with_growing_pauses() {
+    let spec = StepSpec { retries: 8, retry_delay: secs(10), ..step() };
+    let tries = vec![None, Some((0, Behaviour::Code(1))), Some((0, Behaviour::Code(2)))];
+    let mut world = World::new(job(vec![spec.clone()]), plan(Timing::InTime), vec![tries.clone()]);
+    world.rng = 1.0;
+    let end = world.run();
+    let times: Vec<u64> = world.starts.iter().map(|(_, _, at)| *at).collect();
+    let pauses: Vec<u64> = times.windows(2).map(|pair| (pair[1] - pair[0]).div_ceil(10) * 10).collect();
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300, 300]);
+    assert_eq!((end.state, world.records[0].tries, world.records[0].code), (SlotState::Failed, 9, Some(2)));
+    assert!(
+        world.said[0].starts_with("step 1 of 1 (backup): it is missing; it is tried again in 10s"),
+        "{:?}",
+        world.said
+    );
+    // The luckiest waits half as long.
+    let mut world = World::new(job(vec![spec]), plan(Timing::InTime), vec![tries]);
+    world.rng = 0.0;
+    world.run();
+    assert_eq!(world.starts[2].2, 15);
+}
+
+#[test]
+fn a_step_over_its_time_is_asked_and_then_killed() {
+    let slow = StepSpec { timeout: secs(5), ..step() };
+    let mut world = World::new(job(vec![slow.clone()]), plan(Timing::InTime), vec![vec![Some((0, Behaviour::Deaf))]]);
+    let end = world.run();
+    assert_eq!(world.signals, [(5, Signal::TERM), (15, Signal::KILL)]);
+    assert_eq!(end.why, "step 1 of 1 (backup): it did not end within its timeout of 5s, nor upon SIGTERM");
+    assert_eq!((outcomes(&world), end.state), (vec![StepOutcome::TimedOut], SlotState::Failed));
+    assert_eq!((world.records[0].awake_ms, world.records[0].signal), (15_000, Some(Signal::KILL)));
+    let mut world = World::new(job(vec![slow]), plan(Timing::InTime), vec![vec![Some((0, Behaviour::Hangs(1)))]]);
+    assert!(!world.run().why.contains("SIGTERM"));
+    assert_eq!(world.signals, [(5, Signal::TERM)]);
+}
+
+#[test]
+fn a_job_over_its_time_is_ended_and_nothing_follows() {
+    let spec = TaskSpec {
+        max_runtime: secs(20),
+        stop_signal: Signal::parse("INT").unwrap(),
+        ..job(vec![step(), StepSpec { when: StepWhen::Failed, ..step() }])
+    };
+    let mut world = World::new(spec, plan(Timing::Late), vec![vec![Some((0, Behaviour::Hangs(2)))], ok()]);
+    let end = world.run();
+    assert_eq!(world.signals, [(20, Signal::parse("INT").unwrap())]);
+    assert_eq!(outcomes(&world), [StepOutcome::TimedOut, StepOutcome::Skipped]);
+    assert_eq!((end.state, end.awake_ms), (SlotState::TooLong, 22_000));
+    assert_eq!(end.why, "the job did not end within its max_runtime of 20s; begun 0s after it was due");
+    // Between two tries.
+    let retried = StepSpec { retries: 9, retry_delay: secs(100), ..step() };
+    let spec = TaskSpec { max_runtime: secs(20), ..job(vec![retried]) };
+    let mut world = World::new(spec, plan(Timing::InTime), vec![fails(1)]);
+    let end = world.run();
+    assert_eq!((end.state, end.awake_ms, outcomes(&world)), (SlotState::TooLong, 20_000, vec![StepOutcome::TimedOut]));
+}
+
+#[test]
+fn a_run_that_is_stopped_ends_its_step_and_a_second_word_kills() {
+    let mut world =
+        World::new(job(vec![step(), step()]), plan(Timing::InTime), vec![vec![Some((0, Behaviour::Deaf))], ok()]);
+    world.tell(TaskInput::Begin);
+    assert!(world.advance(Mono(3_000_000_000)));
+    world.tell(TaskInput::Stop("stopped by the operator".into()));
+    assert!(world.advance(Mono(4_000_000_000)));
+    world.tell(TaskInput::Stop("ended by its service manager".into()));
+    let end = world.finish();
+    assert_eq!(world.signals, [(3, Signal::TERM), (4, Signal::KILL)]);
+    assert_eq!(outcomes(&world), [StepOutcome::Cancelled, StepOutcome::Skipped]);
+    assert_eq!((end.state, end.why.as_str()), (SlotState::Cancelled, "stopped by the operator"));
+    assert_eq!(world.records[0].why.as_deref(), Some("stopped by the operator, nor upon SIGTERM"));
+}
+
+#[test]
+fn a_run_that_is_too_short_says_so() {
+    let spec = TaskSpec { min_runtime: secs(60), ..job(vec![step()]) };
+    let end = World::new(spec, plan(Timing::InTime), vec![ok()]).run();
+    assert_eq!((end.state, end.why.as_str()), (SlotState::TooShort, "it took 1s, less than its min_runtime of 1m"));
+}
+
+#[test]
+fn time_in_which_the_machine_slept_is_told_and_uses_up_nothing() {
+    let spec = StepSpec { timeout: secs(60), ..step() };
+    let mut world = World::new(job(vec![spec]), plan(Timing::InTime), vec![vec![Some((50, Behaviour::Code(0)))]]);
+    world.tell(TaskInput::Begin);
+    assert!(world.advance(Mono(10_000_000_000)));
+    world.sleep(secs(5 * 3600 + 120));
+    let end = world.finish();
+    assert_eq!((end.state, end.awake_ms, end.frozen_ms), (SlotState::Ran, 50_000, 18_120_000));
+    assert_eq!(end.why, "frozen for 5h 2m while the machine slept");
+    assert_eq!(world.records[0].awake_ms, 50_000);
+}
+
+#[test]
+fn a_run_goes_on_from_the_first_step_that_failed() {
+    let named = |name: &str| StepSpec { name: Some(name.into()), ..step() };
+    let spec = job(vec![named("a"), named("b"), StepSpec { when: StepWhen::Ok, ..named("c") }, named("d")]);
+    let mut first = World::new(spec.clone(), plan(Timing::InTime), vec![ok(), ok(), fails(1), ok()]);
+    first.run();
+    let extra = SlotKey::Extra(START_MS + 60_000);
+    let resumed = |records: Vec<StepRecord>| TaskPlan {
+        slot: extra,
+        timing: Timing::InTime,
+        place: 0,
+        resumes: Some((SlotKey::Due(START_MS), records)),
+    };
+    let mut again = World::new(spec.clone(), resumed(first.records.clone()), vec![ok(), ok(), ok(), ok()]);
+    let end = again.run();
+    use StepOutcome::{Ok, Skipped};
+    assert_eq!(outcomes(&again), [Skipped, Skipped, Ok, Ok]);
+    assert_eq!((end.state, again.records[1].why.as_deref()), (SlotState::Ran, Some("done by run 20261122T075500Z")));
+    assert_eq!(again.starts.iter().map(|(step, ..)| *step).collect::<Vec<_>>(), [2, 3]);
+    // Another list of steps is another job.
+    let other = job(vec![named("a"), named("x"), named("c")]);
+    let mut world = World::new(other, resumed(first.records), vec![ok(), ok(), ok()]);
+    world.run();
+    assert_eq!(outcomes(&world), [Skipped, Ok, Ok]);
+}
