@@ -27,6 +27,7 @@ mod steps;
 mod succession;
 mod successors;
 mod support;
+mod tasks;
 mod told;
 mod tools;
 mod upgrade;

@@ -6,7 +6,7 @@ use super::Wanted;
 use crate::error::{Error, ErrorKind};
 use crate::machine::agenda::{self, Decision, SlotsSeen};
 use crate::model::paths::Paths;
-use crate::model::{Claim, SlotFile, SlotKey, SlotState, StepRecord, TaskSpec, Timing, Trigger};
+use crate::model::{Accounted, Claim, SlotKey, SlotState, StepRecord, TaskSpec, Timing, Trigger};
 use crate::process::lock::{Lock, NotLocked};
 use crate::process::{clock, identity, intent, record, wait};
 use crate::slots::{Holding, Taken, TaskSlots};
@@ -14,7 +14,7 @@ use crate::slots::{Holding, Taken, TaskSlots};
 /// Whoever decides does so in milliseconds; one that is slower is on a disk that stands still.
 const DECIDED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Runs that were killed so long before are still asked for what they left.
+/// Before a daemon has ever accounted for anything, runs that were killed so long before are still asked for what they left.
 const REMEMBERED_MS: i64 = 8 * 24 * 3600 * 1000;
 
 /// A run that is ours.
@@ -68,8 +68,8 @@ pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted) -> Result<An
     let now = clock::now();
     let boot_id = clock::boot_id();
     let accounted = slots.accounted();
-    let through_ms = accounted.as_ref().map_or(0, |accounted| accounted.through_ms);
-    let known = slots.read(through_ms.min(now.wall_ms) - REMEMBERED_MS).map_err(folder)?;
+    let from_ms = accounted.as_ref().map_or(now.wall_ms - REMEMBERED_MS, Accounted::from_ms);
+    let known = slots.read(from_ms).map_err(folder)?;
     let cut_off = known.iter().filter(|slot| slot.end.is_none() && !slot.running);
     let cut_off = cut_off.map(|slot| slot.claim.slot).collect();
     let mut resumed = Vec::new();
@@ -85,10 +85,8 @@ pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted) -> Result<An
             let named = accounted.as_ref().map_or(task.timezone.as_deref(), |known| known.timezone.as_deref());
             let zone = clock::zone(named);
             let presence = record::read(&paths.alive()).and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            let lately: Vec<SlotFile> =
-                known.into_iter().filter(|slot| slot.claim.slot.at_ms() >= through_ms).collect();
             let seen = SlotsSeen {
-                slots: &lately,
+                slots: &known,
                 presence: presence.as_ref(),
                 boot_id: &boot_id,
                 held: !intent::read(paths, &task.name).up,
