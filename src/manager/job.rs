@@ -17,8 +17,8 @@ pub const DAEMON: &str = "supervisor";
 /// On top of the longest stop ladder, for SIGKILL and the runner's own end.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Longest time that a calendar job's steps have to end when the job is ended.
-const TASK_GRACE: Duration = Duration::from_secs(15);
+/// From the end of a calendar job's last step to the end of its run: that is put on record first.
+const TASK_RECORDED: Duration = Duration::from_secs(5);
 
 /// Where things are on this machine; everything that rendering needs beside services.toml. All paths absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,7 +196,7 @@ fn runner(spec: &ServiceSpec, fleet: &Fleet, site: &Site) -> Job {
 fn task(spec: &TaskSpec, tables: Vec<CalendarTable>, fleet: &Fleet, site: &Site) -> Job {
     let mut job = job(spec.name.as_str(), Role::Task, fleet, site);
     job.argv.extend(["exec".into(), spec.name.to_string()]);
-    job.exit_timeout_s = whole_s(TASK_GRACE + MARGIN);
+    job.exit_timeout_s = whole_s(spec.stop_timeout + TASK_RECORDED + MARGIN);
     job.process_type = ProcessType::Background;
     job.calendar = tables;
     job.timezone = spec.timezone.clone();
@@ -300,7 +300,7 @@ pub(crate) mod tests {
             catch_up: CatchUp::Once,
             overlap: Overlap::Skip,
             stop_signal: Signal::TERM,
-            stop_timeout: timeout,
+            stop_timeout: Duration::from_secs(10),
             start_within: timeout,
             max_runtime: timeout,
             min_runtime: Duration::ZERO,

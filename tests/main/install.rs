@@ -5,6 +5,9 @@ use std::process::Output;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use supervisor::model::paths::Paths;
+use supervisor::model::{Accounted, CalendarTable, Schedule, UnitName};
+use supervisor::slots::TaskSlots;
 
 use crate::mac::{Mac, uid};
 use crate::support::{Env, signal, wait_for};
@@ -18,7 +21,7 @@ struct Installed {
 }
 
 fn services() -> String {
-    let task = "[task.job]\ncalendar = [\"daily 07:55\"]\nsteps = [{ run = [\"/bin/sh\", \"-c\", \"echo ran >> {dir}/ran\"] }]\n";
+    let task = "[task.job]\ncalendar = [\"daily 07:55\"]\nstart_within = \"7d\"\nsteps = [{ run = [\"/bin/sh\", \"-c\", \"echo ran >> {dir}/ran\"] }]\n";
     service("a", SLEEP, "throttle = \"0s\"") + &service("b", SLEEP, "throttle = \"0s\"") + task
 }
 
@@ -115,6 +118,16 @@ impl Drop for Installed {
     }
 }
 
+/// As if the daemon had not looked at the calendar of `job` for two days.
+fn never_accounted(env: &Env) {
+    let table = CalendarTable { hour: Some(7), minute: Some(55), ..CalendarTable::default() };
+    let through_ms = supervisor::process::clock::now().wall_ms - 2 * 24 * 3600 * 1000;
+    let calendar = vec![Schedule::Table(table)];
+    let accounted = Accounted { v: 1, through_ms, open_ms: None, calendar, timezone: None };
+    let paths = Paths::new(&env.state_dir());
+    TaskSlots::of(&paths, &UnitName::new("job").unwrap()).account(&accounted).unwrap();
+}
+
 #[test]
 fn once_installed_everything_runs_and_a_second_time_changes_nothing() {
     let this = Installed::new();
@@ -141,7 +154,9 @@ fn once_installed_everything_runs_and_a_second_time_changes_nothing() {
     assert_eq!((&of("job")["status"], &of("job")["pid"]), (&"scheduled".into(), &Value::Null));
     assert!(of("job")["why"].as_str().unwrap().contains("daily 07:55"), "{status}");
     assert_ne!(this.runner("a"), this.runner("b"), "they fail apart");
-    // The calendar starts the job, and not us.
+    // The calendar starts the job, and not us. By the stand-in's clock; by the real one the last 07:55 is due, as nobody has
+    // accounted for it.
+    never_accounted(&this.env);
     this.mac.ctl(&["tick", "2026-11-22T07:50"]);
     this.mac.ctl(&["tick", "2026-11-22T07:56"]);
     wait_for("the job", || std::fs::read_to_string(this.env.dir().join("ran")).ok().filter(|ran| ran == "ran\n"));
