@@ -253,7 +253,8 @@ impl Daemon {
         let Some(job) = self.tasks.by_name.get(name) else { return };
         let (paths, task, name, events) = (self.paths.clone(), job.task.clone(), name.clone(), self.events.clone());
         tokio::task::spawn_blocking(move || {
-            let done = settle.perform(&paths, &task, lock);
+            let done = settle.perform(&paths, &task);
+            drop(lock);
             let trouble = done.err().map(|e| e.to_string());
             let _ = events.blocking_send(Event::TaskSettled(name, agenda, trouble));
         });

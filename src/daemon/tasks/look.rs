@@ -12,6 +12,10 @@ use crate::process::lock::{Lock, NotLocked};
 use crate::process::{clock, intent};
 use crate::slots::TaskSlots;
 
+/// What a run that was killed has left is given so long to end: nobody decides about the job meanwhile, and whoever wants to waits
+/// for ten seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What a look needs.
 pub(super) struct Look {
     pub(super) paths: Paths,
@@ -84,19 +88,17 @@ impl Settle {
         !self.is_recorded && self.ends.is_empty() && self.accounted.is_none()
     }
 
-    /// Writes it down. What runs that were cut off have left is ended after that, without keeping anybody from deciding.
-    pub(super) fn perform(self, paths: &Paths, task: &TaskSpec, lock: Option<Lock>) -> io::Result<()> {
+    /// Writes it down. Whoever is started for the job looks for what a run has left only as long as that run has no end: so it is
+    /// ended before.
+    pub(super) fn perform(self, paths: &Paths, task: &TaskSpec) -> io::Result<()> {
         let slots = TaskSlots::of(paths, &task.name);
         for (slot, end) in &self.ends {
+            slots.end_leftover(*slot, task.stop_signal, task.stop_timeout.min(PATIENCE));
             slots.end_for_the_dead(*slot, end)?;
         }
-        if let Some(accounted) = &self.accounted {
-            slots.account(accounted)?;
+        match &self.accounted {
+            Some(accounted) => slots.account(accounted),
+            None => Ok(()),
         }
-        drop(lock);
-        for (slot, _) in &self.ends {
-            slots.end_leftover(*slot, task.stop_signal, task.stop_timeout);
-        }
-        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! A time that a change of the clock leaves out is due at the first minute after the gap, one that comes twice is due once, the first
 //! time; what is meant as an interval runs in both halves of a fold, and nothing of it is moved.
 //!
-//! Minutes are searched on the civil calendar ([`days`]) and then placed in time, so that a search costs a few lookups of the zone,
+//! Minutes are searched on the civil calendar (`days`) and then placed in time, so that a search costs a few lookups of the zone,
 //! however far away the next slot is.
 
 mod days;
