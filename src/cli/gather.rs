@@ -14,7 +14,7 @@ use crate::model::wire::{RunnerReply, RunnerRequest};
 use crate::model::{
     DaemonInfo, LedgerInfo, OpenAlert, RunView, RunnerInfo, ServiceInfo, StatusReport, TaskSpec, UnitName,
 };
-use crate::process::{clock, identity, record, socket};
+use crate::process::{clock, identity, intent, record, socket};
 use crate::slots::TaskSlots;
 
 /// What the daemon said, or what was found without it.
@@ -152,6 +152,7 @@ pub(super) fn task_seen(
     // Where they cannot be read, the ledger's word is the newest.
     let files = TaskSlots::of(paths, &task.name).read(words::files_from(task, &rows)).unwrap_or_default();
     TaskSeen::new(task, by, rows, &files, context.now_ms, &context.zone_of(task))
+        .with_intent(&intent::read(paths, &task.name))
 }
 
 /// One paragraph about a calendar job, without the daemon.

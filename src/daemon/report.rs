@@ -13,7 +13,7 @@ use crate::model::{
     DaemonInfo, HealthInfo, LedgerInfo, RunView, ServiceInfo, ServiceSpec, Status, StatusReport, TaskSpec, UnitName,
     Verdict,
 };
-use crate::process::clock;
+use crate::process::{clock, intent};
 use crate::slots::TaskSlots;
 
 /// A runner's pid, its view of a service, and what probes add.
@@ -80,6 +80,7 @@ impl Daemon {
         // Where they cannot be read, the ledger's word is the newest.
         let files = TaskSlots::of(&self.paths, &task.name).read(words::files_from(task, &rows)).unwrap_or_default();
         TaskSeen::new(task, by, rows, &files, at.now_ms, &clock::zone(task.timezone.as_deref()))
+            .with_intent(&intent::read(&self.paths, &task.name))
     }
 
     fn service_info(&self, spec: &ServiceSpec, recorded: &Recorded, at: Reader<'_>) -> ServiceInfo {

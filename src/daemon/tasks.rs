@@ -11,12 +11,13 @@ mod start;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Daemon, Event};
 use crate::install::Record;
 use crate::machine::agenda::{Agenda, AgendaAct};
-use crate::model::{EventType, Fleet, Moment, Mono, SlotEnd, SlotFile, SlotKey, TaskSpec, UnitName};
+use crate::machine::task;
+use crate::model::{EventType, Fleet, Mono, SlotFile, SlotKey, TaskSpec, UnitName};
 use crate::process::clock;
 use crate::process::lock::Lock;
 pub(super) use look::Looked;
@@ -176,7 +177,7 @@ impl Daemon {
         let now = clock::now();
         let going_down = self.going_down;
         let Some(job) = self.tasks.by_name.get_mut(name) else { return };
-        let Looked { agenda, acts, lock, running, wait, trouble } = looked;
+        let Looked { agenda, acts, lock, running, dead, wait, trouble } = looked;
         if let Some(trouble) = trouble {
             tracing::warn!(job = %name, "the slots cannot be looked at: {trouble}");
         }
@@ -210,7 +211,10 @@ impl Daemon {
                     }
                 }
                 AgendaAct::CutOff(slot, end) => {
-                    self.record_cut_off(name, slot, &end, now);
+                    if let Some(run) = dead.iter().find(|run| run.claim.slot == slot) {
+                        let data = task::finished(&run.claim, &run.steps, &end, None);
+                        self.record_of(EventType::TaskFinished, Some(name.clone()), data.into());
+                    }
                     settle.ends.push((slot, end));
                     settle.is_recorded = true;
                 }
@@ -272,15 +276,5 @@ impl Daemon {
         }
         agenda.declare(job.task.clone(), job.native);
         job.standing = Standing::Idle(agenda);
-    }
-
-    fn record_cut_off(&mut self, name: &UnitName, slot: SlotKey, end: &SlotEnd, now: Moment) {
-        let SlotEnd { state, why, awake_ms, frozen_ms, .. } = end;
-        let data = json!({
-            "run_id": null, "slot": slot, "due_ms": slot.at_ms(), "extra": matches!(slot, SlotKey::Extra(_)),
-            "result": state, "why": why, "awake_ms": awake_ms, "frozen_ms": frozen_ms, "wall_ms": Value::Null,
-            "seen_ms": now.wall_ms,
-        });
-        self.record_of(EventType::TaskFinished, Some(name.clone()), data);
     }
 }

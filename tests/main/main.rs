@@ -1,6 +1,7 @@
 //! The program from outside: real processes, real files, the real database. One test binary for all themes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agenda;
 mod alerts;
 mod chaos;
 mod control;

@@ -35,22 +35,22 @@ fn task(steps: &[String], more: &str) -> String {
 }
 
 /// The slot of [`task`]: the same for a whole test, whatever minute it is meanwhile.
-fn due() -> SlotKey {
+pub fn due() -> SlotKey {
     use std::sync::OnceLock;
     static DUE: OnceLock<i64> = OnceLock::new();
     SlotKey::Due(*DUE.get_or_init(|| (clock::now().wall_ms - AGO_MS) / 60_000 * 60_000))
 }
 
-fn sh(script: &str, more: &str) -> String {
+pub fn sh(script: &str, more: &str) -> String {
     format!("{{ run = [\"/bin/sh\", \"-c\", '''{script}'''] {more} }}")
 }
 
-fn slots(env: &Env) -> TaskSlots {
+pub fn slots(env: &Env) -> TaskSlots {
     TaskSlots::of(&Paths::new(&env.state_dir()), &UnitName::new("job").unwrap())
 }
 
 /// An installation whose daemon has accounted for everything before the slot.
-fn with_due_slot(steps: &[String], more: &str) -> Env {
+pub fn with_due_slot(steps: &[String], more: &str) -> Env {
     let env = Env::new(&task(steps, more));
     let time = jiff::Timestamp::from_millisecond(due().at_ms()).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
     let number = |n: i8| u8::try_from(n).ok();
@@ -76,12 +76,12 @@ fn log(env: &Env, stream: &str) -> String {
     std::fs::read_to_string(env.state_dir().join(format!("logs/job-{stream}.log"))).unwrap_or_default()
 }
 
-fn runs(env: &Env) -> Vec<SlotFile> {
+pub fn runs(env: &Env) -> Vec<SlotFile> {
     slots(env).read(0).unwrap()
 }
 
 /// The one run that there was.
-fn only(env: &Env) -> SlotFile {
+pub fn only(env: &Env) -> SlotFile {
     let mut runs = runs(env);
     assert_eq!(runs.len(), 1, "{runs:#?}");
     runs.remove(0)

@@ -34,6 +34,8 @@ pub(in crate::daemon) struct Looked {
     /// Held until what is to be done is done.
     pub(super) lock: Option<Lock>,
     pub(super) running: Vec<SlotFile>,
+    /// Runs that died without having written their end.
+    pub(super) dead: Vec<SlotFile>,
     /// Until the next look.
     pub(super) wait: Duration,
     pub(super) trouble: Option<String>,
@@ -52,6 +54,7 @@ impl Look {
             acts: Vec::new(),
             lock: None,
             running: Vec::new(),
+            dead: Vec::new(),
             wait: AGAIN,
             trouble,
         };
@@ -69,8 +72,8 @@ impl Look {
         let seen = SlotsSeen { slots: &files, presence: Some(&presence), boot_id: &boot_id, held, zone: &zone };
         let acts = agenda.step(now, seen);
         let wait = agenda.wait(now, &zone);
-        let running = files.into_iter().filter(|slot| slot.running).collect();
-        Looked { agenda, acts, lock: Some(lock), running, wait, trouble: None }
+        let (running, dead) = files.into_iter().filter(|slot| slot.end.is_none()).partition(|slot| slot.running);
+        Looked { agenda, acts, lock: Some(lock), running, dead, wait, trouble: None }
     }
 }
 

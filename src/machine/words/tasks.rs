@@ -5,7 +5,9 @@ use jiff::{Timestamp, ToSpan, Zoned};
 
 use super::{Reader, Recorded, bare, capital, exactly, lasting, local, soon};
 use crate::machine::history::{self, JobStands};
-use crate::model::{ManagerKind, Schedule, ServiceInfo, SlotFile, SlotRow, SlotState, Status, TaskSpec, UnitKind};
+use crate::model::{
+    Intent, ManagerKind, Schedule, ServiceInfo, SlotFile, SlotRow, SlotState, Status, TaskSpec, UnitKind,
+};
 use crate::policy::Calendar;
 
 /// Who starts a job when it is due.
@@ -28,6 +30,8 @@ pub struct TaskSeen {
     pub stands: JobStands,
     /// When it is due next, milliseconds since 1970 UTC.
     pub next_ms: Option<i64>,
+    /// Since when a person holds it back, milliseconds since 1970 UTC.
+    pub held_ms: Option<i64>,
 }
 
 /// From when on files of slots are newer than `rows`, the newest of the ledger: milliseconds since 1970 UTC. A run that ends later
@@ -49,7 +53,12 @@ impl TaskSeen {
     ) -> Self {
         let stands = JobStands::of(history::merged(&spec.name, rows, files), files);
         let next_ms = spec.enabled.then(|| Calendar::new(&spec.calendar).next_after(now_ms, zone)).flatten();
-        Self { by, stands, next_ms }
+        Self { by, stands, next_ms, held_ms: None }
+    }
+
+    /// With what the operator wants: of a job that is held back no slot is run.
+    pub fn with_intent(self, intent: &Intent) -> Self {
+        if intent.up { self } else { Self { next_ms: None, held_ms: Some(intent.since_ms), ..self } }
     }
 }
 
@@ -59,7 +68,7 @@ pub fn task(spec: &TaskSpec, seen: &TaskSeen, recorded: &Recorded, at: Reader<'_
     let status = match running {
         Some(_) => Status::Running,
         None if !spec.enabled => Status::Disabled,
-        None if seen.by == Starter::Nobody => Status::Down,
+        None if seen.held_ms.is_some() || seen.by == Starter::Nobody => Status::Down,
         None if seen.stands.is_failed() => Status::Failed,
         None => Status::Scheduled,
     };
@@ -68,7 +77,7 @@ pub fn task(spec: &TaskSpec, seen: &TaskSeen, recorded: &Recorded, at: Reader<'_
     let why = match (running, status) {
         (Some(run), _) => under_way(run, at),
         (None, Status::Disabled) => "disabled in services.toml".into(),
-        (None, Status::Down) => NOBODY.to_owned(),
+        (None, Status::Down) => seen.held_ms.map_or_else(|| NOBODY.to_owned(), |since| held(spec, since, at)),
         (None, _) => match last {
             Some(last) => format!("{}{then}", last_run(last, at)),
             None => format!("{} starts it: {}{then}", starter(seen.by), schedule(&spec.calendar)),
@@ -94,6 +103,10 @@ pub fn why_task(spec: &TaskSpec, seen: &TaskSeen, at: Reader<'_>) -> String {
         (false, _) => said.push(format!(
             "{name} is disabled in services.toml: `enabled = true` and `supervisor reload` have it run ({calendar})"
         )),
+        (true, _) if seen.held_ms.is_some() => {
+            let since = seen.held_ms.unwrap_or_default();
+            said.push(format!("{name} is a calendar job ({calendar}); {}", held(spec, since, at)));
+        }
         (true, Starter::Nobody) => said.push(format!("{name} is a calendar job ({calendar}), and {NOBODY}")),
         (true, by) => said.push(format!("{name} is a calendar job ({calendar}), which {} starts", starter(by))),
     }
@@ -117,6 +130,11 @@ pub fn why_task(spec: &TaskSpec, seen: &TaskSeen, at: Reader<'_>) -> String {
         said.push(format!("It is due next {} ({})", day_time(next, at), soon(next, at.now_ms)));
     }
     format!("{}.", said.iter().map(|text| text.trim_end_matches('.')).collect::<Vec<_>>().join(". "))
+}
+
+fn held(spec: &TaskSpec, since_ms: i64, at: Reader<'_>) -> String {
+    let since = day_time(since_ms, at);
+    format!("stopped by a person ({since}): its slots are cancelled until `supervisor start {}`", spec.name)
 }
 
 fn starter(by: Starter) -> String {
