@@ -136,6 +136,11 @@ impl<'a> Lines<'a> {
         start..end.max(start)
     }
 
+    /// What stands there; nothing where that is not within the text.
+    pub(super) fn get(&self, span: &Range<usize>) -> Option<&'a str> {
+        self.text.get(span.clone())
+    }
+
     /// Line and column of `offset` (clamped), both from 1.
     pub(super) fn place(&self, offset: usize) -> (usize, usize) {
         let line = self.starts.partition_point(|start| *start <= offset);

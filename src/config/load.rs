@@ -6,6 +6,7 @@ use std::io::{ErrorKind as IoKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::error::{Error, ErrorKind};
@@ -37,6 +38,23 @@ impl Surroundings {
             None => None,
         };
         Ok(Self { home, vars, state_dir })
+    }
+
+    /// The name under which this machine knows a time zone; else the one that was probably meant. A machine without a database of
+    /// zones knows none, and there every name is taken as it is.
+    pub(super) fn zone(name: &str) -> Result<String, Option<String>> {
+        if let Ok(zone) = TimeZone::get(name) {
+            // In the case in which the others know it who are given the name.
+            return Ok(zone.iana_name().unwrap_or(name).to_owned());
+        }
+        let known: Vec<String> = jiff::tz::db().available().map(|known| known.to_string()).collect();
+        if known.iter().all(|known| known == "UTC") {
+            return Ok(name.to_owned());
+        }
+        let whole = super::fields::nearest(name, known.iter().map(String::as_str));
+        // People write the city alone.
+        let city = |known: &&String| known.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name));
+        Err(whole.map(str::to_owned).or_else(|| known.iter().find(city).cloned()))
     }
 
     /// Where state is when nobody says where.

@@ -4,7 +4,8 @@
 //! What belongs here: finding and reading the file, its grammar, the checks that need nothing but its text, what a
 //! changed file means for a running service, and the file's JSON schema. What does not: anything that looks at the
 //! machine (whether a program exists, whether a port is free, what an `env_file` says). Only [`read`], [`locate`] and
-//! [`Surroundings::of_process`] touch the system; [`parse()`] is a function of its arguments.
+//! [`Surroundings::of_process`] touch the system; [`parse()`] is a function of its arguments and of the time zones that this
+//! machine knows.
 //!
 //! Decision: the TOML document is walked by hand, with the place of every value, and not through serde. Context: serde
 //! stops at the first thing it dislikes, and a person who mends a file wants to see all of it. Cost: a reader of our

@@ -99,6 +99,16 @@ impl<'t> Field<'t> {
         ctx.report(&self.span, Wrong { message, ..wrong });
     }
 
+    /// A fault of some bytes of a text: a caret at those, where the text stands in the file as it is.
+    pub(super) fn wrong_part(&self, ctx: &mut Ctx<'_>, part: &Span, wrong: Wrong) {
+        let begin = self.span.start + 1;
+        let inner = begin..self.span.end.saturating_sub(1);
+        let is_plain = matches!(self.value, DeValue::String(text) if ctx.lines.get(&inner) == Some(text));
+        let span = if is_plain { begin + part.start..begin + part.end } else { self.span.clone() };
+        let message = format!("`{}`: {}", self.name, wrong.message);
+        ctx.report(&span, Wrong { message, ..wrong });
+    }
+
     /// A fault of the value's type; `wanted` and `example` say what to type.
     pub(super) fn wrong_type(&self, ctx: &mut Ctx<'_>, wanted: &str, example: &str) {
         let found = match self.value {

@@ -8,7 +8,7 @@ use super::fields::Fields;
 use super::reader::{Ctx, Field};
 use super::service::{environment, stop_signal};
 use super::units::{Wrong, quoted};
-use super::{calendar_form, step};
+use super::{Surroundings, calendar_form, step};
 use crate::model::{CalendarTable, CatchUp, Overlap, Schedule, TaskSpec, UnitName};
 
 pub(super) const KEYS: &[&str] = &[
@@ -90,7 +90,9 @@ fn schedule(ctx: &mut Ctx<'_>, member: &Field<'_>) -> Option<Schedule> {
         return Some(Schedule::Table(entry));
     }
     let text = member.text(ctx, "a text or a table", "\"daily 07:55\"")?;
-    let (rule, tables) = calendar_form::words(text).map_err(|wrong| member.wrong(ctx, wrong)).ok()?;
+    let (rule, tables) = calendar_form::words(text)
+        .map_err(|malformed| member.wrong_part(ctx, &malformed.part, malformed.wrong))
+        .ok()?;
     Some(Schedule::Words { text: text.trim().to_owned(), rule, tables })
 }
 
@@ -99,7 +101,7 @@ fn calendar_number(ctx: &mut Ctx<'_>, f: &Fields<'_>, key: &str, low: i64, high:
     u8::try_from(number).ok()
 }
 
-/// The form of an IANA zone name. Whether the machine knows the zone is seen when the calendar is computed.
+/// An IANA zone's name, as this machine knows it.
 fn timezone(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<String> {
     let text = field.text(ctx, "a time zone's name in quotes", "\"local\"")?;
     if text == "local" {
@@ -114,7 +116,18 @@ fn timezone(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<String> {
         field.wrong(ctx, wrong.help("write \"local\", \"UTC\", or a name such as \"Europe/Berlin\""));
         return None;
     }
-    Some(text.to_owned())
+    match Surroundings::zone(text) {
+        Ok(zone) => Some(zone),
+        Err(near) => {
+            let help = near.map_or_else(
+                || "write \"local\", \"UTC\", or a name such as \"Europe/Berlin\"".to_owned(),
+                |near| format!("did you mean \"{near}\"?"),
+            );
+            let message = format!("this machine knows no time zone {}", quoted(text));
+            field.wrong(ctx, Wrong::new(code::BAD_FORM, message, "not known").help(help));
+            None
+        }
+    }
 }
 
 fn catch_up(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<CatchUp> {

@@ -253,13 +253,18 @@ fn tasks_and_alerts() {
     in_task(STEPS, "stop_signal = \"STOP\"", &[(BAD_FORM, 4, 15, "\"TERM\"")]);
     in_task("steps = [{ builtin = \"prun\" }]", "", &[(BAD_FORM, 3, 22, "did you mean \"prune\"?")]);
     in_task(STEPS, "timezone = \"Middle Earth\"", &[(BAD_FORM, 4, 12, "Europe/Berlin")]);
+    in_task(STEPS, "timezone = \"Europe/Berlni\"", &[(BAD_FORM, 4, 12, "did you mean \"Europe/Berlin\"?")]);
+    in_task(STEPS, "timezone = \"Vienna\"", &[(BAD_FORM, 4, 12, "did you mean \"Europe/Vienna\"?")]);
+    in_task(STEPS, "timezone = \"Mars/Olympus_Mons\"", &[(BAD_FORM, 4, 12, "write \"local\", \"UTC\"")]);
     in_task(STEPS, "catch_up = \"twice\"", &[(BAD_FORM, 4, 12, "\"once\", \"skip\"")]);
     in_task(STEPS, "throttle = \"1s\"", &[(UNKNOWN_KEY, 4, 1, "possible here: calendar")]);
     let in_calendar =
         |entry: &str, wanted: &[Want]| expect(&format!("[task.t]\n{STEPS}\ncalendar = [{entry}]\n"), wanted);
-    in_calendar("\"daily 7:55\"", &[(CALENDAR, 3, 13, "daily 07:55")]);
-    in_calendar("\"noon\"", &[(CALENDAR, 3, 13, "Mon..Fri 22:00")]);
-    in_calendar("\"61 * * * *\"", &[(CALENDAR, 3, 13, "cron minute")]);
+    in_calendar("\"daily 7:55\"", &[(CALENDAR, 3, 20, "daily 07:55")]);
+    in_calendar("\"noon\"", &[(CALENDAR, 3, 14, "daily 12:00")]);
+    in_calendar("\"61 * * * *\"", &[(CALENDAR, 3, 14, "cron minute")]);
+    // Its bytes are others in the file.
+    in_calendar("\"\\u0064aily 7:55\"", &[(CALENDAR, 3, 13, "daily 07:55")]);
     in_calendar("{}", &[(CALENDAR, 3, 13, "every minute")]);
     in_calendar("{ day = 31, month = 4 }", &[(CALENDAR, 3, 13, "no day 31")]);
     in_calendar("{ hour = 24 }", &[(OUT_OF_BOUNDS, 3, 22, "0 to 23")]);
