@@ -90,15 +90,17 @@ impl Daemon {
         });
     }
 
-    /// Ends all runs, which we have started or found.
-    pub(in crate::daemon) fn stop_tasks(&mut self) {
-        let runs = self.tasks.by_name.iter().flat_map(|(name, job)| job.running.iter().map(move |run| (name, run)));
-        let runs: Vec<(UnitName, SlotKey)> = runs.map(|(name, run)| (name.clone(), run.claim.slot)).collect();
-        for (name, slot) in runs {
-            self.stop_run(&name, slot, "the supervisor was stopped");
+    /// Ends all runs, whoever has started them.
+    pub(in crate::daemon) fn stop_tasks(&self) {
+        let mut told = Vec::new();
+        // Read anew: what has begun since the last look is not to be told less.
+        for name in self.tasks.by_name.keys() {
+            let files = TaskSlots::of(&self.paths, name).read(i64::MIN).unwrap_or_default();
+            for run in files.iter().filter(|file| file.running) {
+                self.stop_run(name, run.claim.slot, "the supervisor was stopped");
+                told.push(run.claim.pid);
+            }
         }
-        let told: Vec<i32> =
-            self.tasks.by_name.values().flat_map(|job| &job.running).map(|run| run.claim.pid).collect();
         for pid in self.tasks.children.keys().filter(|pid| !told.contains(pid)) {
             // One that has just been started: it is ours until it is reaped.
             if let Some(token) = identity::start_token(*pid) {
@@ -108,7 +110,7 @@ impl Daemon {
     }
 
     /// Tells the run of a slot to end.
-    pub(super) fn stop_run(&mut self, name: &UnitName, slot: SlotKey, why: &str) {
+    pub(super) fn stop_run(&self, name: &UnitName, slot: SlotKey, why: &str) {
         tracing::info!(job = %name, %slot, "the run is told to end: {why}");
         if let Err(e) = TaskSlots::of(&self.paths, name).stop(slot, why) {
             tracing::warn!(job = %name, %slot, "the run cannot be told to end: {e}");
