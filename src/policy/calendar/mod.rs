@@ -49,13 +49,20 @@ impl Calendar {
 
     /// The first slot after `ms`; `None` when there is none within the calendar's years.
     pub fn next_after(&self, ms: i64, zone: &TimeZone) -> Option<i64> {
-        self.rules.iter().filter_map(|rule| rule.next_after(ms, zone)).min()
+        let minute = ms.div_euclid(MINUTE_MS) * MINUTE_MS;
+        self.rules.iter().filter_map(|rule| rule.next_after(minute, zone)).min().map(slot)
     }
 
     /// The last slot at or before `ms`.
     pub fn last_until(&self, ms: i64, zone: &TimeZone) -> Option<i64> {
-        self.rules.iter().filter_map(|rule| rule.last_until(ms, zone)).max()
+        let minute = ms.div_euclid(MINUTE_MS) * MINUTE_MS;
+        self.rules.iter().filter_map(|rule| rule.last_until(minute, zone)).max().map(slot)
     }
+}
+
+/// The slot of a moment: local minutes begin within those of UTC where the zone's offset has seconds (the last was Liberia's, to 1972).
+fn slot(ms: i64) -> i64 {
+    ms.div_euclid(MINUTE_MS) * MINUTE_MS + if ms.rem_euclid(MINUTE_MS) > 0 { MINUTE_MS } else { 0 }
 }
 
 /// What launchd's table says: what is absent is any.
@@ -68,7 +75,7 @@ fn fields(table: &CalendarTable) -> CalendarFields {
         days: low(set(table.day, 0xffff_fffe)),
         months: u16::try_from(set(table.month, 0x1ffe)).unwrap_or(u16::MAX),
         weekdays: u8::try_from(set(table.weekday.map(|day| day % 7), 0x7f)).unwrap_or(u8::MAX),
-        stepped: table.hour.is_none(),
+        stepped: table.hour.is_none() || table.minute.is_none(),
     }
 }
 

@@ -172,3 +172,49 @@ fn a_time_in_a_gap_is_due_after_it_and_one_in_a_fold_once() {
     assert_eq!(next(at(1, 30), "2026-11-01T05:30:00Z"), "2026-11-02T06:30:00Z");
     assert_eq!(said(calendar(at(1, 30)).last_until(ms("2026-11-01T06:10:00Z"), &new_york)), "2026-11-01T05:30:00Z");
 }
+
+#[test]
+fn it_agrees_with_what_launchd_and_systemd_agree_on() {
+    let mut seen = 0;
+    for line in include_str!("vectors.tsv").lines().filter(|line| !line.starts_with(['#', 't'])) {
+        let parts: Vec<&str> = line.split('\t').collect();
+        let [name, now, month, day, weekday, hour, minute, next] = parts[..] else { panic!("{line}") };
+        let number = |text: &str| text.parse::<u8>().ok();
+        let table = CalendarTable {
+            minute: number(minute),
+            hour: number(hour),
+            day: number(day),
+            weekday: number(weekday),
+            month: number(month),
+        };
+        let (calendar, zone) = (Calendar::new(&[Schedule::Table(table)]), zone(name));
+        let mut at = now.parse::<i64>().unwrap() * 1000;
+        for wanted in next.split(',') {
+            let found = calendar.next_after(at, &zone).unwrap();
+            assert_eq!(said(Some(found)), said(Some(wanted.parse::<i64>().unwrap() * 1000)), "{line}");
+            assert_eq!(calendar.last_until(found + 59_999, &zone), Some(found), "{line}");
+            assert!(calendar.last_until(found - 1, &zone).unwrap() <= at, "{line}");
+            at = found;
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 137);
+}
+
+#[test]
+fn slots_are_whole_minutes_also_where_the_offset_has_seconds() {
+    // 44 minutes and 30 seconds behind, until 1972.
+    let monrovia = zone("Africa/Monrovia");
+    let fields =
+        CalendarFields { minutes: 1, hours: 1 << 8, days: 0xffff_fffe, months: 0x1ffe, weekdays: 0x7f, stepped: false };
+    for stepped in [false, true] {
+        let rule = Rule::of(&CalendarRule::Fields(CalendarFields { stepped, ..fields }));
+        let calendar = Calendar { rules: vec![rule] };
+        let next = |from: &str| said(calendar.next_after(ms(from), &monrovia));
+        assert_eq!(next("1971-06-01T00:00:00Z"), "1971-06-01T08:45:00Z");
+        assert_eq!(next("1971-06-01T08:44:30Z"), "1971-06-01T08:45:00Z");
+        assert_eq!(next("1971-06-01T08:45:00Z"), "1971-06-02T08:45:00Z");
+        assert_eq!(said(calendar.last_until(ms("1971-06-01T08:44:59Z"), &monrovia)), "1971-05-31T08:45:00Z");
+        assert_eq!(said(calendar.last_until(ms("1971-06-01T08:45:00Z"), &monrovia)), "1971-06-01T08:45:00Z");
+    }
+}
