@@ -38,6 +38,8 @@ struct Report {
     reloaded: Vec<ReloadChange>,
     /// Declared, and not installed.
     unfit: Vec<Line>,
+    /// Calendar jobs that the service manager cannot be told of, and why: the daemon starts them.
+    by_daemon: Vec<Line>,
     /// How the jobs were found afterwards; empty when they were not loaded.
     found: Vec<Found>,
 }
@@ -84,6 +86,16 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
     }
     for unusable in &fleet.unusable {
         unfit.push(Unfit { name: unusable.name.to_string(), why: unusable.why.clone() });
+    }
+    let by_daemon = if site.embedded { Vec::new() } else { job::by_daemon(fleet, place.kind) };
+    let by_daemon = by_daemon.into_iter().map(|(name, why)| Line {
+        label: job::label(&fleet.label_prefix, name.as_str()),
+        did: format!("started by the daemon: {why}"),
+        ok: true,
+    });
+    let by_daemon: Vec<Line> = by_daemon.collect();
+    for line in &by_daemon {
+        say(line, context, output)?;
     }
     let mut load = !place.no_load;
     if let Some(trouble) = wanted.first().filter(|_| load && args.dry_run).and_then(|w| driver.look(&w.job).err()) {
@@ -175,8 +187,16 @@ pub(super) fn run(args: &Install, context: &Context<'_>, output: &mut Output<'_>
     let changed = !touched.is_empty() || !reloaded.is_empty();
     let found = if load { verify::verify(driver.as_ref(), &done, &paths, RUNS_WITHIN) } else { Vec::new() };
     let unfit: Vec<Line> = unfit.into_iter().map(|u| Line { label: u.name, did: u.why, ok: false }).collect();
-    let report =
-        Report { manager: place.kind, folder: place.folder.clone(), changed, jobs: lines, reloaded, unfit, found };
+    let report = Report {
+        manager: place.kind,
+        folder: place.folder.clone(),
+        changed,
+        jobs: lines,
+        reloaded,
+        unfit,
+        by_daemon,
+        found,
+    };
     tell(&report, &place, context, output)?;
     Ok(match () {
         () if report.jobs.iter().any(|line| !line.ok) || !report.unfit.is_empty() => ErrorKind::Refused.exit_code(),

@@ -69,6 +69,7 @@ pub(super) fn site(place: &Place, fleet: &Fleet, config: &Path, context: &Contex
         home,
         user: place.user.clone(),
         embedded: place.embedded,
+        manager: place.kind,
     })
 }
 

@@ -327,6 +327,7 @@ fn jobs(asked: &Asked<'_>, driver: &dyn Driver, program: PathBuf, facts: &mut Fa
         logs: drivers::logs(driver.kind(), asked.home, asked.paths.logs()),
         user: None,
         embedded: asked.fleet.manager == ManagerKind::Embedded,
+        manager: driver.kind(),
     };
     let (jobs, unfit) = job::jobs(asked.fleet, &site, false);
     facts.unfit = unfit;

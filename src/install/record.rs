@@ -123,6 +123,7 @@ impl Record {
             logs: self.logs.clone(),
             user: None,
             embedded: self.embedded,
+            manager: self.manager,
         }
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::{plist, unit};
 use crate::model::{
-    CalendarTable, CatchUp, DEFAULT_PATH, Fleet, ProcessType, Schedule, ServiceSpec, TaskSpec, UnitName,
+    CalendarTable, CatchUp, DEFAULT_PATH, Fleet, ManagerKind, ProcessType, Schedule, ServiceSpec, TaskSpec, UnitName,
 };
 
 /// The last part of the daemon's own label. No service may be called so when it is installed.
@@ -37,6 +38,8 @@ pub struct Site {
     pub user: Option<String>,
     /// Whether the daemon starts the services itself (`manager = "embedded"`): then its job is the only one.
     pub embedded: bool,
+    /// Who is to have the jobs: launchd or systemd.
+    pub manager: ManagerKind,
 }
 
 /// What a job starts.
@@ -99,16 +102,16 @@ pub struct Unfit {
 }
 
 /// The jobs of `fleet`, the daemon's first, then services and calendar jobs in file order; disabled ones are left out unless
-/// `disabled_too`. What cannot be installed is told apart and leaves the others alone.
+/// `disabled_too`. What cannot be installed is told apart and leaves the others alone. Calendar jobs that are not [`native`] are
+/// in neither, as they need no job: see [`by_daemon`].
 pub fn jobs(fleet: &Fleet, site: &Site, disabled_too: bool) -> (Vec<Job>, Vec<Unfit>) {
     let mut unfit = Vec::new();
     let mut jobs = vec![daemon(fleet, site)];
     if !site.embedded {
         jobs.extend(fleet.services.iter().filter(|s| s.enabled || disabled_too).map(|s| runner(s, fleet, site)));
         for task in fleet.tasks.iter().filter(|t| t.enabled || disabled_too) {
-            match calendar(task) {
-                Ok(tables) => jobs.push(self::task(task, tables, fleet, site)),
-                Err(why) => unfit.push(Unfit { name: task.name.to_string(), why }),
+            if let Ok(tables) = native(task, site.manager) {
+                jobs.push(self::task(task, tables, fleet, site));
             }
         }
     }
@@ -141,6 +144,24 @@ fn refusal(job: &Job, seen: &mut BTreeSet<String>) -> Option<String> {
     }
 }
 
+/// The calendar of `task` where launchd or systemd can be told all of it; else why not, and then the daemon starts the job. What they
+/// do otherwise when the clock is changed is no reason: `exec` runs what is due, and the daemon what nobody has started.
+pub fn native(task: &TaskSpec, manager: ManagerKind) -> Result<Vec<CalendarTable>, String> {
+    let tables = calendar(task)?;
+    match manager {
+        ManagerKind::Launchd => plist::tables(&tables, task.timezone.as_deref()).map(drop)?,
+        ManagerKind::Systemd => unit::lines(&tables, task.timezone.as_deref()).map(drop)?,
+        ManagerKind::Auto | ManagerKind::Embedded => return Err("no service manager has jobs".into()),
+    }
+    Ok(tables)
+}
+
+/// The enabled calendar jobs that the daemon starts although there is a service manager, and why.
+pub fn by_daemon(fleet: &Fleet, manager: ManagerKind) -> Vec<(UnitName, String)> {
+    let enabled = fleet.tasks.iter().filter(|task| task.enabled);
+    enabled.filter_map(|task| Some((task.name.clone(), native(task, manager).err()?))).collect()
+}
+
 /// All entries of a calendar job as launchd's tables.
 fn calendar(task: &TaskSpec) -> Result<Vec<CalendarTable>, String> {
     let mut tables = Vec::new();
@@ -149,9 +170,7 @@ fn calendar(task: &TaskSpec) -> Result<Vec<CalendarTable>, String> {
             Schedule::Table(table) => tables.push(*table),
             Schedule::Words { tables: Some(found), .. } => tables.extend(found),
             Schedule::Words { text, tables: None, .. } => {
-                return Err(format!(
-                    "neither launchd nor systemd can say {text:?}; write times of day, or an interval that goes into a day evenly"
-                ));
+                return Err(format!("neither launchd nor systemd can say {text:?}"));
             }
         }
     }
@@ -256,7 +275,7 @@ fn whole_s(time: Duration) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::{AlertSpec, CalendarRule, ManagerKind, Overlap, Signal, StepSpec};
+    use crate::model::{AlertSpec, CalendarRule, Overlap, Signal, StepSpec};
 
     /// A gateway, a disabled service, a daily and a weekly job.
     pub fn fleet() -> Fleet {
@@ -320,6 +339,7 @@ pub(crate) mod tests {
             logs: "/Users/u/Library/Logs".into(),
             user: None,
             embedded: false,
+            manager: ManagerKind::Launchd,
         }
     }
 
@@ -357,7 +377,45 @@ pub(crate) mod tests {
         let (found, unfit) = jobs(&fleet, &site(), false);
         assert_eq!(found.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), [DAEMON, "daily", "weekly"]);
         let why = |name: &str| unfit.iter().find(|u| u.name == name).unwrap().why.clone();
-        assert!(why("odd").contains("every 7h") && why("gateway").contains("PATH"), "{unfit:?}");
+        assert!(why("gateway").contains("PATH"), "{unfit:?}");
         assert!(why(DAEMON).contains("the supervisor's own"), "{unfit:?}");
+        assert_eq!(unfit.len(), 2, "what the daemon starts needs no job: {unfit:?}");
+    }
+
+    #[test]
+    fn what_a_service_manager_cannot_say_is_the_daemons_to_start() {
+        let table = |table| vec![Schedule::Table(table)];
+        let at = CalendarTable { hour: Some(4), minute: Some(0), ..Default::default() };
+        let daily = task("daily", table(at));
+        let in_may = task("in-may", table(CalendarTable { weekday: Some(1), month: Some(5), ..at }));
+        let mut vienna = task("vienna", table(at));
+        vienna.timezone = Some("Europe/Vienna".into());
+        // What the clock's changes do to it is no reason.
+        let at_night = task("at-night", table(CalendarTable { hour: Some(2), day: Some(31), ..at }));
+        let odd = Schedule::Words { text: "every 7h".into(), rule: CalendarRule::Every { minutes: 420 }, tables: None };
+        let often = task("often", table(CalendarTable { day: Some(1), ..CalendarTable::default() }));
+        let mut many = often.clone();
+        many.name = UnitName::new("many").unwrap();
+        many.calendar.push(Schedule::Table(CalendarTable { day: Some(2), ..CalendarTable::default() }));
+        let mut off = task("off", vec![odd.clone()]);
+        off.enabled = false;
+        let fleet =
+            Fleet { tasks: vec![daily, in_may, vienna, at_night, often, many, task("odd", vec![odd]), off], ..fleet() };
+        let told = |manager| {
+            let told = by_daemon(&fleet, manager);
+            let (found, unfit) = jobs(&fleet, &Site { manager, ..site() }, false);
+            assert_eq!(unfit, []);
+            assert!(found.iter().all(|job| told.iter().all(|(name, _)| name.as_str() != job.name)), "{told:?}");
+            let tasks = found.iter().filter(|job| job.role == Role::Task).count();
+            assert_eq!(tasks + told.len(), 7, "each enabled job has one who starts it");
+            told
+        };
+        let names = |told: &[(UnitName, String)]| told.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+        let launchd = told(ManagerKind::Launchd);
+        assert_eq!(names(&launchd), ["in-may", "vienna", "many", "odd"]);
+        for ((_, why), word) in launchd.iter().zip(["month", "Europe/Vienna", "2880", "every 7h"]) {
+            assert!(why.contains(word), "{why}");
+        }
+        assert_eq!(names(&told(ManagerKind::Systemd)), ["odd"]);
     }
 }

@@ -62,25 +62,20 @@ pub fn warnings(job: &Job) -> Vec<String> {
 
 /// When launchd is told to start a job: as [`Job::calendar`], with hours and minutes written out, sorted, each once.
 pub fn calendar(job: &Job) -> Result<Vec<CalendarTable>, String> {
-    if let (Some(zone), false) = (&job.timezone, job.calendar.is_empty()) {
-        return Err(format!(
-            "launchd knows the machine's own time zone only, and its timezone is {zone:?}; write times of the machine's zone and \
-             timezone = \"local\""
-        ));
+    tables(&job.calendar, job.timezone.as_deref())
+}
+
+/// What launchd is told of `calendar`, or why it cannot be told.
+pub(super) fn tables(calendar: &[CalendarTable], timezone: Option<&str>) -> Result<Vec<CalendarTable>, String> {
+    if let (Some(zone), false) = (timezone, calendar.is_empty()) {
+        return Err(format!("launchd knows the machine's own time zone only, and its timezone is {zone:?}"));
     }
-    if job.calendar.iter().any(|table| table.weekday.is_some() && table.month.is_some()) {
-        return Err(
-            "launchd ignores the month of an entry that has a weekday; write two jobs, or let the job's program look \
-                    which month it is"
-                .into(),
-        );
+    if calendar.iter().any(|table| table.weekday.is_some() && table.month.is_some()) {
+        return Err("launchd ignores the month of an entry that has a weekday".into());
     }
-    let tables = job::written_out(&job.calendar);
+    let tables = job::written_out(calendar);
     if tables.len() > MOST_TABLES {
-        return Err(format!(
-            "its calendar makes {} entries for launchd, more than {MOST_TABLES}; write fewer times of day",
-            tables.len()
-        ));
+        return Err(format!("its calendar makes {} entries for launchd, more than {MOST_TABLES}", tables.len()));
     }
     let table =
         |[month, day, weekday, hour, minute]: [Option<u8>; 5]| CalendarTable { minute, hour, day, weekday, month };

@@ -19,6 +19,9 @@ const BACKGROUND_WEIGHT: u32 = 20;
 /// Descriptors that a service may have unless it asks for more. systemd's 1024 is for programs that still use select(2).
 const DESCRIPTORS: u32 = 8192;
 
+/// More times than these nobody reads in a timer.
+const MOST_LINES: usize = 1500;
+
 const WEEKDAYS: [&str; 8] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// The files of `job`; the service first.
@@ -188,7 +191,12 @@ pub(super) fn calendar_lines(job: &Job) -> Result<Vec<String>, String> {
     if job.calendar.is_empty() {
         return Err("it has no times at which it would be started".into());
     }
-    let zone = match &job.timezone {
+    lines(&job.calendar, job.timezone.as_deref())
+}
+
+/// What systemd is told of `calendar`, or why it cannot be told.
+pub(super) fn lines(calendar: &[CalendarTable], timezone: Option<&str>) -> Result<Vec<String>, String> {
+    let zone = match timezone {
         Some(zone) if zone.contains(|c: char| !(c.is_ascii_alphanumeric() || "/_+-".contains(c))) => {
             return Err(format!("{zone:?} is no time zone"));
         }
@@ -196,13 +204,16 @@ pub(super) fn calendar_lines(job: &Job) -> Result<Vec<String>, String> {
         None => String::new(),
     };
     let mut lines: Vec<String> = Vec::new();
-    for table in &job.calendar {
+    for table in calendar {
         for each in either(table) {
             let line = at(&each)? + &zone;
             if !lines.contains(&line) {
                 lines.push(line);
             }
         }
+    }
+    if lines.len() > MOST_LINES {
+        return Err(format!("its calendar makes {} lines of a timer, more than {MOST_LINES}", lines.len()));
     }
     Ok(lines)
 }

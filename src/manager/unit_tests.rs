@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::super::job::tests::{fleet, site, task};
 use super::super::job::{Site, jobs};
 use super::*;
-use crate::model::{CatchUp, Schedule};
+use crate::model::{CatchUp, ManagerKind, Schedule};
 
 /// The jobs of a machine with Linux; HOME is the same everywhere, so that the golden files are.
 fn all() -> Vec<Job> {
@@ -22,6 +22,7 @@ fn all() -> Vec<Job> {
         state_dir: "/home/USER/.openclaw".into(),
         home: "/home/USER".into(),
         logs: "/home/USER/.openclaw/logs".into(),
+        manager: ManagerKind::Systemd,
         ..site()
     };
     let (jobs, unfit) = jobs(&fleet, &site, false);

@@ -8,7 +8,7 @@ use plist::{Dictionary, Value};
 use supervisor::config::{self, Source, Surroundings};
 use supervisor::manager::job::{self, Job, Role, Site};
 use supervisor::manager::{lint, plist as launchd};
-use supervisor::model::Fleet;
+use supervisor::model::{Fleet, ManagerKind};
 
 fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
@@ -33,6 +33,7 @@ fn jobs(fleet: &Fleet) -> Vec<Job> {
         logs: home.join("Library/Logs"),
         user: None,
         embedded: false,
+        manager: ManagerKind::Launchd,
     };
     let (jobs, unfit) = job::jobs(fleet, &site, true);
     assert_eq!(unfit, []);

@@ -14,7 +14,7 @@ use supervisor::config::{Surroundings, parse, read};
 use supervisor::manager::driver::{Driver, JobState, Standing, TroubleKind};
 use supervisor::manager::job::{Job, Site, jobs};
 use supervisor::manager::unit;
-use supervisor::model::CalendarTable;
+use supervisor::model::{CalendarTable, ManagerKind};
 
 use crate::support::{Env, signal, wait_for, wait_within};
 use manager::{UserManager, command};
@@ -55,6 +55,7 @@ fn jobs_of(env: &Env) -> Vec<Job> {
         logs: env.dir().join("logs"),
         user: None,
         embedded: false,
+        manager: ManagerKind::Systemd,
     };
     let (jobs, unfit) = jobs(&parsed.fleet.unwrap(), &site, false);
     assert_eq!(unfit, []);
