@@ -2,6 +2,7 @@
 //!
 //! Pure: the time and the zone are arguments, and only the model is used.
 
+mod calendar;
 mod health;
 mod memory;
 mod tasks;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+pub use self::calendar::calendar_words;
 pub use self::health::{latencies, millis, part, start};
 pub use self::memory::{amount, clock, hours, memory, memory_short, rate, why_memory, why_memory_troubles};
 pub use self::tasks::{Starter, TaskSeen, day_time, files_from, last_run, schedule, task, under_way, why_task};

@@ -42,7 +42,7 @@ impl Calendar {
     pub fn new(entries: &[Schedule]) -> Self {
         let rule = |entry: &Schedule| match entry {
             Schedule::Words { rule, .. } => Rule::of(rule),
-            Schedule::Table(table) => Rule::of(&CalendarRule::Fields(fields(table))),
+            Schedule::Table(table) => Rule::of(&CalendarRule::Fields(table_fields(table))),
         };
         Self { rules: entries.iter().map(rule).collect() }
     }
@@ -66,7 +66,7 @@ fn slot(ms: i64) -> i64 {
 }
 
 /// What launchd's table says: what is absent is any.
-fn fields(table: &CalendarTable) -> CalendarFields {
+pub fn table_fields(table: &CalendarTable) -> CalendarFields {
     let set = |value: Option<u8>, all: u64| value.map_or(all, |value| 1 << value);
     let low = |bits: u64| u32::try_from(bits).unwrap_or(u32::MAX);
     CalendarFields {
