@@ -1,5 +1,7 @@
 //! `check`: is services.toml fine, and would its programs be found?
 
+mod jobs;
+
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ struct Report<'a> {
     tasks: Option<usize>,
     exposures: Option<usize>,
     faults: &'a [FaultLine],
+    /// The enabled calendar jobs.
+    jobs: &'a [jobs::JobLine],
     notes: &'a [String],
     warnings: &'a [String],
 }
@@ -30,7 +34,10 @@ pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, 
     let loaded = context.sources.fleet(context.color)?;
     let ok = loaded.faults.is_empty() && loaded.fleet.is_some();
     let fleet = loaded.fleet.as_ref();
-    let notes = fleet.map(|fleet| notes(fleet, context.path_var.as_deref())).unwrap_or_default();
+    let mut notes = fleet.map(|fleet| notes(fleet, context.path_var.as_deref())).unwrap_or_default();
+    let tasks = fleet.into_iter().flat_map(|fleet| fleet.tasks.iter().filter(|task| task.enabled));
+    notes.extend(tasks.flat_map(|task| jobs::notes(task, context.now_ms, &context.zone_of(task))));
+    let jobs = fleet.map(|fleet| jobs::lines(fleet, context)).unwrap_or_default();
     let enabled = || fleet.into_iter().flat_map(|fleet| fleet.services.iter().filter(|service| service.enabled));
     let warnings = fleet.and_then(|fleet| config::alert_path(fleet).warning()).into_iter();
     let warnings: Vec<String> = warnings.chain(enabled().filter_map(blind)).collect();
@@ -42,17 +49,18 @@ pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, 
             tasks: loaded.fleet.as_ref().map(|fleet| fleet.tasks.len()),
             exposures: loaded.fleet.as_ref().map(|fleet| fleet.exposures.len()),
             faults: &loaded.faults,
+            jobs: &jobs,
             notes: &notes,
             warnings: &warnings,
         };
         writeln!(output.out, "{}", serde_json::to_string(&report).map_err(std::io::Error::other)?)?;
     } else {
-        output.out.write_all(text(&loaded, &notes, &warnings).as_bytes())?;
+        output.out.write_all(text(&loaded, &jobs::text(&jobs, context), &notes, &warnings).as_bytes())?;
     }
     Ok(if ok { 0 } else { ErrorKind::Config.exit_code() })
 }
 
-fn text(loaded: &Loaded, notes: &[String], warnings: &[String]) -> String {
+fn text(loaded: &Loaded, jobs: &str, notes: &[String], warnings: &[String]) -> String {
     let file = loaded.path.file_name().unwrap_or(loaded.path.as_os_str()).display();
     let mut text = String::new();
     match &loaded.fleet {
@@ -70,6 +78,7 @@ fn text(loaded: &Loaded, notes: &[String], warnings: &[String]) -> String {
             text.push_str(&format!("\n\n{file} has {}\n", count(loaded.faults.len(), "fault")));
         }
     }
+    text.push_str(jobs);
     for note in notes {
         text.push_str(&format!("note: {note}\n"));
     }
