@@ -17,6 +17,7 @@ use super::{Daemon, Event};
 use crate::install::Record;
 use crate::machine::agenda::{Agenda, AgendaAct};
 use crate::machine::task;
+use crate::manager::job;
 use crate::model::{EventType, Fleet, Mono, SlotFile, SlotKey, TaskSpec, UnitName};
 use crate::process::clock;
 use crate::process::lock::Lock;
@@ -85,7 +86,11 @@ impl Tasks {
                 // Nothing is due from now on; what was due until now has its end.
                 task.calendar.clear();
             }
-            let native = installed.is_some_and(|record| record.loaded && record.starter_of(&task.name).is_some());
+            // What was installed may have been declared otherwise since.
+            let native = installed.is_some_and(|record| {
+                let has_it = record.loaded && record.starter_of(&task.name).is_some();
+                has_it && job::native(&task, record.manager).is_ok()
+            });
             let job = self.by_name.entry(task.name.clone()).or_insert_with(|| Job {
                 task: task.clone(),
                 native,

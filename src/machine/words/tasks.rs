@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
 
-use super::{Reader, Recorded, bare, capital, exactly, lasting, local, soon};
+use super::{Reader, Recorded, bare, calendar_words, capital, exactly, lasting, local, soon};
 use crate::machine::history::{self, JobStands};
 use crate::model::{
     Intent, ManagerKind, Schedule, ServiceInfo, SlotFile, SlotRow, SlotState, Status, TaskSpec, UnitKind,
@@ -98,7 +98,7 @@ const NOBODY: &str = "nobody starts it, as no daemon is running: `supervisor run
 pub fn why_task(spec: &TaskSpec, seen: &TaskSeen, at: Reader<'_>) -> String {
     let name = &spec.name;
     let mut said = Vec::new();
-    let calendar = schedule(&spec.calendar);
+    let calendar = calendar_words(spec);
     match (spec.enabled, seen.by) {
         (false, _) => said.push(format!(
             "{name} is disabled in services.toml: `enabled = true` and `supervisor reload` have it run ({calendar})"
