@@ -6,7 +6,8 @@
 //! - A slot is due by the calendar that is in [`Accounted`], and by the machine's zone as it is at the first look after the slot.
 //!   When the job is declared otherwise, or the zone changes, what was due by the old one and is not taken yet is left.
 //! - The clock set back: slots whose file is there stay done; those that were told missed in a future that was none are due
-//!   again, as a run replaces a missed one on record. The clock set forward: what it was set over is missed, and caught up like
+//!   again, as a run replaces a missed one on record. What had come a second time before anybody looked has its end from the first
+//!   time, and keeps it. The clock set forward: what it was set over is missed, and caught up like
 //!   everything that is missed.
 
 mod due;
