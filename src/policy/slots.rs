@@ -11,7 +11,7 @@
 //!                      since start_within or less         run in time
 //!                      we were there                      run late
 //!                      catch_up allows it                 run as caught up
-//!                      otherwise                          missed-asleep, missed-off
+//!                      otherwise                          as when a later one is due
 //! ... and if it is to be run, but a run goes on now       it waits; with overlap = "replace" that one is ended
 //! ```
 
@@ -58,12 +58,10 @@ pub fn rule(task: &TaskSpec, facts: &SlotFacts) -> Ruling {
     }
     // A run goes on while the machine is awake, whether a daemon watches or not.
     let awake = matches!(facts.attendance, Attendance::There | Attendance::Unwatched);
-    if facts.busy_then && awake && (facts.superseded || task.overlap == Overlap::Skip) {
-        return Ruling::Leave(SlotState::SkippedOverlap);
-    }
-    let missed = missed(facts.attendance);
-    if facts.superseded {
-        return Ruling::Leave(missed);
+    let overlapped = facts.busy_then && awake;
+    let left = if overlapped { SlotState::SkippedOverlap } else { missed(facts.attendance) };
+    if facts.superseded || (overlapped && task.overlap == Overlap::Skip) {
+        return Ruling::Leave(left);
     }
     let age = u128::try_from(facts.now_ms.saturating_sub(facts.due_ms)).unwrap_or(0);
     let timing = if age <= task.start_within.as_millis() {
@@ -74,7 +72,7 @@ pub fn rule(task: &TaskSpec, facts: &SlotFacts) -> Ruling {
         match task.catch_up {
             CatchUp::Within(most) if age <= most.as_millis() => Timing::CaughtUp,
             CatchUp::Once => Timing::CaughtUp,
-            CatchUp::Within(_) | CatchUp::Skip => return Ruling::Leave(missed),
+            CatchUp::Within(_) | CatchUp::Skip => return Ruling::Leave(left),
         }
     };
     match (facts.busy_now, task.overlap) {
