@@ -27,14 +27,7 @@ const FORMS: &str = "write \"daily 07:55\", \"Mon..Fri 22:00\", \"weekly Sun 03:
 const MOST_TABLES: usize = 1500;
 
 /// Every minute of every day.
-const ANY: CalendarFields = CalendarFields {
-    minutes: (1 << 60) - 1,
-    hours: 0xff_ffff,
-    days: 0xffff_fffe,
-    months: 0x1ffe,
-    weekdays: 0x7f,
-    stepped: false,
-};
+const ANY: CalendarFields = CalendarFields::ANY;
 
 /// What is wrong with an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]

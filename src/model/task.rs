@@ -107,6 +107,18 @@ pub struct CalendarFields {
     pub stepped: bool,
 }
 
+impl CalendarFields {
+    /// Every minute of every day, not as an interval.
+    pub const ANY: Self = Self {
+        minutes: (1 << 60) - 1,
+        hours: 0xff_ffff,
+        days: 0xffff_fffe,
+        months: 0x1ffe,
+        weekdays: 0x7f,
+        stepped: false,
+    };
+}
+
 /// One step of a calendar job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepSpec {

@@ -5,6 +5,7 @@ mod agenda;
 mod alerts;
 mod chaos;
 mod control;
+mod croner;
 mod doctor;
 mod exposures;
 mod frail;
@@ -24,6 +25,8 @@ mod plists;
 mod receiver;
 mod reload;
 mod restarts;
+#[path = "../oracles/schedules.rs"]
+mod schedules;
 mod steps;
 mod succession;
 mod successors;

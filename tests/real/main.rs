@@ -3,9 +3,12 @@
 //! installs them and says where they are.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod calendar;
 mod gateway;
 mod memory;
 mod minutely;
+#[path = "../oracles/schedules.rs"]
+mod schedules;
 mod skew;
 #[path = "../main/support.rs"]
 mod support;

@@ -27,10 +27,12 @@ pub(super) fn fields(whole: Part<'_>, parts: [Part<'_>; 5]) -> Result<CalendarFi
     let hours = low(hours);
     // Sunday has two numbers.
     let weekdays = u8::try_from((weekdays | weekdays >> 7) & 0x7f).unwrap_or(ANY.weekdays);
-    // Crons that know of changes of the clock tell an interval from a time of day by the asterisk that the field begins with.
+    // Whoever names numbers names times; a range, a step and an asterisk are intervals (croner's rule).
     let [minute, hour, day, ..] = parts;
-    let is_interval = |part: Part<'_>| part.text.starts_with('*');
-    let stepped = hours == ANY.hours || is_interval(minute) || is_interval(hour);
+    let is_interval =
+        |part: Part<'_>, count: u32| part.text.contains(['*', '/']) || part.text.contains('-') && count > 1;
+    let stepped =
+        hours == ANY.hours || is_interval(minute, minutes.count_ones()) || is_interval(hour, hours.count_ones());
     let fields = CalendarFields {
         minutes,
         hours,
