@@ -92,19 +92,20 @@ impl Oracle {
         }
     }
 
-    /// The wall clock has come from `from` to `to`, in whatever way.
-    pub fn pass(&mut self, from: i64, to: i64) {
+    /// The wall clock has come from `from` to `to`, in whatever way; what was due until `known` need not be accounted for.
+    pub fn pass(&mut self, from: i64, to: i64, known: Option<i64>) {
         let must = self.forces.len() == 1;
         for at in 0..self.forces.len() {
-            self.due(at, from, to, must);
+            self.due(at, from, to, must, known);
         }
     }
 
-    fn due(&mut self, force: usize, from: i64, to: i64, must: bool) {
+    fn due(&mut self, force: usize, from: i64, to: i64, must: bool, known: Option<i64>) {
         let (calendar, zone) = &self.forces[force];
         let mut at = from;
         while let Some(ms) = calendar.next_after(at, zone).filter(|ms| *ms <= to) {
             at = ms;
+            let must = must && known.is_none_or(|known| ms > known);
             let slot = self.slots.entry(ms).or_default();
             slot.must |= must;
             if must && slot.row.is_none() && slot.runs == 0 {
@@ -132,7 +133,7 @@ impl Oracle {
         self.forces.push(force);
         if zone_changed {
             for at in 0..self.forces.len() {
-                self.due(at, since, wall, false);
+                self.due(at, since, wall, false, None);
             }
         }
     }

@@ -234,7 +234,15 @@ impl Story {
         }
         let wall = self.clock.wall();
         self.clock.t = to;
-        self.oracle.pass(wall, self.clock.wall());
+        self.pass(wall, self.clock.wall());
+    }
+
+    /// The wall clock has come from `from` to `to`. What it shows a second time before anybody looks, or because it was set back by no
+    /// more than two minutes, has its end from the first time, also when the calendar was changed in between.
+    fn pass(&mut self, from: i64, to: i64) {
+        let known = self.disk.accounted.as_ref().map(|known| known.through_ms);
+        let known = known.filter(|through| self.daemon.is_none() || *through <= from + 2 * MINUTE);
+        self.oracle.pass(from, to, known);
     }
 
     fn find_next(&mut self) {
@@ -581,7 +589,7 @@ impl Story {
             Fault::Sleep(ms) => {
                 let wall = self.clock.wall();
                 self.clock.sleep(ms);
-                self.oracle.pass(wall, self.clock.wall());
+                self.pass(wall, self.clock.wall());
                 if let Some(run) = &mut self.run {
                     run.until += ms;
                 }
@@ -602,7 +610,7 @@ impl Story {
                 }
                 let wall = self.clock.wall();
                 self.clock.boot(ms);
-                self.oracle.pass(wall, self.clock.wall());
+                self.pass(wall, self.clock.wall());
                 self.coming.clear();
                 (self.merged, self.restart) = (false, self.clock.t + up);
                 self.find_next();
@@ -684,7 +692,7 @@ impl Story {
         self.clock.ahead += by;
         self.note(|| format!("the clock is set by {} s", by / SECOND));
         if by > 0 {
-            self.oracle.pass(wall, wall + by);
+            self.pass(wall, wall + by);
             if self.native && self.rng.chance(50) {
                 self.coming.push((self.clock.t + SECOND, Trigger::Manager));
             }
