@@ -286,3 +286,47 @@ fn held_disabled_and_declared_otherwise() {
     assert_eq!((world.at(6 * HOUR + MINUTE), world.look()), (vec![], vec![]), "no slot was due meanwhile");
     assert_eq!(world.at(7 * HOUR), [AgendaAct::Start]);
 }
+
+#[test]
+fn a_month_of_minutes_is_told_in_bounded_records_and_looks() {
+    let mut world = World::new(false, hourly(|task| task.calendar = vec![Schedule::Table(CalendarTable::default())]));
+    world.at(1);
+    let month = 30 * 24 * HOUR;
+    world.sleep_until(month);
+    world.note();
+    assert_eq!(world.look(), [AgendaAct::Start], "nothing is told before it is known which run stands for it");
+    let stand = world.take();
+    let (mut told, mut looks) = (Vec::new(), 0);
+    while looks == 0 || world.agenda.wait(world.now(), &world.zone) == Duration::ZERO {
+        looks += 1;
+        for act in world.look() {
+            let AgendaAct::Missed { slots, state, made_up_by, .. } = act else { panic!("{act:?}") };
+            assert!(slots.len() <= 500);
+            assert_eq!((state, made_up_by), (SlotState::MissedAsleep, Some(stand)));
+            told.extend(slots);
+        }
+    }
+    assert_eq!(looks, 3);
+    assert_eq!(told, (1..30 * 24 * 60).map(|minute| DAY + minute * MINUTE).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_run_stays_done_when_the_clock_goes_back_and_years_that_were_none_have_missed_nothing() {
+    let mut world = World::new(false, hourly(|_| {}));
+    world.at(HOUR);
+    world.take();
+    world.end();
+    assert_eq!(world.look(), []);
+    let right = world.ms;
+    world.ms = DAY + MINUTE;
+    assert_eq!((world.look(), world.decide()), (vec![], Decision::Nothing));
+    assert!(world.agenda.accounted.through_ms <= world.ms);
+    assert_eq!(world.agenda.accounted.from_ms(), -5 * MINUTE, "what goes on may have been taken at any time");
+    world.ms = right;
+    assert_eq!((world.look(), world.decide()), (vec![], Decision::Nothing), "it was run");
+    let through = world.agenda.accounted.through_ms;
+    world.ms += 20 * 365 * 24 * HOUR;
+    let told: usize =
+        world.look().iter().map(|act| if let AgendaAct::Missed { slots, .. } = act { slots.len() } else { 0 }).sum();
+    assert!((world.agenda.settled_ms > through) && told <= 400 * 24, "{told}");
+}
