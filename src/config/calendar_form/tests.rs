@@ -216,8 +216,10 @@ fn what_runs_in_both_halves_of_a_fold() {
     for (text, stepped) in [
         ("daily 02:30", false),
         ("30 2 * * *", false),
-        ("0-30/10 2 * * *", false),
+        ("0-30/10 2 * * *", true),
         ("30 2,3 * * *", false),
+        ("30 2-2 * * *", false),
+        ("30 2-3 * * *", true),
         ("*/10 2 * * *", true),
         ("30 */2 * * *", true),
         ("30 * * * *", true),
