@@ -18,7 +18,7 @@ pub(super) fn run(args: &Step, context: &Context<'_>, output: &mut Output<'_>) -
     let Some(fleet) = place.fleet() else { return Ok(ErrorKind::Config.exit_code()) };
     let wrong = |message: String| Error::new(ErrorKind::Usage, message);
     let name = UnitName::new(&args.task).map_err(|e| wrong(format!("{:?} is no name: {e}", args.task)))?;
-    let task = fleet.tasks.iter().find(|task| task.name == name);
+    let task = fleet.task(&name);
     let task = task.ok_or_else(|| wrong(format!("services.toml has no calendar job called {name}")))?;
     let step = args.number.checked_sub(1).and_then(|place| task.steps.get(place));
     let step = step.ok_or_else(|| {

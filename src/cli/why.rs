@@ -53,7 +53,7 @@ fn found(
         info.ok_or_else(|| -> Error { names::unknown(name, found.report.services.iter().map(|info| &info.name)) })?;
     // Two runners may know a service; the report has chosen between them by the process.
     let view = found.views.iter().find(|view| view.name == *name && view.pid == info.pid);
-    let task = place.fleet().and_then(|fleet| fleet.tasks.iter().find(|task| task.name == *name));
+    let task = place.fleet().and_then(|fleet| fleet.task(name));
     let text = match (view, task) {
         (Some(view), _) => words::why(view, None, None, context.reader()),
         (None, Some(task)) => why_task(context, place, task),

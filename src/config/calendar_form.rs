@@ -26,7 +26,6 @@ const FORMS: &str = "write \"daily 07:55\", \"Mon..Fri 22:00\", \"weekly Sun 03:
 /// More than this many tables say nothing to whoever reads the plist or the timer.
 const MOST_TABLES: usize = 1500;
 
-/// Every minute of every day.
 const ANY: CalendarFields = CalendarFields::ANY;
 
 /// What is wrong with an entry.

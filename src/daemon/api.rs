@@ -87,7 +87,7 @@ impl Daemon {
         let all = || self.runner_names().into_iter().chain(self.exposures.enabled().cloned()).collect();
         let names: Vec<UnitName> = if body.names.is_empty() { all() } else { body.names.clone() };
         for name in names {
-            if let Some(task) = self.task(&name) {
+            if let Some(task) = self.fleet.task(&name) {
                 parts.tasks.push(task.clone());
                 continue;
             }

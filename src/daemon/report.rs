@@ -142,7 +142,7 @@ impl Daemon {
         if let Some(said) = self.why_exposure(name) {
             return Ok(said);
         }
-        if let Some(task) = self.fleet.tasks.iter().find(|task| task.name == *name) {
+        if let Some(task) = self.fleet.task(name) {
             let installed = Record::read(&self.paths).ok().flatten();
             return Ok(words::why_task(task, &self.task_seen(task, &self.ledger.known(), installed.as_ref(), at), at));
         }

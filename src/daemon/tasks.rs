@@ -29,9 +29,6 @@ const WHILE_RUNNING: Duration = Duration::from_secs(2);
 /// Somebody else decides about a slot just now, or the disk cannot be used.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Slots in one record of what was missed.
-const IN_A_RECORD: usize = 500;
-
 /// What is known of the jobs.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
@@ -79,7 +76,7 @@ impl Tasks {
     /// Goes on with what is declared now.
     pub(super) fn follow(&mut self, fleet: &Fleet, installed: Option<&Record>) {
         let now = clock::now().mono;
-        self.by_name.retain(|name, _| fleet.tasks.iter().any(|task| task.name == *name));
+        self.by_name.retain(|name, _| fleet.task(name).is_some());
         for task in &fleet.tasks {
             let mut task = task.clone();
             if !task.enabled {
@@ -205,15 +202,12 @@ impl Daemon {
                 AgendaAct::Start => self.start_task(name),
                 AgendaAct::Replace(slot) => self.stop_run(name, slot, "replaced by a newer slot"),
                 AgendaAct::Missed { slots, state, why, made_up_by } => {
-                    for slots in slots.chunks(IN_A_RECORD) {
-                        let Some(last) = slots.last() else { continue };
-                        let data = json!({
-                            "run_id": null, "slot": SlotKey::Due(*last), "slots": slots, "count": slots.len(),
-                            "result": state, "why": why, "made_up_by": made_up_by,
-                        });
-                        self.record_of(EventType::TaskMissed, Some(name.clone()), data);
-                        settle.is_recorded = true;
-                    }
+                    let data = json!({
+                        "run_id": null, "slot": slots.last().copied().map(SlotKey::Due), "slots": slots,
+                        "count": slots.len(), "result": state, "why": why, "made_up_by": made_up_by,
+                    });
+                    self.record_of(EventType::TaskMissed, Some(name.clone()), data);
+                    settle.is_recorded = true;
                 }
                 AgendaAct::CutOff(slot, end) => {
                     if let Some(run) = dead.iter().find(|run| run.claim.slot == slot) {
@@ -270,7 +264,7 @@ impl Daemon {
     }
 
     /// What came of a look is written down, or could not be.
-    pub(super) fn on_task_settled(&mut self, name: &UnitName, mut agenda: Box<Agenda>, trouble: Option<String>) {
+    pub(super) fn on_task_settled(&mut self, name: &UnitName, agenda: Box<Agenda>, trouble: Option<String>) {
         let Some(job) = self.tasks.by_name.get_mut(name) else { return };
         if let Some(trouble) = trouble {
             tracing::warn!(job = %name, "the slots cannot be written down: {trouble}");
@@ -279,7 +273,6 @@ impl Daemon {
             job.due = clock::now().mono.plus(AGAIN);
             return;
         }
-        agenda.declare(job.task.clone(), job.native);
         job.standing = Standing::Idle(agenda);
     }
 }

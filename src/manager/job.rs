@@ -275,7 +275,7 @@ fn whole_s(time: Duration) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::{AlertSpec, CalendarRule, Overlap, Signal, StepSpec};
+    use crate::model::{AlertSpec, CalendarRule, StepSpec};
 
     /// A gateway, a disabled service, a daily and a weekly job.
     pub fn fleet() -> Fleet {
@@ -311,21 +311,11 @@ pub(crate) mod tests {
     pub fn task(name: &str, calendar: Vec<Schedule>) -> TaskSpec {
         let timeout = Duration::from_secs(60);
         TaskSpec {
-            name: UnitName::new(name).unwrap(),
-            enabled: true,
             calendar,
-            timezone: None,
             steps: vec![StepSpec::for_tests(&["/bin/true"])],
-            catch_up: CatchUp::Once,
-            overlap: Overlap::Skip,
-            stop_signal: Signal::TERM,
-            stop_timeout: Duration::from_secs(10),
             start_within: timeout,
             max_runtime: timeout,
-            min_runtime: Duration::ZERO,
-            cwd: "/".into(),
-            env: BTreeMap::new(),
-            env_file: None,
+            ..TaskSpec::for_tests(name)
         }
     }
 

@@ -37,6 +37,11 @@ impl Fleet {
     pub fn service(&self, name: &UnitName) -> Option<&ServiceSpec> {
         self.services.iter().find(|s| s.name == *name)
     }
+
+    /// The calendar job called `name`.
+    pub fn task(&self, name: &UnitName) -> Option<&TaskSpec> {
+        self.tasks.iter().find(|task| task.name == *name)
+    }
 }
 
 /// A service or task that cannot be run as it is written.

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Alert, AlertState, Notice, NoticeKind, Rule, Severity, StepAction, StepSpec, StepWhen, UnitName};
+use super::{
+    Alert, AlertState, CatchUp, Notice, NoticeKind, Overlap, Rule, Severity, Signal, StepAction, StepSpec, StepWhen,
+    TaskSpec, UnitName,
+};
 
 /// A small generator with a fixed seed (Steele, Lea and Flood's SplitMix64), so that a failure is found again.
 #[derive(Debug)]
@@ -58,6 +61,29 @@ pub(crate) fn notice(alert: Alert, what: &str, at_ms: i64) -> Notice {
         _ => NoticeKind::Reminder,
     };
     Notice { key: format!("{}.{what}", alert.id), kind, at_ms, alert, beyond: None }
+}
+
+impl TaskSpec {
+    /// A job with the defaults of services.toml, without a calendar and steps.
+    pub(crate) fn for_tests(name: &str) -> Self {
+        Self {
+            name: UnitName::new(name).unwrap(),
+            enabled: true,
+            calendar: Vec::new(),
+            timezone: None,
+            steps: Vec::new(),
+            catch_up: CatchUp::Once,
+            overlap: Overlap::Skip,
+            start_within: Duration::from_secs(600),
+            max_runtime: Duration::from_secs(3600),
+            min_runtime: Duration::ZERO,
+            stop_signal: Signal::TERM,
+            stop_timeout: Duration::from_secs(10),
+            cwd: "/".into(),
+            env: BTreeMap::new(),
+            env_file: None,
+        }
+    }
 }
 
 impl StepSpec {

@@ -97,28 +97,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Signal, UnitName};
 
     const MINUTE: i64 = 60_000;
 
     fn task(overlap: Overlap, catch_up: CatchUp) -> TaskSpec {
-        TaskSpec {
-            name: UnitName::new("job").unwrap(),
-            enabled: true,
-            calendar: Vec::new(),
-            timezone: None,
-            steps: Vec::new(),
-            catch_up,
-            overlap,
-            start_within: Duration::from_secs(600),
-            max_runtime: Duration::from_secs(3600),
-            min_runtime: Duration::ZERO,
-            stop_signal: Signal::TERM,
-            stop_timeout: Duration::from_secs(10),
-            cwd: "/".into(),
-            env: std::collections::BTreeMap::new(),
-            env_file: None,
-        }
+        TaskSpec { catch_up, overlap, ..TaskSpec::for_tests("job") }
     }
 
     fn overlaps() -> impl Strategy<Value = Overlap> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{LONGEST_LINE, TaskSlots};
 use crate::model::{Signal, SlotKey, SlotLine};
+use crate::process::identity::{self, State};
 use crate::process::table::{self, Entry, Marker};
 use crate::process::{clock, signal, wait};
 
@@ -64,7 +65,9 @@ impl TaskSlots {
                 signal::process(process.pid, process.token, Signal(libc::SIGCONT));
             }
         };
-        let is_gone = || self.leftover(slot).is_empty().then_some(());
+        // The process table is read again only when those that are known have gone: some may have come of them.
+        let lives = |process: &Left| identity::state(process.pid) == State::Running(process.token);
+        let is_gone = || (!left.iter().any(lives) && self.leftover(slot).is_empty()).then_some(());
         if !left.is_empty() {
             tell(first);
             if wait::until(patience, is_gone).is_none() {

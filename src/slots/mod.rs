@@ -120,12 +120,23 @@ impl TaskSlots {
 
     /// One slot; `None` when nobody has taken it, or its file tells nothing.
     pub fn read_one(&self, key: SlotKey) -> Option<SlotFile> {
+        let slot = self.parse(key)?;
+        if slot.end.is_some() {
+            return Some(slot);
+        }
+        // Whether it lives is asked first and its lines are read after that: what ended in between has written its end.
+        let lives = is_alive(&slot.claim);
+        let slot = self.parse(key)?;
+        Some(SlotFile { running: lives && slot.end.is_none(), ..slot })
+    }
+
+    /// What is in a slot's file, as far as it can be read; whether its run lives is not in it.
+    fn parse(&self, key: SlotKey) -> Option<SlotFile> {
         let file = File::open(self.path(key)).ok()?;
         let mut lines = BufReader::new(io::Read::take(file, 256 * LONGEST_LINE)).lines().map_while(Result::ok);
         let first = serde_json::from_str(&lines.next()?).ok()?;
         let SlotLine::Claim(claim) = first else { return None };
-        let running = is_alive(&claim);
-        let mut slot = SlotFile { claim, began_ms: None, steps: Vec::new(), end: None, running };
+        let mut slot = SlotFile { claim, began_ms: None, steps: Vec::new(), end: None, running: false };
         // What cannot be read is half a line of somebody who was cut off.
         for line in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
             match line {
@@ -135,7 +146,6 @@ impl TaskSlots {
                 SlotLine::End(end) => slot.end = slot.end.or(Some(end)),
             }
         }
-        slot.running &= slot.end.is_none();
         Some(slot)
     }
 

@@ -93,7 +93,7 @@ fn one(name: &UnitName, args: &Memory, context: &Context<'_>, output: &mut Outpu
         }
     }
     if chart.points.is_empty() {
-        if place.fleet().is_some_and(|fleet| fleet.tasks.iter().any(|task| task.name == *name)) {
+        if place.fleet().is_some_and(|fleet| fleet.task(name).is_some()) {
             writeln!(output.notes, "note: {name} is a task, and tasks have no memory history")?;
             return Ok(0);
         }

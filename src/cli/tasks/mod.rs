@@ -45,7 +45,7 @@ fn named<'a>(name: &str, place: &'a Place<'_>) -> Result<&'a TaskSpec, Error> {
     let Some(fleet) = place.fleet() else {
         return Err(place.fault().unwrap_or_else(|| names::unknown(&name, [])));
     };
-    if let Some(task) = fleet.tasks.iter().find(|task| task.name == name) {
+    if let Some(task) = fleet.task(&name) {
         return Ok(task);
     }
     if fleet.services.iter().any(|service| service.name == name) {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::poll::{PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::logs;
@@ -17,7 +16,7 @@ use crate::model::paths::{Paths, Stream};
 use crate::model::{ExposureSpec, Signal, UnitName};
 use crate::policy::redact;
 use crate::process::command::{self, Given, NoAnswer, Onlooker};
-use crate::process::{clock, files, identity, signal, spawn};
+use crate::process::{clock, files, identity, signal, spawn, wait};
 use crate::runner::environment::{self, Base, RunFacts};
 
 /// A log that is longer when a command begins is put aside, bytes.
@@ -134,14 +133,9 @@ impl Run {
     /// Two at once there are never, also not after the death of a daemon.
     fn await_left_over(&self) -> Result<(), String> {
         let Some(running) = kill_left_over(&self.paths, &self.spec.name) else { return Ok(()) };
-        let end = clock::now().mono.plus(GONE_WITHIN);
-        while identity::start_token(running.pid) == Some(running.start) {
-            if clock::now().mono >= end {
-                return Err(format!("waits for pid {}, which was killed and does not end", running.pid));
-            }
-            let _ = poll(&mut [], PollTimeout::from(5_u8));
-        }
-        Ok(())
+        let is_gone = || (identity::start_token(running.pid) != Some(running.start)).then_some(());
+        wait::until(GONE_WITHIN, is_gone)
+            .ok_or_else(|| format!("waits for pid {}, which was killed and does not end", running.pid))
     }
 
     fn logs(&self) -> io::Result<[File; 2]> {

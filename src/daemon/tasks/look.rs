@@ -45,9 +45,13 @@ impl Look {
     pub(super) fn perform(self) -> Looked {
         let Self { paths, task, native, agenda, presence, boot_id } = self;
         let slots = TaskSlots::of(&paths, &task.name);
-        let mut agenda =
-            agenda.unwrap_or_else(|| Box::new(Agenda::new(task.clone(), native, slots.accounted(), clock::now())));
-        agenda.declare(task.clone(), native);
+        let mut agenda = match agenda {
+            Some(mut agenda) => {
+                agenda.declare(task.clone(), native);
+                agenda
+            }
+            None => Box::new(Agenda::new(task.clone(), native, slots.accounted(), clock::now())),
+        };
         let zone = clock::zone(agenda.timezone());
         let nothing = |agenda, trouble: Option<String>| Looked {
             agenda,

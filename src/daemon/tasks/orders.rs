@@ -6,7 +6,7 @@ use super::super::Daemon;
 use crate::install::Record;
 use crate::model::paths::Paths;
 use crate::model::wire::{Outcome, Verb};
-use crate::model::{Intent, TaskSpec, UnitName};
+use crate::model::{Intent, TaskSpec};
 use crate::process::{clock, intent};
 use crate::slots::TaskSlots;
 
@@ -22,11 +22,6 @@ impl Daemon {
         // Without it the daemon starts them, which launchd or systemd may do as well.
         let installed = Record::read(&self.paths).ok().flatten();
         self.tasks.follow(&self.fleet, installed.as_ref());
-    }
-
-    /// The job of this name.
-    pub(in crate::daemon) fn task(&self, name: &UnitName) -> Option<&TaskSpec> {
-        self.fleet.tasks.iter().find(|task| task.name == *name)
     }
 }
 

@@ -38,7 +38,7 @@ impl Daemon {
     pub(in crate::daemon) fn run_task(&mut self, body: TaskRunBody, answer: Answer<TaskRunReply>) {
         let refuse = |code, message: String, hint: Option<String>| WireError { code, message, hint };
         let TaskRunBody { name, resume } = body;
-        let Some(task) = self.task(&name) else {
+        let Some(task) = self.fleet.task(&name) else {
             let message = format!("services.toml has no calendar job called {name}");
             return drop(answer.send(Err(refuse(2, message, None))));
         };

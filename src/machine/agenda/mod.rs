@@ -120,7 +120,7 @@ pub enum AgendaAct {
     Replace(SlotKey),
     /// These slots are not run any more (task_missed): milliseconds since 1970 UTC.
     Missed {
-        /// In order.
+        /// In order, as many as one record holds.
         slots: Vec<i64>,
         /// What they all end as.
         state: SlotState,
@@ -176,11 +176,6 @@ impl Agenda {
     /// The zone by which slots are due now, as services.toml names it: what [`SlotsSeen::zone`] has to be.
     pub fn timezone(&self) -> Option<&str> {
         self.accounted.timezone.as_deref()
-    }
-
-    /// The next slot after now, milliseconds since 1970 UTC.
-    pub fn next_ms(&self, now_ms: i64, zone: &TimeZone) -> Option<i64> {
-        Calendar::new(calendar_of(&self.task)).next_after(now_ms, zone)
     }
 
     /// How long the daemon may wait before it looks again, in awake time: the wall clock may be set and the zone changed meanwhile.

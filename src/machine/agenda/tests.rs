@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::model::{CalendarTable, CatchUp, Claim, Overlap, Schedule, Signal, Trigger, UnitName};
+use crate::model::{CalendarTable, CatchUp, Claim, Overlap, Schedule, Trigger};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -25,23 +25,7 @@ struct World {
 
 fn hourly(change: impl FnOnce(&mut TaskSpec)) -> TaskSpec {
     let table = CalendarTable { minute: Some(0), ..CalendarTable::default() };
-    let mut task = TaskSpec {
-        name: UnitName::new("job").unwrap(),
-        enabled: true,
-        calendar: vec![Schedule::Table(table)],
-        timezone: None,
-        steps: Vec::new(),
-        catch_up: CatchUp::Once,
-        overlap: Overlap::Skip,
-        start_within: Duration::from_secs(600),
-        max_runtime: Duration::from_secs(3600),
-        min_runtime: Duration::ZERO,
-        stop_signal: Signal::TERM,
-        stop_timeout: Duration::from_secs(10),
-        cwd: "/".into(),
-        env: std::collections::BTreeMap::new(),
-        env_file: None,
-    };
+    let mut task = TaskSpec { calendar: vec![Schedule::Table(table)], ..TaskSpec::for_tests("job") };
     change(&mut task);
     task
 }

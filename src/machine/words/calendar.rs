@@ -181,14 +181,7 @@ mod tests {
     use super::*;
     use crate::model::CalendarTable;
 
-    const ANY: CalendarFields = CalendarFields {
-        minutes: (1 << 60) - 1,
-        hours: 0xff_ffff,
-        days: 0xffff_fffe,
-        months: 0x1ffe,
-        weekdays: 0x7f,
-        stepped: false,
-    };
+    const ANY: CalendarFields = CalendarFields::ANY;
 
     fn set(numbers: &[u32]) -> u64 {
         numbers.iter().fold(0, |set, number| set | 1 << number)

@@ -4,9 +4,8 @@ use jiff::civil::{Date, DateTime};
 
 use crate::model::CalendarFields;
 
-/// All hours of a day, all minutes of an hour and so on, as [`CalendarFields`] has them.
-const ALL_DAYS: u32 = 0xffff_fffe;
-const ALL_WEEKDAYS: u8 = 0x7f;
+const ALL_DAYS: u32 = CalendarFields::ANY.days;
+const ALL_WEEKDAYS: u8 = CalendarFields::ANY.weekdays;
 
 /// Years that are searched: 29 February may be eight years away, and with a weekday nothing is further away than this.
 const YEARS: i32 = 400;
@@ -38,7 +37,7 @@ impl Days {
         for minute in (0..1440).step_by(usize::try_from(minutes).unwrap_or(1440).max(1)) {
             times[minute / 60] |= 1 << (minute % 60);
         }
-        Self { times, days: ALL_DAYS, months: 0x1ffe, weekdays: ALL_WEEKDAYS }
+        Self { times, days: ALL_DAYS, months: CalendarFields::ANY.months, weekdays: ALL_WEEKDAYS }
     }
 
     /// The first of its minutes at or after `from`, which is a whole minute.

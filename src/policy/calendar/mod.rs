@@ -69,12 +69,14 @@ fn slot(ms: i64) -> i64 {
 pub fn table_fields(table: &CalendarTable) -> CalendarFields {
     let set = |value: Option<u8>, all: u64| value.map_or(all, |value| 1 << value);
     let low = |bits: u64| u32::try_from(bits).unwrap_or(u32::MAX);
+    let any = CalendarFields::ANY;
+    let weekday = table.weekday.map(|day| day % 7);
     CalendarFields {
-        minutes: set(table.minute, (1 << 60) - 1),
-        hours: low(set(table.hour, 0xff_ffff)),
-        days: low(set(table.day, 0xffff_fffe)),
-        months: u16::try_from(set(table.month, 0x1ffe)).unwrap_or(u16::MAX),
-        weekdays: u8::try_from(set(table.weekday.map(|day| day % 7), 0x7f)).unwrap_or(u8::MAX),
+        minutes: set(table.minute, any.minutes),
+        hours: low(set(table.hour, any.hours.into())),
+        days: low(set(table.day, any.days.into())),
+        months: u16::try_from(set(table.month, any.months.into())).unwrap_or(any.months),
+        weekdays: u8::try_from(set(weekday, any.weekdays.into())).unwrap_or(any.weekdays),
         stepped: table.hour.is_none() || table.minute.is_none(),
     }
 }

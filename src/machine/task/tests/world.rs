@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::*;
-use crate::model::{CatchUp, Overlap, SlotEnd, SlotKey, UnitName};
+use crate::model::{SlotEnd, SlotKey};
 
 pub(super) const START_MS: i64 = 1_795_334_100_000;
 
@@ -12,23 +12,7 @@ pub(super) fn secs(n: u64) -> Duration {
 }
 
 pub(super) fn job(steps: Vec<StepSpec>) -> TaskSpec {
-    TaskSpec {
-        name: UnitName::new("job").unwrap(),
-        enabled: true,
-        calendar: Vec::new(),
-        timezone: None,
-        steps,
-        catch_up: CatchUp::Once,
-        overlap: Overlap::Skip,
-        start_within: secs(600),
-        max_runtime: secs(3600),
-        min_runtime: Duration::ZERO,
-        stop_signal: Signal::TERM,
-        stop_timeout: secs(10),
-        cwd: "/".into(),
-        env: [].into(),
-        env_file: None,
-    }
+    TaskSpec { steps, ..TaskSpec::for_tests("job") }
 }
 
 pub(super) fn plan(timing: Timing) -> TaskPlan {
