@@ -38,6 +38,7 @@ impl Daemon {
                 let (done, is_done) = tokio::sync::oneshot::channel();
                 self.ledger.sync(done);
                 tokio::spawn(async move {
+                    // A database that is not well is told of in `status`.
                     let _ = is_done.await;
                     let _ = answer.send(Ok(()));
                 });

@@ -65,7 +65,7 @@ pub(super) struct Known {
 
 pub(super) enum Call {
     Look,
-    Sync(oneshot::Sender<()>),
+    Sync(oneshot::Sender<bool>),
     /// services.toml was read.
     Declared(Box<Fleet>),
     /// The operator wants this service down, and it is.
@@ -131,8 +131,8 @@ impl LedgerThread {
         self.call(Call::Look);
     }
 
-    /// Answers once everything that is journaled now was tried to be taken in.
-    pub(super) fn sync(&self, done: oneshot::Sender<()>) {
+    /// Answers once everything that is journaled now was tried to be taken in: whether it is.
+    pub(super) fn sync(&self, done: oneshot::Sender<bool>) {
         self.call(Call::Sync(done));
     }
 
@@ -289,7 +289,7 @@ impl Keeper {
             self.take_in();
             self.write_samples(false);
             for done in waiting {
-                let _ = done.send(());
+                let _ = done.send(self.ledger.is_some());
             }
         }
     }

@@ -40,7 +40,6 @@ use crate::error::{Error, ErrorKind};
 use crate::install::Record;
 use crate::install::record::manager_of;
 use crate::journal;
-use crate::machine::agenda::Agenda;
 use crate::machine::{ExposureInput, Failure, MemorySaved, MemorySeen, Seen};
 use crate::model::paths::{DAEMON_JOURNAL, Paths};
 use crate::model::wire::{OrderBody, OrderReply, ReloadBody, ReloadReply, UpgradeReply, Upgraded, WireError};
@@ -93,9 +92,9 @@ enum Event {
     /// A calendar job's slots were looked at.
     TaskSeen(UnitName, Box<tasks::Looked>),
     /// What came of that is written down, or could not be.
-    TaskSettled(UnitName, Box<Agenda>, Option<String>),
-    /// What the runs of a calendar job have journaled is in the ledger.
-    TaskTakenIn(UnitName),
+    TaskSettled(UnitName, Result<tasks::Settled, String>),
+    /// Whether what the runs of a calendar job have journaled is in the ledger.
+    TaskTakenIn(UnitName, bool),
     /// The service manager's jobs were looked at.
     JobsSeen(Box<Result<jobs::Seen, String>>),
     /// A command of something that is made to hold has ended.
@@ -245,7 +244,7 @@ impl Daemon {
         let memories = Memories::new(&fleet, events.clone()).map_err(|e| {
             Error::new(ErrorKind::Internal, format!("cannot start the thread that looks at memory: {e}"))
         })?;
-        let tasks = tasks::Tasks::new(&fleet, installed.as_ref());
+        let tasks = tasks::Tasks::new(&fleet, &paths, installed.as_ref());
         let exposures = exposures::Exposures::new(&fleet, &paths);
         let mut pipes = keep::Pipes::default();
         pipes.follow(&fleet, &paths);
@@ -392,8 +391,8 @@ impl Daemon {
             Event::RunnersReloaded(reloading, errors) => self.on_reloaded(*reloading, errors),
             Event::RunnersUpgraded(program, done, answer) => self.on_runners_upgraded(program, done, answer),
             Event::TaskSeen(name, looked) => self.on_task_seen(&name, *looked),
-            Event::TaskSettled(name, agenda, trouble) => self.on_task_settled(&name, agenda, trouble),
-            Event::TaskTakenIn(name) => self.on_task_taken_in(&name),
+            Event::TaskSettled(name, result) => self.on_task_settled(&name, result),
+            Event::TaskTakenIn(name, taken_in) => self.on_task_taken_in(&name, taken_in),
             Event::JobsSeen(seen) => self.on_jobs_seen(*seen),
             Event::Exposed(name, result) => self.expose(&name, ExposureInput::Ended(result)),
             Event::Closed => self.become_program(),

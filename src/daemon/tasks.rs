@@ -18,16 +18,21 @@ use crate::install::Record;
 use crate::machine::agenda::{Agenda, AgendaAct};
 use crate::machine::task;
 use crate::manager::job;
+use crate::model::paths::Paths;
 use crate::model::{EventType, Fleet, Mono, SlotFile, SlotKey, TaskSpec, UnitName};
 use crate::process::clock;
 use crate::process::lock::Lock;
-pub(super) use look::Looked;
+pub(super) use look::{Looked, Seen};
 
 /// While a run is under way it is looked at this often: its end is to be on record soon, and its process can die.
 const WHILE_RUNNING: Duration = Duration::from_secs(2);
 
 /// Somebody else decides about a slot just now, or the disk cannot be used.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// So long it is waited for a database that is not well, before a run that died is ended without knowing whether it has journaled its
+/// end: the job's next run waits for that.
+const UNREAD_WITHIN: Duration = Duration::from_secs(60);
 
 /// What is known of the jobs.
 #[derive(Debug, Default)]
@@ -43,6 +48,8 @@ struct Job {
     task: TaskSpec,
     /// Whether launchd or systemd has its calendar.
     native: bool,
+    /// services.toml has it no more: it stays until nothing of it is open.
+    removed: bool,
     standing: Standing,
     /// When it is to be looked at.
     due: Mono,
@@ -52,6 +59,16 @@ struct Job {
     running: Vec<SlotFile>,
     /// What its runs have journaled is in the ledger: of one that is gone nothing more is to come.
     taken_in: bool,
+    /// Since when that could not be had.
+    unread_since: Option<Mono>,
+}
+
+/// What came of a look, when it is written down.
+#[derive(Debug)]
+pub(super) struct Settled {
+    agenda: Box<Agenda>,
+    /// What is to be started or ended.
+    then: Vec<AgendaAct>,
 }
 
 /// Where its agenda is.
@@ -67,16 +84,23 @@ enum Standing {
 
 impl Tasks {
     /// Those that are declared.
-    pub(super) fn new(fleet: &Fleet, installed: Option<&Record>) -> Self {
+    pub(super) fn new(fleet: &Fleet, paths: &Paths, installed: Option<&Record>) -> Self {
         let mut tasks = Self::default();
+        for name in left_over(fleet, paths) {
+            tasks.add(TaskSpec::undeclared(name), false, true);
+        }
         tasks.follow(fleet, installed);
         tasks
     }
 
     /// Goes on with what is declared now.
     pub(super) fn follow(&mut self, fleet: &Fleet, installed: Option<&Record>) {
-        let now = clock::now().mono;
-        self.by_name.retain(|name, _| fleet.task(name).is_some());
+        for job in self.by_name.values_mut().filter(|job| fleet.task(&job.task.name).is_none()) {
+            // As with one that is not to run; what is left of it ends as it was declared.
+            job.task.calendar.clear();
+            (job.native, job.removed) = (false, true);
+            job.look_soon(clock::now().mono);
+        }
         for task in &fleet.tasks {
             let mut task = task.clone();
             if !task.enabled {
@@ -88,18 +112,25 @@ impl Tasks {
                 let has_it = record.loaded && record.starter_of(&task.name).is_some();
                 has_it && job::native(&task, record.manager).is_ok()
             });
-            let job = self.by_name.entry(task.name.clone()).or_insert_with(|| Job {
-                task: task.clone(),
-                native,
-                standing: Standing::New,
-                due: now,
-                again: false,
-                running: Vec::new(),
-                taken_in: false,
-            });
-            (job.task, job.native) = (task, native);
-            job.look_soon(now);
+            self.add(task, native, false);
         }
+    }
+
+    fn add(&mut self, task: TaskSpec, native: bool, removed: bool) {
+        let now = clock::now().mono;
+        let job = self.by_name.entry(task.name.clone()).or_insert_with(|| Job {
+            task: task.clone(),
+            native,
+            removed,
+            standing: Standing::New,
+            due: now,
+            again: false,
+            running: Vec::new(),
+            taken_in: false,
+            unread_since: None,
+        });
+        (job.task, job.native, job.removed) = (task, native, removed);
+        job.look_soon(now);
     }
 
     /// When one is to be looked at.
@@ -131,6 +162,14 @@ impl Tasks {
     pub(super) fn are_down(&self) -> bool {
         self.children.is_empty() && self.by_name.values().all(|job| job.running.is_empty())
     }
+}
+
+/// Jobs that services.toml has no more, and that something may be open of. Of what has faults nobody knows whether it is declared.
+fn left_over(fleet: &Fleet, paths: &Paths) -> Vec<UnitName> {
+    let folders = std::fs::read_dir(paths.all_slots()).into_iter().flatten().flatten();
+    let names = folders.filter_map(|folder| UnitName::new(folder.file_name().to_str()?).ok());
+    let is_known = |name: &UnitName| fleet.task(name).is_some() || fleet.unusable.iter().any(|unit| unit.name == *name);
+    names.filter(|name| !is_known(name)).collect()
 }
 
 impl Job {
@@ -176,17 +215,24 @@ impl Daemon {
 
     /// What a look has come to.
     pub(super) fn on_task_seen(&mut self, name: &UnitName, looked: Looked) {
-        let now = clock::now();
-        let going_down = self.going_down;
         let Some(job) = self.tasks.by_name.get_mut(name) else { return };
-        let Looked { agenda, acts, lock, running, dead, wait, trouble } = looked;
-        if let Some(trouble) = trouble {
-            tracing::warn!(job = %name, "the slots cannot be looked at: {trouble}");
-        }
+        let now = clock::now().mono;
+        let Seen { agenda, acts, lock, running, dead, wait } = match looked {
+            Looked::Seen(seen) => seen,
+            Looked::Nothing { agenda, trouble } => {
+                if let Some(trouble) = trouble {
+                    tracing::warn!(job = %name, "the slots cannot be looked at: {trouble}");
+                }
+                // What runs is not known anew.
+                job.standing = agenda.map_or(Standing::New, Standing::Idle);
+                job.due = now.plus(AGAIN);
+                return;
+            }
+        };
         let was_running = !job.running.is_empty();
         job.running = running;
         let wait = if job.running.is_empty() { wait } else { wait.min(WHILE_RUNNING) };
-        job.due = if job.again { now.mono } else { now.mono.plus(wait) };
+        job.due = if job.again { now } else { now.plus(wait) };
         if was_running || !job.running.is_empty() {
             // A run writes its own journal and has nobody to tell.
             self.ledger.look();
@@ -195,19 +241,20 @@ impl Daemon {
         if cut_off && !std::mem::take(&mut job.taken_in) {
             return self.take_in_before(name);
         }
-        let mut settle = look::Settle::default();
+        let records = acts.iter().any(AgendaAct::is_recorded);
+        if records && !self.journal.retry() {
+            return self.not_settled(name, &self.why_unrecorded());
+        }
+        let (mut settle, mut then) = (look::Settle::default(), Vec::new());
         for act in acts {
             match act {
-                AgendaAct::Start if going_down => {}
-                AgendaAct::Start => self.start_task(name),
-                AgendaAct::Replace(slot) => self.stop_run(name, slot, "replaced by a newer slot"),
+                AgendaAct::Start | AgendaAct::Replace(_) => then.push(act),
                 AgendaAct::Missed { slots, state, why, made_up_by } => {
                     let data = json!({
                         "run_id": null, "slot": slots.last().copied().map(SlotKey::Due), "slots": slots,
                         "count": slots.len(), "result": state, "why": why, "made_up_by": made_up_by,
                     });
                     self.record_of(EventType::TaskMissed, Some(name.clone()), data);
-                    settle.is_recorded = true;
                 }
                 AgendaAct::CutOff(slot, end) => {
                     if let Some(run) = dead.iter().find(|run| run.claim.slot == slot) {
@@ -215,12 +262,20 @@ impl Daemon {
                         self.record_of(EventType::TaskFinished, Some(name.clone()), data.into());
                     }
                     settle.ends.push((slot, end));
-                    settle.is_recorded = true;
                 }
                 AgendaAct::Account(accounted) => settle.accounted = Some(accounted),
             }
         }
-        self.settle(name, agenda, lock, settle);
+        // What is on record is to outlive a power loss before anything on disk says that it is.
+        if records && !(self.journal.retry() && self.journal.sync().is_ok()) {
+            return self.not_settled(name, &self.why_unrecorded());
+        }
+        self.settle(name, lock, settle, Settled { agenda, then });
+    }
+
+    fn why_unrecorded(&self) -> String {
+        let why = self.journal.trouble().unwrap_or_else(|| "the disk does not take it".into());
+        format!("the journal cannot be written: {why}")
     }
 
     /// A run died without having written its end. It may have journaled it: that comes first, and then the job is looked at anew.
@@ -230,49 +285,70 @@ impl Daemon {
         let (name, events) = (name.clone(), self.events.clone());
         tokio::spawn(async move {
             // A ledger that is gone takes nothing in any more.
-            let _ = is_done.await;
-            let _ = events.send(Event::TaskTakenIn(name)).await;
+            let taken_in = is_done.await.unwrap_or(false);
+            let _ = events.send(Event::TaskTakenIn(name, taken_in)).await;
         });
     }
 
-    /// The look can be taken again.
-    pub(super) fn on_task_taken_in(&mut self, name: &UnitName) {
+    /// The look can be taken again; in a while, if what the dead have journaled could not be taken in.
+    pub(super) fn on_task_taken_in(&mut self, name: &UnitName, taken_in: bool) {
         let Some(job) = self.tasks.by_name.get_mut(name) else { return };
+        let now = clock::now().mono;
+        let since = *job.unread_since.get_or_insert(now);
         // What the agenda has decided was not done.
-        (job.standing, job.taken_in) = (Standing::New, true);
-        job.look_soon(clock::now().mono);
+        job.standing = Standing::New;
+        job.taken_in = taken_in || now.since(since) >= UNREAD_WITHIN;
+        if job.taken_in {
+            job.unread_since = None;
+            job.look_soon(now);
+        } else {
+            job.due = now.plus(AGAIN);
+        }
     }
 
-    /// Writes down what came of a look; the agenda comes back after that.
-    fn settle(&mut self, name: &UnitName, agenda: Box<Agenda>, lock: Option<Lock>, settle: look::Settle) {
+    /// Writes down what came of a look; the agenda comes back after that, and what is to be started is started then.
+    fn settle(&mut self, name: &UnitName, lock: Lock, settle: look::Settle, settled: Settled) {
         if settle.is_empty() {
-            return self.on_task_settled(name, agenda, None);
-        }
-        // What is on record is to outlive a power loss before anything on disk says that it is.
-        if settle.is_recorded {
-            // A disk that cannot sync keeps nothing from being told.
-            let _ = self.journal.sync();
+            drop(lock);
+            return self.on_task_settled(name, Ok(settled));
         }
         let Some(job) = self.tasks.by_name.get(name) else { return };
         let (paths, task, name, events) = (self.paths.clone(), job.task.clone(), name.clone(), self.events.clone());
         tokio::task::spawn_blocking(move || {
             let done = settle.perform(&paths, &task);
             drop(lock);
-            let trouble = done.err().map(|e| e.to_string());
-            let _ = events.blocking_send(Event::TaskSettled(name, agenda, trouble));
+            let result = done.map(|()| settled).map_err(|e| e.to_string());
+            let _ = events.blocking_send(Event::TaskSettled(name, result));
         });
     }
 
     /// What came of a look is written down, or could not be.
-    pub(super) fn on_task_settled(&mut self, name: &UnitName, agenda: Box<Agenda>, trouble: Option<String>) {
+    pub(super) fn on_task_settled(&mut self, name: &UnitName, result: Result<Settled, String>) {
+        let settled = match result {
+            Ok(settled) => settled,
+            Err(trouble) => return self.not_settled(name, &trouble),
+        };
         let Some(job) = self.tasks.by_name.get_mut(name) else { return };
-        if let Some(trouble) = trouble {
-            tracing::warn!(job = %name, "the slots cannot be written down: {trouble}");
-            // What is on disk counts, and it is looked at anew: the ledger drops what it has already.
-            job.standing = Standing::New;
-            job.due = clock::now().mono.plus(AGAIN);
+        if job.removed && !job.again && job.running.is_empty() && settled.agenda.is_settled() {
+            tracing::info!(job = %name, "nothing of the job is open any more: it is forgotten");
+            self.tasks.by_name.remove(name);
             return;
         }
-        job.standing = Standing::Idle(agenda);
+        job.standing = Standing::Idle(settled.agenda);
+        for act in settled.then {
+            match act {
+                _ if self.going_down => {}
+                AgendaAct::Replace(slot) => self.stop_run(name, slot, "replaced by a newer slot"),
+                _ => self.start_task(name),
+            }
+        }
+    }
+
+    /// Nothing is started for what is not written down. What is on disk counts, and it is looked at anew: the ledger drops what it has
+    /// already.
+    fn not_settled(&mut self, name: &UnitName, trouble: &str) {
+        tracing::warn!(job = %name, "the slots cannot be written down: {trouble}");
+        let Some(job) = self.tasks.by_name.get_mut(name) else { return };
+        (job.standing, job.due) = (Standing::New, clock::now().mono.plus(AGAIN));
     }
 }

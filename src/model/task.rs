@@ -43,6 +43,29 @@ pub struct TaskSpec {
     pub env_file: Option<PathBuf>,
 }
 
+impl TaskSpec {
+    /// One that services.toml does not have: never due, and with the defaults for ending what is left of it.
+    pub fn undeclared(name: UnitName) -> Self {
+        Self {
+            name,
+            enabled: false,
+            calendar: Vec::new(),
+            timezone: None,
+            steps: Vec::new(),
+            catch_up: CatchUp::Once,
+            overlap: Overlap::Skip,
+            start_within: Duration::from_secs(600),
+            max_runtime: Duration::from_secs(3600),
+            min_runtime: Duration::ZERO,
+            stop_signal: Signal::TERM,
+            stop_timeout: Duration::from_secs(10),
+            cwd: "/".into(),
+            env: BTreeMap::new(),
+            env_file: None,
+        }
+    }
+}
+
 /// One schedule of a calendar job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -66,23 +66,7 @@ pub(crate) fn notice(alert: Alert, what: &str, at_ms: i64) -> Notice {
 impl TaskSpec {
     /// A job with the defaults of services.toml, without a calendar and steps.
     pub(crate) fn for_tests(name: &str) -> Self {
-        Self {
-            name: UnitName::new(name).unwrap(),
-            enabled: true,
-            calendar: Vec::new(),
-            timezone: None,
-            steps: Vec::new(),
-            catch_up: CatchUp::Once,
-            overlap: Overlap::Skip,
-            start_within: Duration::from_secs(600),
-            max_runtime: Duration::from_secs(3600),
-            min_runtime: Duration::ZERO,
-            stop_signal: Signal::TERM,
-            stop_timeout: Duration::from_secs(10),
-            cwd: "/".into(),
-            env: BTreeMap::new(),
-            env_file: None,
-        }
+        Self { enabled: true, ..Self::undeclared(UnitName::new(name).unwrap()) }
     }
 }
 

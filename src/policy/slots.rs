@@ -3,16 +3,18 @@
 //!
 //! ```text
 //! held                                                    cancelled
-//! a later one is due   a run went on then, we were there  skipped-overlap
+//! a later one is due   a run went on then (*)             skipped-overlap
 //!                      the machine slept                  missed-asleep
 //!                      otherwise                          missed-off
-//! the latest           a run went on then, we were there,
+//! the latest           a run went on then (*),
 //!                        overlap = "skip"                 skipped-overlap
 //!                      since start_within or less         run in time
 //!                      we were there                      run late
 //!                      catch_up allows it                 run as caught up
 //!                      otherwise                          as when a later one is due
 //! ... and if it is to be run, but a run goes on now       it waits; with overlap = "replace" that one is ended
+//!
+//! (*) and the machine was awake, and, with overlap = "replace", we were there
 //! ```
 
 use crate::model::{CatchUp, Overlap, SlotState, TaskSpec, Timing};
@@ -56,9 +58,13 @@ pub fn rule(task: &TaskSpec, facts: &SlotFacts) -> Ruling {
     if facts.held {
         return Ruling::Leave(SlotState::Cancelled);
     }
-    // A run goes on while the machine is awake, whether a daemon watches or not.
-    let awake = matches!(facts.attendance, Attendance::There | Attendance::Unwatched);
-    let overlapped = facts.busy_then && awake;
+    // A run goes on while the machine is awake, whether a daemon watches or not; but one that would have been replaced was in nobody's
+    // way: it was the daemon that was missing.
+    let overlapped = match facts.attendance {
+        Attendance::There => facts.busy_then,
+        Attendance::Unwatched => facts.busy_then && task.overlap != Overlap::Replace,
+        Attendance::Asleep | Attendance::Off | Attendance::SetOver => false,
+    };
     let left = if overlapped { SlotState::SkippedOverlap } else { missed(facts.attendance) };
     if facts.superseded || (overlapped && task.overlap == Overlap::Skip) {
         return Ruling::Leave(left);
@@ -201,6 +207,10 @@ mod tests {
             let frozen = SlotFacts { attendance: Asleep, ..busy };
             let waits = if overlap == Overlap::Replace { ruling } else { Ruling::Wait };
             assert_eq!(rule(&task, &frozen), waits, "who slept through it has not seen it");
+            let unwatched = SlotFacts { attendance: Unwatched, superseded: true, ..busy };
+            let overlapped = Ruling::Leave(SlotState::SkippedOverlap);
+            let left = if overlap == Overlap::Replace { off } else { overlapped };
+            assert_eq!(rule(&task, &unwatched), left, "it would have been replaced, had the daemon been there");
         }
     }
 }

@@ -20,6 +20,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use leftover::{Left, run_mark};
 
@@ -27,10 +28,13 @@ use crate::model::paths::Paths;
 use crate::model::{Accounted, Claim, SlotEnd, SlotFile, SlotKey, SlotLine, UnitName};
 use crate::process::identity::{self, State};
 use crate::process::lock::{Lock, NotLocked};
-use crate::process::{clock, files};
+use crate::process::{clock, files, wait};
 
 /// What a claim is written to before it gets its name.
 const SCRATCH: &str = ".claim-";
+
+/// So long somebody who decides about a slot is waited for.
+const DECIDED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Longest line of a slot's file, bytes: a step's record, with room.
 const LONGEST_LINE: u64 = 64 << 10;
@@ -71,6 +75,22 @@ impl TaskSlots {
     pub fn alone(&self) -> Result<Lock, NotLocked> {
         files::ensure_dir(&self.folder)?;
         Lock::acquire(&self.folder.join("lock"))
+    }
+
+    /// [`Self::alone`], and who has it is waited for. Blocks.
+    ///
+    /// # Errors
+    /// As there: whoever decides does so in milliseconds, and who still does after ten seconds is on a disk that stands still.
+    pub fn alone_soon(&self) -> Result<Lock, NotLocked> {
+        let mut held = None;
+        let alone = wait::until(DECIDED_WITHIN, || match self.alone() {
+            Err(NotLocked::Held { pid }) => {
+                held = pid;
+                None
+            }
+            other => Some(other),
+        });
+        alone.unwrap_or(Err(NotLocked::Held { pid: held }))
     }
 
     /// Takes a slot: exactly one caller ever gets it, and what it gets has the claim in it already. For who is [`Self::alone`].
@@ -116,6 +136,15 @@ impl TaskSlots {
         let mut keys: Vec<SlotKey> = entries.filter_map(key).filter(|key| key.at_ms() >= from_ms).collect();
         keys.sort_unstable_by_key(|key| key.at_ms());
         Ok(keys.into_iter().filter_map(|key| self.read_one(key)).collect())
+    }
+
+    /// The runs that live.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    pub fn running(&self) -> io::Result<Vec<SlotFile>> {
+        let from_ms = self.accounted().map_or(i64::MIN, |accounted| accounted.from_ms());
+        Ok(self.read(from_ms)?.into_iter().filter(|slot| slot.running).collect())
     }
 
     /// One slot; `None` when nobody has taken it, or its file tells nothing.

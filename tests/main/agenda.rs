@@ -1,11 +1,17 @@
 //! Calendar jobs in the daemon: started, held back, asked for, killed, accounted for.
 
+use std::os::unix::process::ExitStatusExt;
+
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use supervisor::model::{SlotFile, SlotState, Trigger};
+use supervisor::model::paths::Paths;
+use supervisor::model::{Claim, SlotFile, SlotState, Timing, Trigger};
+use supervisor::process::{clock, identity};
+use supervisor::slots::Taken;
 
-use super::support::{Env, signal, wait_for};
+use super::support::{Env, pid_of, signal, wait_for};
 use super::tasks::{due, only, runs, sh, slots, with_due_slot};
+use super::tools::number_in;
 
 /// Rows of the ledger's slots, by time: slot, state, why.
 fn rows(env: &Env) -> Vec<(String, Option<String>, String)> {
@@ -26,6 +32,10 @@ fn ended(env: &Env, count: usize) -> Vec<(String, Option<String>, String)> {
 
 fn events(env: &Env, event: &str) -> Vec<Vec<Value>> {
     env.rows(&format!("SELECT metadata FROM supervisor_events WHERE event_type = '{event}' ORDER BY id"))
+}
+
+fn own_log(env: &Env) -> String {
+    std::fs::read_to_string(Paths::new(&env.state_dir()).own_log()).unwrap_or_default()
 }
 
 fn running(env: &Env) -> SlotFile {
@@ -121,13 +131,12 @@ fn runs_end_with_the_daemon_that_started_them() {
     assert_eq!(env.stop_daemon(), Some(0));
 }
 
-#[test]
-fn slots_that_nobody_ran_are_told_once() {
-    // The job is due each minute, and nobody has looked for an hour.
+/// The job is due each minute, and nobody has looked for ten.
+fn ten_minutes_unseen() -> Env {
     let env = Env::new(
-        "[task.job]\ncalendar = [\"* * * * *\"]\nsteps = [{ run = [\"/bin/sh\", \"-c\", \"echo ran >> {dir}/ran\"] }]\ncatch_up = \"skip\"\nstart_within = \"50s\"\n",
+        "[task.job]\ncalendar = [\"* * * * *\"]\nsteps = [{ run = [\"/bin/sh\", \"-c\", \"echo ran >> {dir}/ran\"] }]\ncatch_up = \"skip\"\nstart_within = \"5m\"\n",
     );
-    let now = supervisor::process::clock::now().wall_ms;
+    let now = clock::now().wall_ms;
     let accounted = supervisor::model::Accounted {
         v: 1,
         through_ms: now / 60_000 * 60_000 - 10 * 60_000 + 1,
@@ -136,10 +145,21 @@ fn slots_that_nobody_ran_are_told_once() {
         timezone: None,
     };
     slots(&env).account(&accounted).unwrap();
-    env.start_daemon();
-    let told = wait_for("nine slots", || Some(rows_if_any(&env)).filter(|rows| rows.len() >= 9));
+    env
+}
+
+/// Its slots, once those that were missed are on record.
+fn nine_missed(env: &Env) {
+    let told = wait_for("nine slots", || Some(rows_if_any(env)).filter(|rows| rows.len() >= 9));
     let missed = told.iter().filter(|row| row.1.as_deref() == Some("missed-off")).count();
     assert!((9..=10).contains(&missed), "{told:#?}");
+}
+
+#[test]
+fn slots_that_nobody_ran_are_told_once() {
+    let env = ten_minutes_unseen();
+    env.start_daemon();
+    nine_missed(&env);
     env.kill_daemon();
     env.start_daemon();
     let told = events(&env, "task_missed");
@@ -154,6 +174,92 @@ fn slots_that_nobody_ran_are_told_once() {
         (!alerts.is_empty()).then_some(alerts)
     });
     assert_eq!(alerts, [[json!("task-missed")]]);
+    assert_eq!(env.stop_daemon(), Some(0));
+}
+
+#[test]
+fn nothing_is_accounted_for_while_the_journal_takes_nothing() {
+    let env = ten_minutes_unseen();
+    let before = slots(&env).accounted().unwrap();
+    let journal = Paths::new(&env.state_dir()).runners().join("_daemon.journal");
+    std::fs::create_dir_all(&journal).unwrap();
+    env.start_daemon();
+    wait_for("the refusal in its log", || own_log(&env).contains("cannot be written down").then_some(()));
+    assert_eq!(slots(&env).accounted().unwrap(), before);
+    std::fs::remove_dir(&journal).unwrap();
+    nine_missed(&env);
+    wait_for("it is accounted for", || slots(&env).accounted().filter(|known| known.through_ms > before.through_ms));
+    assert_eq!(env.stop_daemon(), Some(0));
+}
+
+#[test]
+fn a_run_that_just_begins_is_ended_by_a_stop_too() {
+    let env = with_due_slot(&[sh("true", "")], "");
+    let files = slots(&env);
+    // As a run that has seen that the job is not held back, and is about to take its slot.
+    let alone = files.alone_soon().unwrap();
+    env.start_daemon();
+    let mut run = std::process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+    let pid = pid_of(&run);
+    let claim = Claim {
+        slot: due(),
+        trigger: Trigger::Manager,
+        timing: Timing::InTime,
+        pid,
+        start_token: identity::start_token(pid).unwrap(),
+        boot_id: clock::boot_id(),
+        at: clock::now(),
+        resumes: None,
+    };
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| env.cli(&["stop", "job"]));
+        wait_for("the order", || own_log(&env).contains("operator: stop").then_some(()));
+        assert!(matches!(files.take(&claim).unwrap(), Taken::Ours(_)));
+        drop(alone);
+        let ended = scope.spawn(move || run.wait().unwrap());
+        let stopped = stop.join().unwrap();
+        let text = String::from_utf8_lossy(&stopped.stdout).into_owned();
+        assert!(stopped.status.code() == Some(0) && text.contains("its run was ended"), "{text}");
+        assert_eq!(ended.join().unwrap().signal(), Some(Signal::SIGTERM as i32));
+    });
+    assert_eq!(env.stop_daemon(), Some(0));
+}
+
+#[test]
+fn a_job_that_is_removed_is_looked_after_until_nothing_of_it_is_open() {
+    let env = with_due_slot(&[sh("exec sleep 1000", "")], "");
+    env.start_daemon();
+    let run = running(&env);
+    env.configure("");
+    assert_eq!(env.cli(&["reload"]).status.code(), Some(0));
+    assert!(only(&env).running, "the run goes on");
+    signal(run.claim.pid, Signal::SIGKILL);
+    let rows = ended(&env, 1);
+    assert_eq!(rows[0].1.as_deref(), Some("failed"), "{rows:?}");
+    wait_for("it is forgotten", || own_log(&env).contains("it is forgotten").then_some(()));
+    assert_eq!(env.stop_daemon(), Some(0));
+}
+
+#[test]
+fn what_was_open_of_a_job_that_was_removed_while_nobody_looked_has_its_end() {
+    let env = with_due_slot(&[sh("echo $$ > {dir}/pid; exec sleep 1000", "")], "");
+    env.start_daemon();
+    let run = running(&env);
+    let step = number_in(&env, "pid");
+    env.kill_daemon();
+    signal(run.claim.pid, Signal::SIGKILL);
+    env.configure("");
+    env.start_daemon();
+    let rows = ended(&env, 1);
+    assert_eq!(rows[0].1.as_deref(), Some("failed"), "{rows:?}");
+    wait_for("the end of what it left", || (!alive(step)).then_some(()));
+    assert_eq!(env.stop_daemon(), Some(0));
+    // And one that was due and that nobody started is told.
+    let env = with_due_slot(&[sh("true", "")], "");
+    env.configure("");
+    env.start_daemon();
+    let rows = ended(&env, 1);
+    assert_eq!(rows[0].0, due().to_string(), "{rows:?}");
     assert_eq!(env.stop_daemon(), Some(0));
 }
 

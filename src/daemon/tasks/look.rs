@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use super::AGAIN;
 use crate::machine::agenda::{Agenda, AgendaAct, SlotsSeen};
 use crate::model::paths::Paths;
 use crate::model::{Accounted, SlotEnd, SlotFile, SlotKey, TaskSpec};
@@ -28,71 +27,66 @@ pub(super) struct Look {
 }
 
 /// What a look has come to.
-pub(in crate::daemon) struct Looked {
+pub(in crate::daemon) enum Looked {
+    Seen(Seen),
+    /// Somebody else decides just now, or the disk cannot be used.
+    Nothing {
+        agenda: Option<Box<Agenda>>,
+        trouble: Option<String>,
+    },
+}
+
+/// What there is, and what is to be done about it.
+pub(in crate::daemon) struct Seen {
     pub(super) agenda: Box<Agenda>,
     pub(super) acts: Vec<AgendaAct>,
     /// Held until what is to be done is done.
-    pub(super) lock: Option<Lock>,
+    pub(super) lock: Lock,
     pub(super) running: Vec<SlotFile>,
     /// Runs that died without having written their end.
     pub(super) dead: Vec<SlotFile>,
     /// Until the next look.
     pub(super) wait: Duration,
-    pub(super) trouble: Option<String>,
 }
 
 impl Look {
     pub(super) fn perform(self) -> Looked {
         let Self { paths, task, native, agenda, presence, boot_id } = self;
         let slots = TaskSlots::of(&paths, &task.name);
-        let mut agenda = match agenda {
-            Some(mut agenda) => {
-                agenda.declare(task.clone(), native);
-                agenda
-            }
-            None => Box::new(Agenda::new(task.clone(), native, slots.accounted(), clock::now())),
-        };
-        let zone = clock::zone(agenda.timezone());
-        let nothing = |agenda, trouble: Option<String>| Looked {
-            agenda,
-            acts: Vec::new(),
-            lock: None,
-            running: Vec::new(),
-            dead: Vec::new(),
-            wait: AGAIN,
-            trouble,
-        };
         let lock = match slots.alone() {
             Ok(lock) => lock,
-            Err(NotLocked::Held { .. }) => return nothing(agenda, None),
-            Err(e @ NotLocked::Io(_)) => return nothing(agenda, Some(e.to_string())),
+            Err(NotLocked::Held { .. }) => return Looked::Nothing { agenda, trouble: None },
+            Err(e @ NotLocked::Io(_)) => return Looked::Nothing { agenda, trouble: Some(e.to_string()) },
         };
+        // What is accounted for is read now that nobody else writes it.
+        let new = || Box::new(Agenda::new(task.clone(), native, slots.accounted(), clock::now()));
+        let mut agenda = agenda.unwrap_or_else(new);
+        agenda.declare(task.clone(), native);
         let files = match slots.read(agenda.from_ms()) {
             Ok(files) => files,
-            Err(e) => return nothing(agenda, Some(e.to_string())),
+            Err(e) => return Looked::Nothing { agenda: Some(agenda), trouble: Some(e.to_string()) },
         };
+        let zone = clock::zone(agenda.timezone());
         let held = !intent::read(&paths, &task.name).up;
         let now = clock::now();
         let seen = SlotsSeen { slots: &files, presence: Some(&presence), boot_id: &boot_id, held, zone: &zone };
         let acts = agenda.step(now, seen);
         let wait = agenda.wait(now, &zone);
         let (running, dead) = files.into_iter().filter(|slot| slot.end.is_none()).partition(|slot| slot.running);
-        Looked { agenda, acts, lock: Some(lock), running, dead, wait, trouble: None }
+        Looked::Seen(Seen { agenda, acts, lock, running, dead, wait })
     }
 }
 
 /// What is to be written down after a look, in this order.
 #[derive(Debug, Default)]
 pub(super) struct Settle {
-    /// Something of it is in the journal.
-    pub(super) is_recorded: bool,
     pub(super) ends: Vec<(SlotKey, SlotEnd)>,
     pub(super) accounted: Option<Accounted>,
 }
 
 impl Settle {
     pub(super) fn is_empty(&self) -> bool {
-        !self.is_recorded && self.ends.is_empty() && self.accounted.is_none()
+        self.ends.is_empty() && self.accounted.is_none()
     }
 
     /// Writes it down. Whoever is started for the job looks for what a run has left only as long as that run has no end: so it is

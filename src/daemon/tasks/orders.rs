@@ -73,10 +73,14 @@ fn carry_out(paths: &Paths, task: &TaskSpec, verb: Verb) -> Result<Done, String>
             Err(format!("a calendar job is not restarted; `supervisor tasks run {}` runs it now", task.name))
         }
         Verb::Stop => {
-            write(false)?;
             let slots = TaskSlots::of(paths, &task.name);
-            let files = slots.read(i64::MIN).map_err(|e| e.to_string())?;
-            let runs: Vec<_> = files.into_iter().filter(|slot| slot.running).map(|slot| slot.claim).collect();
+            // Who is about to begin a run has either begun it before, or finds that the job is held back. On a disk on which nobody can
+            // be kept away nobody takes a slot.
+            let alone = slots.alone_soon();
+            write(false)?;
+            let runs = slots.running().map_err(|e| e.to_string())?;
+            drop(alone);
+            let runs: Vec<_> = runs.into_iter().map(|slot| slot.claim).collect();
             for run in &runs {
                 let stopped = slots.stop(run.slot, "the job was stopped by a person");
                 stopped.map_err(|e| format!("it is held back, but its run cannot be told to end: {e}"))?;

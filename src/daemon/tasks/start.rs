@@ -95,8 +95,8 @@ impl Daemon {
         let mut told = Vec::new();
         // Read anew: what has begun since the last look is not to be told less.
         for name in self.tasks.by_name.keys() {
-            let files = TaskSlots::of(&self.paths, name).read(i64::MIN).unwrap_or_default();
-            for run in files.iter().filter(|file| file.running) {
+            let runs = TaskSlots::of(&self.paths, name).running().unwrap_or_default();
+            for run in &runs {
                 self.stop_run(name, run.claim.slot, "the supervisor was stopped");
                 told.push(run.claim.pid);
             }

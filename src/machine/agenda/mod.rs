@@ -135,6 +135,13 @@ pub enum AgendaAct {
     Account(Accounted),
 }
 
+impl AgendaAct {
+    /// Whether it is put on record, which comes before anything is written down.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self, Self::Missed { .. } | Self::CutOff(..))
+    }
+}
+
 impl Agenda {
     /// Of a job; `native`: launchd or systemd has its calendar, so that the daemon starts only what they have not within
     /// `start_within`. `accounted` as it is on disk; without it everything due until now is none of ours.
@@ -166,6 +173,11 @@ impl Agenda {
     /// It is declared otherwise from now on.
     pub fn declare(&mut self, task: TaskSpec, native: bool) {
         (self.task, self.native) = (Arc::new(task), native);
+    }
+
+    /// Whether nothing is open, as of the last look: every slot has come to something, and no run goes on.
+    pub fn is_settled(&self) -> bool {
+        !self.more && self.trying.is_none() && self.accounted.open_ms.is_none() && self.alive.is_none()
     }
 
     /// Slots before this need not be shown: milliseconds since 1970 UTC.

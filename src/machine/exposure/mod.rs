@@ -224,7 +224,8 @@ impl ExposureMachine {
 
     /// When a `Tick` is wanted.
     pub fn due(&self) -> Option<Mono> {
-        let told = self.failing.as_ref().filter(|failing| self.is_wanted() && !failing.told);
+        // While it is made anew nobody is told, and what comes of that begins to count then.
+        let told = self.failing.as_ref().filter(|failing| self.is_wanted() && !self.anew && !failing.told);
         let told = told.map(|failing| failing.since.mono.plus(TOLD_AFTER));
         let next = (self.flight.is_none() && !self.is_settled()).then_some(self.next);
         [told, next].into_iter().flatten().min()

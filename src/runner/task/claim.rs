@@ -1,18 +1,13 @@
 //! Which run this is, and whether it is ours: asked and taken while nobody else decides about the job.
 
-use std::time::Duration;
-
 use super::Wanted;
 use crate::error::{Error, ErrorKind};
 use crate::machine::agenda::{self, Decision, SlotsSeen};
 use crate::model::paths::Paths;
 use crate::model::{Accounted, Claim, SlotKey, SlotState, StepRecord, TaskSpec, Timing, Trigger};
 use crate::process::lock::{Lock, NotLocked};
-use crate::process::{clock, identity, intent, record, wait};
+use crate::process::{clock, identity, intent, record};
 use crate::slots::{Holding, Taken, TaskSlots};
-
-/// Whoever decides does so in milliseconds; one that is slower is on a disk that stands still.
-const DECIDED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Before a daemon has ever accounted for anything, runs that were killed so long before are still asked for what they left.
 const REMEMBERED_MS: i64 = 8 * 24 * 3600 * 1000;
@@ -52,13 +47,11 @@ pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted) -> Result<An
             }
         }
     };
-    let alone = wait::until(DECIDED_WITHIN, || match slots.alone() {
-        Err(NotLocked::Held { .. }) => None,
-        Ok(lock) => Some(Ok(lock)),
-        Err(NotLocked::Io(e)) => Some(Err(folder(e))),
-    });
-    let Some(alone) = alone else { return busy(None) };
-    let _alone = alone?;
+    let _alone = match slots.alone_soon() {
+        Ok(lock) => lock,
+        Err(NotLocked::Held { .. }) => return busy(None),
+        Err(NotLocked::Io(e)) => return Err(folder(e)),
+    };
     let path = paths.service_lock(&task.name);
     let lock = match Lock::acquire(&path) {
         Ok(lock) => lock,

@@ -58,6 +58,7 @@ impl World {
     }
 
     pub(super) fn tell(&mut self, input: ExposureInput) {
+        let is_tick = input == ExposureInput::Tick;
         for act in self.machine.step(moment(self.now), Fraction::new(self.rng), input) {
             match act {
                 ExposureAct::Run(work, spec) => {
@@ -81,6 +82,10 @@ impl World {
             }
         }
         assert!(self.running.is_some() || self.machine.due().is_some() || self.machine.is_settled(), "stuck");
+        assert!(
+            !is_tick || self.machine.due().is_none_or(|due| due.0 > self.now),
+            "it would be told the time again and again"
+        );
     }
 
     pub(super) fn ends(&mut self, well: bool) {
