@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    Alert, AlertState, CatchUp, Notice, NoticeKind, Overlap, Rule, Severity, Signal, StepAction, StepSpec, StepWhen,
-    TaskSpec, UnitName,
+    Alert, AlertState, Notice, NoticeKind, Rule, Severity, StepAction, StepSpec, StepWhen, TaskSpec, UnitName,
 };
 
 /// A small generator with a fixed seed (Steele, Lea and Flood's SplitMix64), so that a failure is found again.

@@ -193,6 +193,7 @@ fn nothing_is_accounted_for_while_the_journal_takes_nothing() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a process that stands for a run")]
 fn a_run_that_just_begins_is_ended_by_a_stop_too() {
     let env = with_due_slot(&[sh("true", "")], "");
     let files = slots(&env);
