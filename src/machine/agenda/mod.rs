@@ -180,9 +180,10 @@ impl Agenda {
         !self.more && self.trying.is_none() && self.accounted.open_ms.is_none() && self.alive.is_none()
     }
 
-    /// Slots before this need not be shown: milliseconds since 1970 UTC.
+    /// Slots before this need not be shown: milliseconds since 1970 UTC. At first all are to be: while nobody looked the clock may have
+    /// been behind what is accounted for, and a run that a person asked for then may have died.
     pub fn from_ms(&self) -> i64 {
-        self.accounted.from_ms()
+        if self.looked.is_none() { i64::MIN } else { self.accounted.from_ms() }
     }
 
     /// The zone by which slots are due now, as services.toml names it: what [`SlotsSeen::zone`] has to be.
@@ -204,6 +205,7 @@ impl Agenda {
     /// Looks. The acts are to be done in their order, and nobody may take a slot meanwhile.
     pub fn step(&mut self, now: Moment, seen: SlotsSeen<'_>) -> Vec<AgendaAct> {
         let (task, calendar) = (Arc::clone(&self.task), Arc::clone(&self.calendar));
+        let seen = SlotsSeen { slots: self.that_matter(seen.slots), ..seen };
         let look = Look { task: &task, calendar: &calendar, seen, now };
         self.more = false;
         let mut acts: Vec<AgendaAct> = self.cut_off(seen, now).collect();
@@ -218,6 +220,13 @@ impl Agenda {
         // Who is started goes by what is written down.
         acts.extend(start);
         acts
+    }
+
+    /// Without what has ended and is accounted for.
+    fn that_matter<'a>(&self, slots: &'a [SlotFile]) -> &'a [SlotFile] {
+        let from_ms = self.accounted.from_ms();
+        let open = slots.iter().position(|file| file.end.is_none() || file.claim.slot.at_ms() >= from_ms);
+        &slots[open.unwrap_or(slots.len())..]
     }
 
     /// Runs that died without a word.

@@ -314,3 +314,28 @@ fn what_was_run_stays_done_when_the_clock_goes_back_and_years_that_were_none_hav
         world.look().iter().map(|act| if let AgendaAct::Missed { slots, .. } = act { slots.len() } else { 0 }).sum();
     assert!((world.agenda.settled_ms > through) && told <= 400 * 24, "{told}");
 }
+
+#[test]
+fn a_run_that_died_while_the_clock_was_behind_what_is_accounted_for_is_found_by_who_comes() {
+    let mut world = World::new(false, hourly(|_| {}));
+    world.at(HOUR);
+    world.take();
+    world.end();
+    assert_eq!(world.look(), []);
+    let accounted = world.agenda.accounted.clone();
+    assert!(accounted.from_ms() > DAY + MINUTE);
+    // Nobody looked when the clock was set back, somebody ran the job by hand, was killed, and the clock was right again.
+    let slot = SlotKey::Extra(DAY + MINUTE);
+    let mut extra = world.slots[0].clone();
+    (extra.claim.slot, extra.end) = (slot, None);
+    world.ms += 10 * MINUTE;
+    world.agenda = Agenda::new(hourly(|_| {}), false, Some(accounted), world.now());
+    assert!(world.agenda.from_ms() <= slot.at_ms(), "its file is shown");
+    world.slots.insert(0, extra);
+    let acts = world.look();
+    let [AgendaAct::CutOff(cut, end)] = acts.as_slice() else { panic!("{acts:?}") };
+    assert_eq!(*cut, slot);
+    world.slots[0].end = Some(end.clone());
+    assert_eq!((world.look(), world.decide()), (vec![], Decision::Nothing));
+    assert!(world.agenda.from_ms() > slot.at_ms(), "it is over");
+}
