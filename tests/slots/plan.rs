@@ -125,6 +125,8 @@ pub enum Fault {
     Extra,
     /// Nothing can be started.
     Broken(i64),
+    /// The journals take nothing: what is to go on record cannot.
+    Refuse(i64),
 }
 
 impl Fault {
@@ -157,8 +159,10 @@ impl Fault {
             81..84 => Self::Edit,
             84..86 => Self::Disable,
             86..90 => Self::Hold(length / 4),
-            90..96 => Self::Extra,
-            _ => Self::Broken(between(SECOND, HOUR)),
+            90..94 => Self::Extra,
+            94..97 => Self::Broken(between(SECOND, HOUR)),
+            // As long as a run waits for its journal, or longer.
+            _ => Self::Refuse(if between(0, 3) == 0 { between(SECOND, 20 * SECOND) } else { between(SECOND, HOUR) }),
         }
     }
 }

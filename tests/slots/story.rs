@@ -21,6 +21,13 @@ const QUIET: i64 = 10 * DAY;
 /// Nothing stays open longer than this while nothing goes wrong and no run goes on.
 const PROMPT: i64 = 8 * HOUR;
 
+/// Whoever is set back by no more than this goes on as if nothing had been.
+const LITTLE: i64 = 2 * MINUTE;
+
+/// So long a run waits for its journal at its end. One that waits in vain writes no end into its file either: it is accounted for as one
+/// that was cut off.
+const RECORDED_WITHIN: i64 = 10 * SECOND;
+
 #[derive(Debug)]
 pub struct Story {
     rng: Rng,
@@ -50,8 +57,13 @@ pub struct Story {
     unhold: Option<i64>,
     restore: Option<(i64, i64)>,
     broken_until: i64,
+    /// The journals take nothing until then.
+    refused_until: i64,
     /// The last time when something went wrong, or was done by somebody.
     trouble: i64,
+    /// The clock was set back before this, and no daemon has gone on with that yet: what comes a second time until then has its end
+    /// from the first.
+    known: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -76,6 +88,8 @@ struct Run {
     until: i64,
     /// It is killed then.
     dies: bool,
+    /// Its journal has its start, and not only its memory.
+    is_start_recorded: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +97,11 @@ enum Stage {
     /// It waits before it makes up for a missed one.
     Waits,
     Runs,
+    /// It waits for its journal to take its end, until then at most.
+    Records {
+        state: SlotState,
+        at_most: i64,
+    },
     /// Its end is in the journal and not in its file.
     Ends(SlotState),
 }
@@ -114,7 +133,9 @@ impl Story {
             unhold: None,
             restore: None,
             broken_until: 0,
+            refused_until: 0,
             trouble: BEGIN,
+            known: None,
             rng,
         };
         story.up();
@@ -197,7 +218,8 @@ impl Story {
         if let Some(open) = self.oracle.open().first()
             && self.run.is_none()
             && self.daemon.is_some()
-            && self.clock.t - self.trouble.max(open - self.clock.ahead).max(self.broken_until) > PROMPT
+            && self.clock.t - self.trouble.max(open - self.clock.ahead).max(self.broken_until).max(self.refused_until)
+                > PROMPT
         {
             return Err(format!("{} is not accounted for", SlotKey::Due(*open)));
         }
@@ -210,6 +232,7 @@ impl Story {
         self.restart = self.restart.min(t);
         self.unhold = self.unhold.map(|at| at.min(t));
         self.broken_until = self.broken_until.min(t);
+        self.refused_until = self.refused_until.min(t);
         (self.restore, self.next_fault) = (None, i64::MAX);
     }
 
@@ -234,15 +257,7 @@ impl Story {
         }
         let wall = self.clock.wall();
         self.clock.t = to;
-        self.pass(wall, self.clock.wall());
-    }
-
-    /// The wall clock has come from `from` to `to`. What it shows a second time before anybody looks, or because it was set back by no
-    /// more than two minutes, has its end from the first time, also when the calendar was changed in between.
-    fn pass(&mut self, from: i64, to: i64) {
-        let known = self.disk.accounted.as_ref().map(|known| known.through_ms);
-        let known = known.filter(|through| self.daemon.is_none() || *through <= from + 2 * MINUTE);
-        self.oracle.pass(from, to, known);
+        self.oracle.pass(wall, self.clock.wall(), self.known);
     }
 
     fn find_next(&mut self) {
@@ -283,11 +298,7 @@ impl Story {
         if self.daemon.take().is_none() {
             return;
         }
-        self.oracle.killed();
-        if self.oracle.forces.len() > 1 && self.zone_may_change() {
-            // Whoever comes next knows nothing of the zone before.
-            self.oracle.forget(i64::MIN);
-        }
+        self.forget_agenda();
         (self.restart, self.look, self.trouble) = (self.clock.t + for_ms, i64::MAX, self.clock.t);
         self.note(|| format!("the daemon is down for {} s", for_ms / SECOND));
     }
@@ -307,12 +318,6 @@ impl Story {
             self.disk.presence = Some(Presence::noted(self.disk.presence.take(), now, &self.clock.boot_id));
             daemon.is_note_due = false;
         }
-        let ahead = self.disk.accounted.as_ref().map_or(i64::MIN, |accounted| accounted.through_ms).max(daemon.looked);
-        if ahead > now.wall_ms + 2 * MINUTE {
-            // What has come a second time before anybody looked is not looked at: it is on record from the first time, if its calendar
-            // is not a new one.
-            self.oracle.forget(i64::MIN);
-        }
         daemon.agenda.declare(self.task.clone(), self.native);
         let zone = zone_of(daemon.agenda.timezone(), &self.zone);
         let seen = SlotsSeen {
@@ -325,6 +330,10 @@ impl Story {
         let acts = daemon.agenda.step(now, seen);
         (daemon.looked, daemon.sees_zone) = (now.wall_ms, true);
         let is_idle = acts.is_empty();
+        let is_record = |act: &AgendaAct| matches!(act, AgendaAct::Missed { .. } | AgendaAct::CutOff(..));
+        if self.is_refused() && acts.iter().any(is_record) {
+            return self.refused(acts);
+        }
         for act in acts {
             if self.rng.below(250) == 0 && self.may_go_wrong() {
                 let for_ms = self.some_time();
@@ -337,6 +346,45 @@ impl Story {
             }
         }
         self.after_look(is_idle)
+    }
+
+    /// What is to go on record cannot: nothing that comes after it is done, and what is on disk counts when it is tried again.
+    fn refused(&mut self, acts: Vec<AgendaAct>) -> Result<(), String> {
+        self.note(|| format!("the journal refuses {} acts", acts.len()));
+        if self.rng.chance(30) {
+            // The journal has them after all: what was written could not be synced.
+            for act in acts {
+                match act {
+                    AgendaAct::Missed { slots, state, why, made_up_by } => {
+                        self.oracle.missed(&slots, state, &why, made_up_by)?;
+                    }
+                    AgendaAct::CutOff(slot, end) => self.oracle.finished(slot, end.state),
+                    _ => {}
+                }
+            }
+        }
+        let now = self.clock.now();
+        self.forget_agenda();
+        if let Some(daemon) = &mut self.daemon {
+            let agenda = Agenda::new(self.task.clone(), self.native, self.disk.accounted.clone(), now);
+            (daemon.agenda, daemon.sees_zone) = (agenda, false);
+        }
+        // The daemon tries again each second; so often it would say the same.
+        self.look = self.clock.t + SECOND + below(&mut self.rng, MINUTE);
+        Ok(())
+    }
+
+    /// An agenda is gone, with what it knew that is not on disk.
+    fn forget_agenda(&mut self) {
+        self.oracle.killed();
+        if self.oracle.forces.len() > 1 && self.zone_may_change() {
+            // Whoever comes next knows nothing of the zone before.
+            self.oracle.forget(i64::MIN);
+        }
+    }
+
+    fn is_refused(&self) -> bool {
+        self.clock.t < self.refused_until
     }
 
     fn may_go_wrong(&self) -> bool {
@@ -355,6 +403,7 @@ impl Story {
     /// Whether it may wait as long as it wants.
     fn after_look(&mut self, is_idle: bool) -> Result<(), String> {
         let now = self.clock.now();
+        self.gone_back();
         let Some(daemon) = &self.daemon else { return Ok(()) };
         let zone = zone_of(daemon.agenda.timezone(), &self.zone);
         let wait = daemon.agenda.wait(now, &zone);
@@ -383,6 +432,13 @@ impl Story {
         Ok(())
     }
 
+    /// Somebody has gone on with a clock that was set back: once, and from now on everything is due that it shows, but for what it was
+    /// set back by a little.
+    fn gone_back(&mut self) {
+        let wall = self.clock.wall();
+        self.known = self.known.filter(|known| *known <= wall + LITTLE);
+    }
+
     fn act(&mut self, act: AgendaAct) -> Result<(), String> {
         self.note(|| match &act {
             AgendaAct::Missed { slots, state, why, made_up_by } => {
@@ -401,23 +457,25 @@ impl Story {
                 self.coming.push((self.clock.t + late, Trigger::Daemon));
             }
             AgendaAct::Replace(slot) => {
-                if let Some(run) =
-                    self.run.as_mut().filter(|run| run.slot == slot && matches!(run.stage, Stage::Waits | Stage::Runs))
-                {
-                    (run.stage, run.dies) = (Stage::Ends(SlotState::Cancelled), false);
-                    run.until = self.clock.t + below(&mut self.rng, 10 * SECOND);
-                    self.oracle.started(slot);
-                    self.oracle.finished(slot, SlotState::Cancelled);
+                let goes_on = |run: &Run| run.slot == slot && matches!(run.stage, Stage::Waits | Stage::Runs);
+                if let Some(mut run) = self.run.take_if(|run| goes_on(run)) {
+                    run.dies = false;
+                    self.end_run(&mut run, SlotState::Cancelled, 10 * SECOND);
+                    self.run = Some(run);
                 }
             }
             AgendaAct::Missed { slots, state, why, made_up_by } => {
-                self.oracle.missed(&slots, state, &why, made_up_by)?
+                if !self.is_refused() {
+                    self.oracle.missed(&slots, state, &why, made_up_by)?;
+                }
             }
             AgendaAct::CutOff(slot, end) => {
                 if self.run.as_ref().is_some_and(|run| run.slot == slot) {
                     return Err(format!("{slot} is ended for the dead and lives"));
                 }
-                self.oracle.finished(slot, end.state);
+                if !self.is_refused() {
+                    self.oracle.finished(slot, end.state);
+                }
                 if self.rng.chance(5) && self.may_go_wrong() {
                     self.down(MINUTE);
                     return Ok(());
@@ -430,6 +488,7 @@ impl Story {
             AgendaAct::Account(accounted) => {
                 self.oracle.accounted(accounted.through_ms, self.clock.wall())?;
                 self.disk.accounted = Some(accounted);
+                self.gone_back();
                 self.disk.prune();
             }
         }
@@ -504,7 +563,8 @@ impl Story {
         }
         let waits = timing == Timing::CaughtUp;
         let until = self.clock.t + if waits { 30 * SECOND + below(&mut self.rng, 5 * MINUTE) } else { 0 };
-        self.run = Some(Run { slot, timing, stage: Stage::Waits, until, dies: self.rng.chance(1) });
+        let dies = self.rng.chance(1);
+        self.run = Some(Run { slot, timing, stage: Stage::Waits, until, dies, is_start_recorded: false });
         self.look_within(30 * SECOND);
         Ok(())
     }
@@ -521,7 +581,10 @@ impl Story {
         run.dies = self.rng.chance(1);
         match run.stage {
             Stage::Waits => {
-                self.oracle.started(run.slot);
+                run.is_start_recorded = !self.is_refused();
+                if run.is_start_recorded {
+                    self.oracle.started(run.slot);
+                }
                 let wall = self.clock.wall();
                 if let Some(file) = self.disk.find(run.slot) {
                     file.began_ms = Some(wall);
@@ -541,8 +604,15 @@ impl Story {
                     Timing::CaughtUp => SlotState::CaughtUp,
                 };
                 let state = if self.rng.chance(95) { well } else { SlotState::Failed };
-                self.oracle.finished(run.slot, state);
-                (run.stage, run.until) = (Stage::Ends(state), self.clock.t + below(&mut self.rng, 50));
+                self.end_run(&mut run, state, 50);
+                self.run = Some(run);
+            }
+            Stage::Records { at_most, .. } if self.is_refused() && self.clock.t >= at_most => {
+                self.note(|| format!("{} cannot record its end", run.slot));
+                self.die(run.slot);
+            }
+            Stage::Records { state, .. } => {
+                self.end_run(&mut run, state, 50);
                 self.run = Some(run);
             }
             Stage::Ends(state) => {
@@ -558,6 +628,23 @@ impl Story {
                 }
             }
         }
+    }
+
+    /// It is over; its journal takes that, and then its file, within so long, or refuses it.
+    fn end_run(&mut self, run: &mut Run, state: SlotState, within_ms: i64) {
+        if self.is_refused() {
+            let at_most = match run.stage {
+                Stage::Records { at_most, .. } => at_most,
+                _ => self.clock.t + RECORDED_WITHIN,
+            };
+            (run.stage, run.until) = (Stage::Records { state, at_most }, self.refused_until.min(at_most));
+            return;
+        }
+        if !run.is_start_recorded {
+            self.oracle.started(run.slot);
+        }
+        self.oracle.finished(run.slot, state);
+        (run.stage, run.until) = (Stage::Ends(state), self.clock.t + below(&mut self.rng, within_ms));
     }
 
     fn die(&mut self, slot: SlotKey) {
@@ -589,7 +676,7 @@ impl Story {
             Fault::Sleep(ms) => {
                 let wall = self.clock.wall();
                 self.clock.sleep(ms);
-                self.pass(wall, self.clock.wall());
+                self.oracle.pass(wall, self.clock.wall(), self.known);
                 if let Some(run) = &mut self.run {
                     run.until += ms;
                 }
@@ -610,7 +697,7 @@ impl Story {
                 }
                 let wall = self.clock.wall();
                 self.clock.boot(ms);
-                self.pass(wall, self.clock.wall());
+                self.oracle.pass(wall, self.clock.wall(), self.known);
                 self.coming.clear();
                 (self.merged, self.restart) = (false, self.clock.t + up);
                 self.find_next();
@@ -657,6 +744,7 @@ impl Story {
             Fault::Hold(ms) => (self.held, self.unhold) = (true, Some(self.clock.t + ms)),
             Fault::Extra => self.exec(Trigger::Operator)?,
             Fault::Broken(ms) => self.broken_until = self.clock.t + ms,
+            Fault::Refuse(ms) => self.refused_until = self.clock.t + ms,
         }
         self.plan_fault();
         Ok(())
@@ -692,12 +780,13 @@ impl Story {
         self.clock.ahead += by;
         self.note(|| format!("the clock is set by {} s", by / SECOND));
         if by > 0 {
-            self.pass(wall, wall + by);
+            self.oracle.pass(wall, wall + by, self.known);
             if self.native && self.rng.chance(50) {
                 self.coming.push((self.clock.t + SECOND, Trigger::Manager));
             }
         } else {
             self.oracle.set_back(wall + by);
+            self.known = self.disk.accounted.as_ref().map(|accounted| accounted.through_ms);
         }
         self.woken();
     }
