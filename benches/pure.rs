@@ -2,6 +2,12 @@
 //!
 //! No marks: these figures tell where time goes when a figure of `benches/whole` has changed.
 
+#[path = "pure/calendar.rs"]
+mod calendar;
+#[path = "../tests/oracles/schedules.rs"]
+#[expect(clippy::unwrap_used, reason = "written for tests")]
+mod schedules;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -23,7 +29,6 @@ use supervisor::model::{
     Answer, CrashWindow, DaemonInfo, EventType, Exit, ExitClass, Fleet, Fraction, Intent, LedgerInfo, LogSpec, Moment,
     Mono, Probed, Record, RestartCounts, ServiceSpec, StatusReport,
 };
-use supervisor::policy::calendar::Calendar;
 use supervisor::policy::trend::{Point, Trend, TrendSpec};
 use supervisor::policy::{Backoff, Recent};
 use supervisor::store::Ledger;
@@ -165,31 +170,6 @@ fn trend_sample(bencher: Bencher) {
         let bytes = 300_000_000 + (load * 50_000_000.0) as u64;
         trend.sample(&spec, Point { awake: at, wall: at, bytes, life: 1, room: None, requests: None })
     });
-}
-
-/// When a calendar job is due next, from anywhere in a year, in a zone whose clock changes.
-#[divan::bench(args = ["daily 07:55", "Mon..Fri 22:00", "*/15 0-6/2 1,15 jan-MAR sun", "every 90m", "every 7h"])]
-fn calendar_next(bencher: Bencher, words: &str) {
-    let (calendar, zone) = (calendar(words), jiff::tz::TimeZone::get("Europe/Berlin").expect("a zone"));
-    let mut ms = 1_767_225_600_000;
-    bencher.bench_local(|| {
-        // Around the year, with a step that meets every time of day.
-        ms = 1_767_225_600_000 + (ms - 1_767_225_600_000 + 8_641_237_000) % 31_536_000_000;
-        calendar.next_after(black_box(ms), &zone)
-    });
-}
-
-/// The rarest: 29 February, from just after one on, over the year 2100 that has none.
-#[divan::bench]
-fn calendar_leap_day(bencher: Bencher) {
-    let (calendar, zone) = (calendar("30 2 29 2 *"), jiff::tz::TimeZone::get("Europe/Berlin").expect("a zone"));
-    bencher.bench(|| calendar.next_after(black_box(3_981_225_600_000), &zone));
-}
-
-fn calendar(words: &str) -> Calendar {
-    let text = format!("[task.t]\nsteps = [{{ run = [\"x\"] }}]\ncalendar = [\"{words}\"]\n");
-    let parsed = config::parse(&Source { path: "bench".into(), text }, &around());
-    Calendar::new(&parsed.fleet.expect("a job").tasks[0].calendar)
 }
 
 #[divan::bench(args = SIZES)]
