@@ -13,7 +13,7 @@
 //! process   facts of the operating system                                       -> model
 //! logs      pipes to files, rotation, reading back                              -> model, process
 //! journal   a runner's append-only record                                       -> model, process
-//! slots     which slot of a calendar job is taken by whom, on disk                -> model, process
+//! slots     which slot of a calendar job is taken by whom, on disk                -> model, policy, process
 //! store     the SQLite ledger                                                   -> model, process
 //! alert     sinks: messages leave the machine                                     -> model, policy, process
 //! probe     asking a service how it is                                          -> model, process

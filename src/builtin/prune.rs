@@ -7,11 +7,9 @@ use super::remove::{self, Found, Removed};
 use crate::error::{Error, ErrorKind};
 use crate::machine::words;
 use crate::model::{PruneSpec, UnitName};
+use crate::policy::SLOTS_KEPT;
 use crate::slots::TaskSlots;
 use crate::store::{Ledger, StoreError};
-
-/// What a claim on a slot is good for once its slot has its end in the ledger: going on from its failed step.
-const SLOTS: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// What is begun under a name of its own is finished within this, or never.
 const SCRATCH: Duration = Duration::from_secs(24 * 3600);
@@ -100,10 +98,9 @@ fn slots(work: &mut Work<'_>) -> Vec<Error> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
         Err(e) => return vec![Error::io("cannot read", &folder, &e)],
     };
-    let before_ms = work.now.wall_ms.saturating_sub(i64::try_from(SLOTS.as_millis()).unwrap_or(i64::MAX));
     let (mut count, mut wrong) = (0, Vec::new());
     for name in names {
-        match TaskSlots::of(work.paths, &name).forget(before_ms) {
+        match TaskSlots::of(work.paths, &name).forget() {
             Ok(gone) => count += gone,
             Err(e) => {
                 let message = format!("cannot remove the old slots of {name}: {e}");
@@ -112,7 +109,8 @@ fn slots(work: &mut Work<'_>) -> Vec<Error> {
             }
         }
     }
-    work.say(format!("slots: {} removed, all older than {}", words::count(count, "file"), words::lasting_time(SLOTS)));
+    let kept = words::lasting_time(SLOTS_KEPT);
+    work.say(format!("slots: {} removed, all older than {kept}", words::count(count, "file")));
     wrong
 }
 

@@ -199,18 +199,22 @@ fn slots_go_when_they_are_old_accounted_for_and_over() {
         }
     };
     let minute = NOW - NOW % 60_000;
-    for (age, ends) in [(100, true), (50, false), (20, true), (16, true), (1, true)] {
+    for (age, ends) in [(100, true), (70, false), (60, true), (44, true), (30, true)] {
         take(minute - age * DAY, ends);
     }
     let left =
         || slots.read(i64::MIN).unwrap().iter().map(|s| (minute - s.claim.slot.at_ms()) / DAY).collect::<Vec<_>>();
     world.well(&prune(90, 1, 1));
-    assert_eq!(left(), [100, 50, 20, 16, 1], "nothing is accounted for");
+    assert_eq!(left(), [100, 70, 60, 44, 30], "nothing is accounted for");
     let accounted =
-        Accounted { v: 1, through_ms: minute - 18 * DAY, open_ms: None, calendar: Vec::new(), timezone: None };
+        Accounted { v: 1, through_ms: minute - 5 * DAY, open_ms: None, calendar: Vec::new(), timezone: None };
     slots.account(&accounted).unwrap();
     world.well(&prune(90, 1, 1));
-    assert_eq!(left(), [50, 16, 1]);
+    assert_eq!(left(), [100, 70, 60, 44, 30], "they are the newest");
+    (0..98).for_each(|n| take(minute - n * 60_000, true));
+    world.well(&prune(90, 1, 1));
+    assert!(world.said("slots: 2 files removed, all older than 40d"), "{:?}", world.said);
+    assert_eq!(left()[..4], [70, 44, 30, 0]);
     assert_eq!(slots.accounted(), Some(accounted));
 }
 

@@ -7,6 +7,7 @@
 mod look;
 pub(super) mod orders;
 mod start;
+mod tidy;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -26,11 +26,24 @@ fn write(path: &Path, bytes: &[u8], fsync: bool, mode: u32) -> io::Result<()> {
         fs::remove_file(&scratch).ok();
         return result;
     }
-    if fsync && let Some(folder) = path.parent() {
+    match path.parent() {
         // Only the folder's own sync makes the new name last.
-        File::open(folder)?.sync_all()?;
+        Some(folder) if fsync => sync_folder(folder),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Puts the names in `folder` on the disk: what was made or renamed in it survives a power loss from then on.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    SYNCED.with_borrow_mut(|synced| synced.push(folder.to_path_buf()));
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The folders that this thread has synced: no test can cut the power.
+    pub static SYNCED: std::cell::RefCell<Vec<PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
 /// Removes what writers that were killed have left in `folder`. Only for whoever is its one writer now.
@@ -69,6 +82,23 @@ pub fn keep_newest(folder: &Path, is_ours: impl Fn(&str) -> bool, most: usize, b
 /// Makes the folder and what is missing above it, 0700. One that is there stays as it is.
 pub fn ensure_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The same for a folder whose files are to survive a power loss: when it had to be made, its name and those of the folders above it
+/// are on the disk when this returns, up to what is in `root`.
+pub fn ensure_lasting_dir(path: &Path, root: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    ensure_dir(path)?;
+    // Those above may be new as well, made by whoever did not need them to last.
+    let above = path.ancestors().skip(1).take_while(|folder| folder.starts_with(root));
+    let synced: io::Result<()> = above.map(sync_folder).collect();
+    if synced.is_err() {
+        // So that the next one does it again. What is in it already keeps it.
+        fs::remove_dir(path).ok();
+    }
+    synced
 }
 
 /// A name of this process's own, so that two writers never share a scratch file. One of the same name is left from an
@@ -205,5 +235,20 @@ mod tests {
         ensure_dir(&deep).unwrap();
         fs::write(root.path().join("file"), "").unwrap();
         ensure_dir(&root.path().join("file")).unwrap_err();
+    }
+
+    #[test]
+    fn a_folder_that_is_to_last_is_named_on_disk_once_with_all_above_it() {
+        let root = tempfile::tempdir().unwrap();
+        let deep = root.path().join("a/b/c");
+        fs::create_dir(root.path().join("a")).unwrap();
+        SYNCED.take();
+        ensure_lasting_dir(&deep, root.path()).unwrap();
+        assert_eq!(SYNCED.take(), [root.path().join("a/b"), root.path().join("a"), root.path().into()]);
+        assert_eq!((mode(&deep), mode(&root.path().join("a/b"))), (0o700, 0o700));
+        ensure_lasting_dir(&deep, root.path()).unwrap();
+        assert!(SYNCED.take().is_empty());
+        fs::write(root.path().join("file"), "").unwrap();
+        ensure_lasting_dir(&root.path().join("file"), root.path()).unwrap_err();
     }
 }

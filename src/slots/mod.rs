@@ -26,6 +26,7 @@ pub use leftover::{Left, run_mark};
 
 use crate::model::paths::Paths;
 use crate::model::{Accounted, Claim, SlotEnd, SlotFile, SlotKey, SlotLine, UnitName};
+use crate::policy::{is_outlived, slots_kept_from};
 use crate::process::identity::{self, State};
 use crate::process::lock::{Lock, NotLocked};
 use crate::process::{clock, files, wait};
@@ -35,6 +36,9 @@ const SCRATCH: &str = ".claim-";
 
 /// So long somebody who decides about a slot is waited for.
 const DECIDED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Of a slot's name, its time to the second: `20261122T075500`.
+const TIME: usize = 15;
 
 /// Longest line of a slot's file, bytes: a step's record, with room.
 const LONGEST_LINE: u64 = 64 << 10;
@@ -73,7 +77,7 @@ impl TaskSlots {
     /// # Errors
     /// Somebody does, or the folder cannot be used.
     pub fn alone(&self) -> Result<Lock, NotLocked> {
-        files::ensure_dir(&self.folder)?;
+        self.ensure_folder()?;
         Lock::acquire(&self.folder.join("lock"))
     }
 
@@ -98,7 +102,7 @@ impl TaskSlots {
     /// # Errors
     /// When the folder cannot be written to: then nobody has it.
     pub fn take(&self, claim: &Claim) -> io::Result<Taken> {
-        files::ensure_dir(&self.folder)?;
+        self.ensure_folder()?;
         let path = self.path(claim.slot);
         let scratch = self.folder.join(format!("{SCRATCH}{}-{}", std::process::id(), clock::now().boot_ns));
         let made = self.make(&scratch, &path, claim);
@@ -117,8 +121,8 @@ impl TaskSlots {
         file.write_all(&encoded(&SlotLine::Claim(claim.clone()))?)?;
         file.sync_all()?;
         name_it(scratch, path, |from, to| fs::hard_link(from, to))?;
-        // The name is to survive a power loss: else the slot would be run a second time.
-        File::open(&self.folder)?.sync_all()?;
+        // The name is to survive a power loss: else the slot would be run a second time. Who cannot see to that does not have it.
+        files::sync_folder(&self.folder).inspect_err(|_| drop(fs::remove_file(path)))?;
         Ok(file)
     }
 
@@ -132,7 +136,13 @@ impl TaskSlots {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(e),
         };
-        let key = |entry: io::Result<fs::DirEntry>| SlotKey::parse(entry.ok()?.file_name().to_str()?);
+        // Names sort as their times do: of the many that are older none is taken apart.
+        let first = SlotKey::Due(from_ms.max(0)).to_string();
+        let is_new = |name: &str| name.trim_start_matches("extra-").get(..TIME) >= first.get(..TIME);
+        let key = |entry: io::Result<fs::DirEntry>| {
+            let name = entry.ok()?.file_name();
+            SlotKey::parse(name.to_str().filter(|name| is_new(name))?)
+        };
         let mut keys: Vec<SlotKey> = entries.filter_map(key).filter(|key| key.at_ms() >= from_ms).collect();
         keys.sort_unstable_by_key(|key| key.at_ms());
         Ok(keys.into_iter().filter_map(|key| self.read_one(key)).collect())
@@ -200,34 +210,50 @@ impl TaskSlots {
     /// # Errors
     /// When it cannot be written.
     pub fn account(&self, accounted: &Accounted) -> io::Result<()> {
-        files::ensure_dir(&self.folder)?;
+        self.ensure_folder()?;
         files::write_atomic(&self.folder.join("accounted"), &serde_json::to_vec(accounted)?, true)
     }
 
-    /// Removes the files of slots that were due before `before_ms`, are accounted for and have their end; gives how many. What was
-    /// begun under a scratch name, and left so long ago, goes too.
+    /// Removes the files of slots that have their end and are of no use any more ([`is_outlived`]); gives how many. What was begun under
+    /// a scratch name, and left so long ago, goes too.
     ///
     /// # Errors
     /// When the folder cannot be read, or a file not be removed.
-    pub fn forget(&self, before_ms: i64) -> io::Result<usize> {
-        let through_ms = self.accounted().map_or(i64::MIN, |accounted| accounted.through_ms);
-        let mut count = 0;
+    pub fn forget(&self) -> io::Result<usize> {
+        let Some(accounted) = self.accounted() else { return Ok(0) };
+        let kept_from_ms = slots_kept_from(&accounted);
+        let (mut keys, mut doomed) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.folder)?.flatten() {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let goes = match SlotKey::parse(name) {
-                Some(key) => {
-                    let is_over = || self.read_one(key).is_some_and(|slot| slot.end.is_some());
-                    key.at_ms() < before_ms && key.at_ms() <= through_ms && is_over()
+            match SlotKey::parse(name) {
+                Some(key) => keys.push(key),
+                None if name.starts_with('.') => {
+                    let is_left = entry.metadata().is_ok_and(|data| data.mtime() < kept_from_ms / 1000);
+                    doomed.extend(is_left.then(|| entry.path()));
                 }
-                None => name.starts_with(SCRATCH) && entry.metadata().is_ok_and(|data| data.mtime() < before_ms / 1000),
-            };
-            if goes {
-                fs::remove_file(entry.path())?;
-                count += 1;
+                None => {}
+            }
+        }
+        keys.sort_unstable_by_key(|key| std::cmp::Reverse(key.at_ms()));
+        let old = keys.iter().enumerate().filter(|(newer, key)| is_outlived(&accounted, key.at_ms(), *newer));
+        let is_over = |key: SlotKey| self.read_one(key).is_some_and(|slot| slot.end.is_some());
+        doomed.extend(old.filter(|(_, key)| is_over(**key)).map(|(_, key)| self.path(*key)));
+        let mut count = 0;
+        for path in doomed {
+            match fs::remove_file(path) {
+                Ok(()) => count += 1,
+                // Two do so at a time.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
             }
         }
         Ok(count)
+    }
+
+    /// A claim is to outlive a power loss, and so is the folder that it is in.
+    fn ensure_folder(&self) -> io::Result<()> {
+        files::ensure_lasting_dir(&self.folder, &self.state_dir)
     }
 
     fn path(&self, key: SlotKey) -> PathBuf {

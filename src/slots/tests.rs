@@ -36,6 +36,10 @@ fn end() -> SlotEnd {
     SlotEnd { state: SlotState::Ran, why: String::new(), ended_ms: 5, awake_ms: 3, frozen_ms: 0 }
 }
 
+fn accounted(through_ms: i64) -> Accounted {
+    Accounted { v: 1, through_ms, open_ms: None, calendar: Vec::new(), timezone: None }
+}
+
 fn ours(taken: Taken) -> Holding {
     match taken {
         Taken::Ours(holding) => holding,
@@ -72,6 +76,28 @@ fn of_many_who_take_a_slot_one_has_it_and_its_claim_is_whole_at_once() {
     assert!(found.windows(2).all(|pair| pair[0].claim.slot < pair[1].claim.slot));
     let names = fs::read_dir(folder.path().join("supervisor/slots/job")).unwrap();
     assert_eq!(names.count(), 20, "no scratch is left");
+}
+
+#[test]
+fn a_claim_is_on_disk_with_all_the_folders_that_it_is_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    let names = [at("supervisor/slots"), at("supervisor"), folder.path().into()];
+    // Whoever comes first makes them.
+    let firsts: [fn(&TaskSlots); 3] = [
+        |slots| drop(slots.take(&dead(DUE)).unwrap()),
+        |slots| drop(slots.alone().unwrap()),
+        |slots| slots.account(&accounted(9)).unwrap(),
+    ];
+    for first in firsts {
+        fs::remove_dir_all(at("supervisor")).ok();
+        files::SYNCED.take();
+        first(&slots(folder.path()));
+        let synced = files::SYNCED.take();
+        assert!(synced.starts_with(&names), "{synced:?}");
+        ours(slots(folder.path()).take(&dead(SlotKey::Extra(1))).unwrap());
+        assert_eq!(files::SYNCED.take(), [at("supervisor/slots/job")]);
+    }
 }
 
 #[test]
@@ -133,7 +159,7 @@ fn one_decides_at_a_time() {
     drop(lock);
     slots.alone().unwrap();
     assert_eq!(slots.accounted(), None);
-    let accounted = Accounted { v: 1, through_ms: 9, open_ms: None, calendar: Vec::new(), timezone: None };
+    let accounted = accounted(9);
     slots.account(&accounted).unwrap();
     assert_eq!(slots.accounted(), Some(accounted));
 }

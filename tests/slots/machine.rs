@@ -1,9 +1,7 @@
 //! The machine: its clocks, and what is on its disk.
 
 use supervisor::model::{Accounted, Moment, Mono, SlotFile, SlotKey};
-use supervisor::policy::Presence;
-
-use crate::plan::DAY;
+use supervisor::policy::{Presence, is_day_of_clearing, is_outlived};
 
 /// Clocks. Milliseconds.
 #[derive(Debug)]
@@ -82,17 +80,16 @@ impl Disk {
         same.into_iter().find(|file| file.claim.slot == slot)
     }
 
-    /// Deletes what nobody asks for any more: all but the newest hundred, older than 40 days, ended.
-    pub fn prune(&mut self) {
-        let Some(accounted) = &self.accounted else { return };
-        let oldest = accounted.from_ms().min(accounted.through_ms - 40 * DAY);
-        if self.files.len() < 300 {
+    /// Writes it down, and deletes once a day what nobody asks for any more.
+    pub fn account(&mut self, accounted: Accounted) {
+        let before = self.accounted.replace(accounted.clone());
+        if !before.is_some_and(|before| is_day_of_clearing(&before, &accounted)) {
             return;
         }
-        let mut left = self.files.len();
+        let mut newer = self.files.len();
         self.files.retain(|file| {
-            left -= 1;
-            left < 100 || file.end.is_none() || file.claim.slot.at_ms() >= oldest
+            newer -= 1;
+            file.end.is_none() || !is_outlived(&accounted, file.claim.slot.at_ms(), newer)
         });
     }
 }

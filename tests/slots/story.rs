@@ -487,9 +487,8 @@ impl Story {
             }
             AgendaAct::Account(accounted) => {
                 self.oracle.accounted(accounted.through_ms, self.clock.wall())?;
-                self.disk.accounted = Some(accounted);
+                self.disk.account(accounted);
                 self.gone_back();
-                self.disk.prune();
             }
         }
         Ok(())

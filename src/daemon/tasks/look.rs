@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::tidy;
 use crate::machine::agenda::{Agenda, AgendaAct, SlotsSeen};
 use crate::model::paths::Paths;
 use crate::model::{Accounted, SlotEnd, SlotFile, SlotKey, TaskSpec};
@@ -98,7 +99,7 @@ impl Settle {
             slots.end_for_the_dead(*slot, end)?;
         }
         match &self.accounted {
-            Some(accounted) => slots.account(accounted),
+            Some(accounted) => tidy::account(&slots, &task.name, accounted),
             None => Ok(()),
         }
     }
