@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use leftover::{Left, run_mark};
+pub use stop::StopNote;
 
 use crate::model::paths::Paths;
 use crate::model::{Accounted, Claim, SlotEnd, SlotFile, SlotKey, SlotLine, UnitName};

@@ -178,8 +178,41 @@ fn a_run_is_told_why_it_is_to_end() {
     assert_eq!(slots.stop_asked(next), None);
     assert!(slots.stop(next, "stopped by the operator").unwrap());
     assert!(!child.0.wait().unwrap().success());
-    assert_eq!(slots.stop_asked(next).as_deref(), Some("stopped by the operator"));
+    assert_eq!(slots.stop_asked(next).unwrap().why, "stopped by the operator");
     assert_eq!(slots.stop_asked(DUE), None, "another run's");
+}
+
+#[test]
+fn only_a_person_who_says_it_again_wants_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let slots = slots(folder.path());
+    let child = Guard(sh("trap '' TERM; while :; do sleep 1; done").spawn().unwrap());
+    let start_token = identity::start_token(child.pid()).unwrap();
+    let run = |n: i64| {
+        let slot = SlotKey::Extra(n);
+        ours(slots.take(&Claim { pid: child.pid(), start_token, ..claim(slot) }).unwrap());
+        slot
+    };
+    let by_daemon = |slot| slots.stop(slot, "replaced by a newer slot").unwrap();
+    let by_person = |slot| slots.stop_by_person(slot, "stopped by the operator").unwrap();
+    let wish = |slot| slots.stop_asked(slot).map(|note| (note.why, note.at_once)).unwrap();
+    let (replaced, stopped) = ("replaced by a newer slot".to_owned(), "stopped by the operator".to_owned());
+    // The daemon, however often, and then a person once.
+    let first = run(1);
+    assert!(by_daemon(first) && by_daemon(first) && by_person(first));
+    assert_eq!(wish(first), (replaced.clone(), false));
+    assert!(by_person(first));
+    assert_eq!(wish(first), (replaced, true));
+    // The daemon takes no wish back.
+    let second = run(2);
+    assert!(by_person(second) && by_daemon(second));
+    assert_eq!(wish(second), (stopped.clone(), false));
+    assert!(by_person(second) && by_daemon(second));
+    assert_eq!(wish(second), (stopped.clone(), true));
+    // Another run is another matter.
+    let third = run(3);
+    assert!(by_person(third));
+    assert_eq!(wish(third), (stopped, false));
 }
 
 #[test]

@@ -250,7 +250,7 @@ fn a_step_over_its_time_is_ended_with_all_that_it_started() {
         sh("trap \"\" TERM; sleep 1000 & echo $! > {dir}/child; echo $$ > {dir}/pid; wait; wait", ", timeout = \"1s\"");
     let env = Env::new(&task(&[deaf], "stop_timeout = \"200ms\""));
     let text = ends_with(&env, 3, &["exec", "job", "--extra"]);
-    assert!(text.contains("did not end within its timeout of 1s, nor upon SIGTERM"), "{text}");
+    assert!(text.contains("did not end within its timeout of 1s; it ignored SIGTERM and was killed"), "{text}");
     wait_dead(number_in(&env, "pid"));
     wait_dead(number_in(&env, "child"));
     let (steps, end) = last(&env);

@@ -28,7 +28,7 @@ pub enum What {
     Run(Run),
     /// End the run of a job that is under way
     #[command(
-        after_help = "The run ends as cancelled; its steps are sent their stop signal first. Exits 6 when none is under way."
+        after_help = "The run ends as cancelled; its step is sent its stop signal first. Said a second time meanwhile, the step is killed at once. Exits 6 when none is under way."
     )]
     Stop(Stop),
 }

@@ -1,4 +1,4 @@
-//! `tasks stop NAME`: ends the run of a job that is under way.
+//! `tasks stop NAME`: ends the run of a job that is under way; said a second time meanwhile, at once.
 
 use super::args::Stop as Args;
 use super::named;
@@ -14,7 +14,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
     let nothing = || Error::new(ErrorKind::Refused, format!("no run of {} is under way", task.name));
     let run = under_way(task, &files, &place)?.ok_or_else(nothing)?;
     let slot = run.claim.slot;
-    let asked = files.stop(slot, "stopped by the operator").map_err(|e| {
+    let asked = files.stop_by_person(slot, "stopped by the operator").map_err(|e| {
         Error::new(ErrorKind::Internal, format!("the run of {} (pid {}) cannot be told: {e}", task.name, run.claim.pid))
     })?;
     if !asked {

@@ -315,5 +315,5 @@ fn a_run_is_ended_by_a_word() {
     assert_eq!((ran.code, child.0.wait().unwrap().code()), (Ok(0), None));
     assert!(ran.out.starts_with("backup: failed 07:55: interrupted"), "{}", ran.out);
     let why = TaskSlots::of(&facts.paths(), &name("backup")).stop_asked(slot);
-    assert_eq!(why.as_deref(), Some("stopped by the operator"));
+    assert_eq!(why.map(|note| (note.why, note.at_once)), Some(("stopped by the operator".into(), false)));
 }

@@ -26,6 +26,7 @@ impl TaskMachine {
         };
         let mut why: Vec<String> = Vec::new();
         why.extend(self.ended.as_ref().map(|_| self.why_ended()));
+        why.extend(self.killed.clone());
         // What the end of the run itself has made fail is told by that.
         why.extend(self.failed.clone().filter(|_| state == SlotState::Failed));
         if state == SlotState::TooShort {

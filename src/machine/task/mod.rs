@@ -11,6 +11,7 @@
 //! Exactly one record is told for each step, in order, and exactly one end.
 
 mod end;
+mod reason;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ mod types;
 use std::time::Duration;
 
 use super::ProcessRef;
-use super::words::lasting_time;
+use super::words::{exactly, lasting_time};
 use crate::model::{
     Exit, Fraction, Moment, Mono, Signal, StepAction, StepOutcome, StepRecord, StepSpec, StepWhen, TaskSpec, Timing,
 };
@@ -94,6 +95,10 @@ pub struct TaskMachine {
     /// Failures that the job goes on without.
     tolerated: Vec<String>,
     ended: Option<Ended>,
+    /// Somebody wants the run to end at once, and its step was not killed before that.
+    at_once: bool,
+    /// Which step did not end by itself when the run was ended, and what became of it.
+    killed: Option<String>,
     /// How many steps at the beginning a run before has done.
     done: usize,
 }
@@ -114,6 +119,8 @@ impl TaskMachine {
             failed: None,
             tolerated: Vec::new(),
             ended: None,
+            at_once: false,
+            killed: None,
         }
     }
 
@@ -152,15 +159,15 @@ impl TaskMachine {
             (TaskInput::NotSpawned(why), Phase::Starting) => {
                 self.tried(StepOutcome::NotStarted, Exit::Unknown, why, at, rng, &mut effects);
             }
-            (TaskInput::Exited(exit), Phase::Running { since, .. }) => {
+            (TaskInput::Exited { exit, said }, Phase::Running { since, .. }) => {
                 self.spent += at.mono.since(since);
-                self.exited(exit, at, rng, &mut effects);
+                self.exited(exit, said.as_deref(), at, rng, &mut effects);
             }
-            (TaskInput::Exited(exit), Phase::Stopping { since, timed_out, killed, .. }) => {
+            (TaskInput::Exited { exit, .. }, Phase::Stopping { since, timed_out, killed, .. }) => {
                 self.spent += at.mono.since(since);
                 self.was_stopped(exit, (timed_out, killed), at, rng, &mut effects);
             }
-            (TaskInput::Stop(why), phase) => self.stop(why, &phase, at, &mut effects),
+            (TaskInput::Stop { why, at_once }, phase) => self.stop(why, at_once, &phase, at, &mut effects),
             (TaskInput::Tick, phase) if self.due().is_some_and(|due| due <= at.mono) => {
                 self.on_time(&phase, at, &mut effects);
             }
@@ -213,14 +220,14 @@ impl TaskMachine {
         }
     }
 
-    fn stop(&mut self, why: String, phase: &Phase, at: Moment, effects: &mut Vec<TaskEffect>) {
-        let again = self.ended.is_some();
+    fn stop(&mut self, why: String, at_once: bool, phase: &Phase, at: Moment, effects: &mut Vec<TaskEffect>) {
         if *phase != Phase::Over {
             self.ended.get_or_insert(Ended::Stopped(why));
         }
+        self.at_once |= at_once && !matches!(phase, Phase::Stopping { killed: true, .. });
         match *phase {
             Phase::Running { process, since, .. } => self.ask_to_end(process, since, false, at, effects),
-            Phase::Stopping { process, since, timed_out, .. } if again => {
+            Phase::Stopping { process, since, timed_out, .. } if at_once => {
                 self.kill(process, since, timed_out, at, effects);
             }
             Phase::Pausing(_) => {
@@ -242,6 +249,9 @@ impl TaskMachine {
         at: Moment,
         effects: &mut Vec<TaskEffect>,
     ) {
+        if self.at_once {
+            return self.kill(process, since, timed_out, at, effects);
+        }
         effects.push(TaskEffect::Signal(process, self.spec.stop_signal));
         let killed = self.spec.stop_signal == Signal::KILL;
         let wait = if killed { KILL_AGAIN } else { self.spec.stop_timeout };
@@ -254,13 +264,14 @@ impl TaskMachine {
         self.phase = Phase::Stopping { process, since, killed: true, timed_out, until: at.mono.plus(KILL_AGAIN) };
     }
 
-    fn exited(&mut self, exit: Exit, at: Moment, rng: Fraction, effects: &mut Vec<TaskEffect>) {
+    fn exited(&mut self, exit: Exit, said: Option<&str>, at: Moment, rng: Fraction, effects: &mut Vec<TaskEffect>) {
         let good = |step: &StepSpec| exit.code().is_some_and(|code| step.success_exit_codes.contains(&code));
         if self.current().is_some_and(good) {
             self.note(StepOutcome::Ok, exit, None, effects);
             self.proceed(at, effects);
         } else {
-            self.tried(StepOutcome::Failed, exit, exit.to_string(), at, rng, effects);
+            let why = reason::of_failure(self.current().map(|step| &step.action), exit, said);
+            self.tried(StepOutcome::Failed, exit, why, at, rng, effects);
         }
     }
 
@@ -273,9 +284,15 @@ impl TaskMachine {
         effects: &mut Vec<TaskEffect>,
     ) {
         let signal = self.spec.stop_signal;
-        let deaf = if killed && signal != Signal::KILL { format!(", nor upon {signal}") } else { String::new() };
+        // Whom SIGKILL is the polite signal of has ignored nothing.
+        let how = match (killed, self.at_once) {
+            (true, true) => Some("was killed at once".to_owned()),
+            (true, false) if signal != Signal::KILL => Some(format!("ignored {signal} and was killed")),
+            _ => None,
+        };
+        let it = how.as_ref().map_or(String::new(), |how| format!("; it {how}"));
         if timed_out {
-            let why = format!("it did not end within its timeout of {}{deaf}", lasting_time(self.current_limit()));
+            let why = format!("it did not end within its timeout of {}{it}", lasting_time(self.current_limit()));
             self.tried(StepOutcome::TimedOut, exit, why, at, rng, effects);
             return;
         }
@@ -283,7 +300,8 @@ impl TaskMachine {
             Some(Ended::Stopped(_)) => StepOutcome::Cancelled,
             Some(Ended::TooLong) | None => StepOutcome::TimedOut,
         };
-        let why = self.why_ended() + &deaf;
+        self.killed = how.map(|how| format!("{} {how}", self.place()));
+        let why = self.why_ended() + &it;
         self.note(outcome, exit, Some(why), effects);
         self.proceed(at, effects);
     }
@@ -305,7 +323,8 @@ impl TaskMachine {
             return;
         }
         let pause = self.current().map_or(Duration::ZERO, |step| pause(step.retry_delay, self.tries, rng));
-        let when = if pause < SHORT { "at once".into() } else { format!("in {}", lasting_time(pause)) };
+        let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        let when = if pause < SHORT { "at once".into() } else { format!("in {}", exactly(pause_ms)) };
         effects.push(TaskEffect::Say(format!("{}: {why}; it is tried again {when}", self.place())));
         self.phase = Phase::Pausing(at.mono.plus(pause));
     }

@@ -26,9 +26,19 @@ pub enum TaskInput {
     /// It could not be started: why, in words.
     NotSpawned(String),
     /// The first process of the step that runs has ended. What it left in its group has been killed.
-    Exited(Exit),
-    /// End the run, for this reason. Said a second time: at once.
-    Stop(String),
+    Exited {
+        /// How.
+        exit: Exit,
+        /// What it wrote to stderr last, without secrets.
+        said: Option<String>,
+    },
+    /// End the run. Whoever repeats that changes nothing, unless it is wished now that it end at once.
+    Stop {
+        /// The reason, in words; that of the first time counts.
+        why: String,
+        /// The step is killed rather than asked.
+        at_once: bool,
+    },
     /// The time of [`super::TaskMachine::due`] has come.
     Tick,
 }

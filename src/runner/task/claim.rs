@@ -1,6 +1,7 @@
 //! Which run this is, and whether it is ours: asked and taken while nobody else decides about the job.
 
 use super::Wanted;
+use super::tools::Tools;
 use crate::error::{Error, ErrorKind};
 use crate::machine::agenda::{self, Decision, SlotsSeen};
 use crate::model::paths::Paths;
@@ -26,7 +27,7 @@ pub(super) struct Claimed {
 }
 
 pub(super) enum Answer {
-    Run(Box<Claimed>),
+    Run(Box<Claimed>, Tools),
     /// Why there is nothing to do.
     Nothing(String),
 }
@@ -96,16 +97,24 @@ pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted) -> Result<An
     };
     let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
     let start_token = identity::start_token(pid).unwrap_or_default();
+    // Nobody has the slot yet: whatever fails from here on is to be told in its end.
+    let mut tools = Tools::open(task, paths, &boot_id)?;
     loop {
         let claim = Claim { slot, trigger, timing, pid, start_token, boot_id: boot_id.clone(), at: now, resumes };
-        match (slots.take(&claim).map_err(folder)?, slot) {
-            (Taken::Ours(holding), _) => {
-                return Ok(Answer::Run(Box::new(Claimed { claim, holding, slots, resumed, cut_off, lock })));
+        let answer = match (slots.take(&claim), slot) {
+            (Ok(Taken::Ours(holding)), _) => {
+                return Ok(Answer::Run(Box::new(Claimed { claim, holding, slots, resumed, cut_off, lock }), tools));
             }
-            (Taken::Before, SlotKey::Due(_)) => return Ok(Answer::Nothing(format!("{slot} was run already"))),
             // Somebody wanted one in the same millisecond.
-            (Taken::Before, SlotKey::Extra(ms)) => slot = SlotKey::Extra(ms + 1),
-        }
+            (Ok(Taken::Before), SlotKey::Extra(ms)) => {
+                slot = SlotKey::Extra(ms + 1);
+                continue;
+            }
+            (Ok(Taken::Before), SlotKey::Due(_)) => Ok(Answer::Nothing(format!("{slot} was run already"))),
+            (Err(e), _) => Err(folder(e)),
+        };
+        tools.output.close(clock::now());
+        return answer;
     }
 }
 

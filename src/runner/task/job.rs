@@ -8,18 +8,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::claim::Claimed;
 use super::launch::Around;
 use super::output::Output;
-use crate::error::{Error, ErrorKind};
+use super::tools::Tools;
 use crate::journal;
 use crate::machine::ProcessRef;
 use crate::machine::task::{TaskEffect, TaskInput, TaskMachine, TaskPlan, finished, started};
-use crate::model::paths::Paths;
-use crate::model::{EventType, Moment, Mono, Signal, SlotEnd, SlotLine, StepOutcome, StepRecord, TaskSpec};
+use crate::model::{EventType, Moment, Mono, Signal, SlotEnd, SlotLine, StepOutcome, StepRecord};
 use crate::process::{clock, reap, signal, socket, wait};
-use crate::runner::Options;
-use crate::runner::environment::Base;
 use crate::runner::signals::Signals;
 
-/// How long what a killed run has left may take to end by itself.
+/// How long what killed runs have left may take to end by itself.
 const LEFTOVER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a disk that takes nothing is waited for at the end: what cannot be put on record is accounted for as cut off.
@@ -46,33 +43,15 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// `place`: among all jobs.
-    pub(super) fn new(
-        task: &'a TaskSpec,
-        options: &'a Options,
-        paths: &'a Paths,
-        mut run: Box<Claimed>,
-        place: u32,
-        signals: Signals,
-    ) -> Result<Self, Error> {
-        let now = clock::now();
-        let journal = journal::Writer::open(&paths.runners(), task.name.as_str(), &run.claim.boot_id, now.boot_ns)
-            .map_err(|e| Error::io("cannot open the journal in", &paths.runners(), &e))?;
-        let mut output = Output::open(paths, &task.name, now).map_err(|e| {
-            Error::new(ErrorKind::Internal, format!("cannot open the pipes of task {}: {e}", task.name))
-        })?;
-        for slot in std::mem::take(&mut run.cut_off) {
-            let ended = run.slots.end_leftover(slot, task.stop_signal, task.stop_timeout.min(LEFTOVER_WITHIN));
-            if ended > 0 {
-                output.say(&format!("ended what the run {slot}, which was killed, had left: {ended}"), clock::now());
-            }
-        }
+    /// `place`: among all jobs. Nothing in here can fail: the slot is taken.
+    pub(super) fn new(around: Around<'a>, mut run: Box<Claimed>, tools: Tools, place: u32, signals: Signals) -> Self {
+        let Tools { journal, output } = tools;
         let resumed = std::mem::take(&mut run.resumed);
         let (slot, timing) = (run.claim.slot, run.claim.timing);
         let resumes = run.claim.resumes.map(|run| (run, resumed));
-        let machine = TaskMachine::new(task.clone(), TaskPlan { slot, timing, place, resumes });
-        Ok(Self {
-            around: Around { task, options, paths, base: Base::of_process() },
+        let machine = TaskMachine::new(around.task.clone(), TaskPlan { slot, timing, place, resumes });
+        Self {
+            around,
             run,
             machine,
             journal,
@@ -83,11 +62,15 @@ impl<'a> Job<'a> {
             said: None,
             tail: None,
             end: None,
-        })
+        }
     }
 
     pub(super) fn run(mut self) -> SlotEnd {
-        self.tell(TaskInput::Begin);
+        if self.clear_away() {
+            self.stop();
+        } else {
+            self.tell(TaskInput::Begin);
+        }
         loop {
             if let Some(end) = self.end.take() {
                 self.output.close(clock::now());
@@ -100,13 +83,39 @@ impl<'a> Job<'a> {
             self.output.pump(clock::now());
             self.reap();
             if stop {
-                let why = self.run.slots.stop_asked(self.run.claim.slot);
-                self.tell(TaskInput::Stop(why.unwrap_or_else(|| BY_MANAGER.into())));
+                self.stop();
             }
             if self.machine.due().is_some_and(|due| due <= clock::now().mono) {
                 self.tell(TaskInput::Tick);
             }
         }
+    }
+
+    /// Ends what dead runs have left, so that no step runs twice at a time; whether we were told to end meanwhile. What is left then is
+    /// for whoever accounts for those runs, or for the next one.
+    fn clear_away(&mut self) -> bool {
+        let Self { around: Around { task, .. }, run, output, signals, .. } = self;
+        let mut stop = false;
+        let enough = || {
+            output.pump(clock::now());
+            stop |= signals.take();
+            stop
+        };
+        let patience = task.stop_timeout.min(LEFTOVER_WITHIN);
+        let ended = run.slots.end_leftovers(&std::mem::take(&mut run.cut_off), task.stop_signal, patience, enough);
+        for (slot, count) in ended.iter().filter(|_| !stop) {
+            output.say(&format!("ended what the run {slot}, which was killed, had left: {count}"), clock::now());
+        }
+        stop
+    }
+
+    /// We were told to end.
+    fn stop(&mut self) {
+        let (why, at_once) = match self.run.slots.stop_asked(self.run.claim.slot) {
+            Some(note) => (note.why, note.at_once),
+            None => (BY_MANAGER.to_owned(), false),
+        };
+        self.tell(TaskInput::Stop { why, at_once });
     }
 
     /// Until something happens, or is due.
@@ -134,8 +143,9 @@ impl<'a> Job<'a> {
             let exit = reap::reap(pid);
             self.child = None;
             self.output.drain(clock::now());
-            self.said = self.output.tail();
-            self.tell(TaskInput::Exited(exit));
+            let said = self.output.complaint();
+            self.said = said.clone().or_else(|| self.output.remark());
+            self.tell(TaskInput::Exited { exit, said });
         }
     }
 

@@ -12,10 +12,13 @@ mod claim;
 mod job;
 mod launch;
 mod output;
+mod tools;
 
 use claim::Answer;
 use job::Job;
+use launch::Around;
 
+use super::environment::Base;
 use super::signals::Signals;
 use super::{Options, reload};
 use crate::error::{Error, ErrorKind};
@@ -59,15 +62,16 @@ pub(super) fn run(options: &Options, fleet: &Fleet, place: usize) -> Result<(), 
     }
     // Before the slot is taken: whoever finds it taken may ask us to end.
     let signals = Signals::open().map_err(|e| Error::new(ErrorKind::Internal, format!("cannot catch signals: {e}")))?;
-    let claimed = match claim::claim(task, &paths, options.wanted)? {
-        Answer::Run(claimed) => claimed,
+    let (claimed, tools) = match claim::claim(task, &paths, options.wanted)? {
+        Answer::Run(claimed, tools) => (claimed, tools),
         Answer::Nothing(why) => {
             anstream::eprintln!("task {}: {why}", task.name);
             return Ok(());
         }
     };
     let before = fleet.tasks[..place].iter().filter(|task| task.enabled).count();
-    let job = Job::new(task, options, &paths, claimed, u32::try_from(before).unwrap_or(u32::MAX), signals)?;
+    let around = Around { task, options, paths: &paths, base: Base::of_process() };
+    let job = Job::new(around, claimed, tools, u32::try_from(before).unwrap_or(u32::MAX), signals);
     let end = job.run();
     match options.wanted {
         Wanted::Due(_) => Ok(()),

@@ -19,6 +19,14 @@ const SPEC: LogSpec = LogSpec { max_size: 10 << 20, keep: 5 };
 /// Of a step that failed, bytes.
 const TAIL: usize = 8 << 10;
 
+impl One {
+    fn tail(&self) -> Option<String> {
+        let tail = self.sink.tail(TAIL);
+        let lines: Vec<String> = String::from_utf8_lossy(&tail).lines().map(redact).collect();
+        Some(lines.join("\n")).filter(|text| !text.is_empty())
+    }
+}
+
 pub(super) struct Output {
     name: UnitName,
     block: Block,
@@ -75,13 +83,14 @@ impl Output {
         self.stderr.sink.mark();
     }
 
-    /// What was written last on stderr since then, or on stdout where stderr is silent, without what looks like a secret.
-    pub(super) fn tail(&self) -> Option<String> {
-        let tail = Some(self.stderr.sink.tail(TAIL)).filter(|tail| !tail.is_empty());
-        let tail = tail.unwrap_or_else(|| self.stdout.sink.tail(TAIL));
-        let text = String::from_utf8_lossy(&tail);
-        let lines: Vec<String> = text.lines().map(redact).collect();
-        Some(lines.join("\n")).filter(|text| !text.is_empty())
+    /// What was written last on stderr since then, without what looks like a secret.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.stderr.tail()
+    }
+
+    /// What was written last on stdout.
+    pub(super) fn remark(&self) -> Option<String> {
+        self.stdout.tail()
     }
 
     /// Puts a line of our own between them.

@@ -86,7 +86,7 @@ proptest! {
         (spec, tries) in some_job(),
         rng in 0.0..1.0f64,
         most in 1u64..120,
-        stops in proptest::collection::vec(0u64..150, 0..3),
+        stops in proptest::collection::vec((0u64..150, any::<bool>()), 0..3),
         slept in 0u64..100_000,
         caught_up in any::<bool>(),
     ) {
@@ -98,13 +98,13 @@ proptest! {
         world.tell(TaskInput::Begin);
         let mut stops = stops;
         stops.sort_unstable();
-        let first_stop = stops.first().copied();
+        let first_stop = stops.first().map(|(at, _)| *at);
         let mut stopped = false;
-        for stop in stops {
+        for (stop, at_once) in stops {
             while world.end.is_none() && !world.advance(Mono(stop * 1_000_000_000)) {}
             stopped |= world.end.is_none();
             world.sleep(secs(slept));
-            world.tell(TaskInput::Stop("stopped by the operator".into()));
+            world.stop("stopped by the operator", at_once);
         }
         let end = world.finish();
         prop_assert_eq!(world.records.len(), count);

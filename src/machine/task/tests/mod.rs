@@ -37,7 +37,7 @@ fn runs_that_make_up_for_missed_ones_wait_and_do_not_begin_together() {
     let mut world = World::new(job(vec![step()]), plan(Timing::CaughtUp), vec![ok()]);
     world.tell(TaskInput::Begin);
     assert!(world.advance(Mono(5_000_000_000)));
-    world.tell(TaskInput::Stop("stopped by the operator".into()));
+    world.stop("stopped by the operator", false);
     let end = world.end.clone().unwrap();
     assert_eq!((end.state, end.why.as_str(), world.began), (SlotState::Cancelled, "stopped by the operator", 0));
     assert_eq!(outcomes(&world), [StepOutcome::Skipped]);
@@ -107,7 +107,10 @@ fn a_step_over_its_time_is_asked_and_then_killed() {
     let mut world = World::new(job(vec![slow.clone()]), plan(Timing::InTime), vec![vec![Some((0, Behaviour::Deaf))]]);
     let end = world.run();
     assert_eq!(world.signals, [(5, Signal::TERM), (15, Signal::KILL)]);
-    assert_eq!(end.why, "step 1 of 1 (backup): it did not end within its timeout of 5s, nor upon SIGTERM");
+    assert_eq!(
+        end.why,
+        "step 1 of 1 (backup): it did not end within its timeout of 5s; it ignored SIGTERM and was killed"
+    );
     assert_eq!((outcomes(&world), end.state), (vec![StepOutcome::TimedOut], SlotState::Failed));
     assert_eq!((world.records[0].awake_ms, world.records[0].signal), (15_000, Some(Signal::KILL)));
     let mut world = World::new(job(vec![slow]), plan(Timing::InTime), vec![vec![Some((0, Behaviour::Hangs(1)))]]);
@@ -128,6 +131,11 @@ fn a_job_over_its_time_is_ended_and_nothing_follows() {
     assert_eq!(outcomes(&world), [StepOutcome::TimedOut, StepOutcome::Skipped]);
     assert_eq!((end.state, end.awake_ms), (SlotState::TooLong, 22_000));
     assert_eq!(end.why, "the job did not end within its max_runtime of 20s; begun 0s after it was due");
+    // One that does not listen.
+    let spec = TaskSpec { max_runtime: secs(20), ..job(vec![step()]) };
+    let end = World::new(spec, plan(Timing::InTime), vec![vec![Some((0, Behaviour::Deaf))]]).run();
+    let why = "the job did not end within its max_runtime of 20s; step 1 of 1 (backup) ignored SIGTERM and was killed";
+    assert_eq!(end.why, why);
     // Between two tries.
     let retried = StepSpec { retries: 9, retry_delay: secs(100), ..step() };
     let spec = TaskSpec { max_runtime: secs(20), ..job(vec![retried]) };
@@ -137,19 +145,71 @@ fn a_job_over_its_time_is_ended_and_nothing_follows() {
 }
 
 #[test]
-fn a_run_that_is_stopped_ends_its_step_and_a_second_word_kills() {
-    let mut world =
-        World::new(job(vec![step(), step()]), plan(Timing::InTime), vec![vec![Some((0, Behaviour::Deaf))], ok()]);
+fn a_run_that_is_stopped_has_its_time_however_often_it_is_told_unless_it_is_wished_at_once() {
+    // When it is told, and whether to end at once; the signals; what became of the first step.
+    type Case<'a> = (&'a [(u64, bool)], &'a [(u64, Signal)], &'a str);
+    let cases: [Case<'_>; 5] = [
+        (
+            &[(3, false), (4, false), (5, false)],
+            &[(3, Signal::TERM), (13, Signal::KILL)],
+            "ignored SIGTERM and was killed",
+        ),
+        (&[(3, false), (4, true), (4, false)], &[(3, Signal::TERM), (4, Signal::KILL)], "was killed at once"),
+        (&[(3, false), (4, true)], &[(3, Signal::TERM), (4, Signal::KILL)], "was killed at once"),
+        (&[(3, true)], &[(3, Signal::KILL)], "was killed at once"),
+        (&[(3, false), (4, false), (5, true)], &[(3, Signal::TERM), (5, Signal::KILL)], "was killed at once"),
+    ];
+    for (told, signals, how) in cases {
+        let deaf = vec![Some((0, Behaviour::Deaf))];
+        let mut world = World::new(job(vec![step(), step()]), plan(Timing::InTime), vec![deaf, ok()]);
+        world.tell(TaskInput::Begin);
+        for (nth, (at, at_once)) in told.iter().enumerate() {
+            while world.end.is_none() && !world.advance(Mono(at * 1_000_000_000)) {}
+            // Whose word was first has given the reason.
+            world.stop(if nth == 0 { "stopped by the operator" } else { "ended by its service manager" }, *at_once);
+        }
+        let end = world.finish();
+        assert_eq!(world.signals, signals);
+        assert_eq!(outcomes(&world), [StepOutcome::Cancelled, StepOutcome::Skipped]);
+        assert_eq!(end.state, SlotState::Cancelled);
+        assert_eq!(end.why, format!("stopped by the operator; step 1 of 2 (backup) {how}"));
+        assert_eq!(world.records[0].why.as_ref().unwrap(), &format!("stopped by the operator; it {how}"));
+    }
+    // One that listens is not told of.
+    let mut world = World::new(job(vec![step()]), plan(Timing::InTime), vec![vec![Some((0, Behaviour::Hangs(2)))]]);
     world.tell(TaskInput::Begin);
-    assert!(world.advance(Mono(3_000_000_000)));
-    world.tell(TaskInput::Stop("stopped by the operator".into()));
-    assert!(world.advance(Mono(4_000_000_000)));
-    world.tell(TaskInput::Stop("ended by its service manager".into()));
-    let end = world.finish();
-    assert_eq!(world.signals, [(3, Signal::TERM), (4, Signal::KILL)]);
-    assert_eq!(outcomes(&world), [StepOutcome::Cancelled, StepOutcome::Skipped]);
-    assert_eq!((end.state, end.why.as_str()), (SlotState::Cancelled, "stopped by the operator"));
-    assert_eq!(world.records[0].why.as_deref(), Some("stopped by the operator, nor upon SIGTERM"));
+    world.stop("stopped by the operator", false);
+    world.stop("stopped by the operator", false);
+    assert_eq!((world.finish().why.as_str(), world.signals.len()), ("stopped by the operator", 1));
+}
+
+#[test]
+fn a_short_pause_is_told_as_what_it_is() {
+    for (delay_ms, rng, when) in
+        [(900, 1.0, "in 900ms"), (900, 0.0, "at once"), (1700, 1.0, "in 1.7s"), (0, 1.0, "at once")]
+    {
+        let spec = StepSpec { retries: 1, retry_delay: Duration::from_millis(delay_ms), ..step() };
+        let mut world = World::new(job(vec![spec]), plan(Timing::InTime), vec![fails(1)]);
+        world.rng = rng;
+        world.run();
+        assert_eq!(world.said[0], format!("step 1 of 1 (backup): exit code 1; it is tried again {when}"));
+    }
+}
+
+#[test]
+fn a_maintenance_step_that_fails_says_why_in_the_end_of_the_run() {
+    let vacuum = StepAction::Builtin(crate::model::BuiltinStep::Vacuum { backups: 1 });
+    for (action, why) in [
+        (vacuum, "step 1 of 1 (vacuum): the copy cannot be written"),
+        (step().action, "step 1 of 1 (backup): exit code 3"),
+    ] {
+        let spec = StepSpec { action, ..step() };
+        let mut world = World::new(job(vec![spec]), plan(Timing::InTime), vec![fails(3)]);
+        world.stderr = Some("supervisor: the copy cannot be written\n  hint: make room\n".into());
+        let end = world.run();
+        assert_eq!((end.why.as_str(), world.records[0].code), (why, Some(3)));
+        assert!(why.ends_with(world.records[0].why.as_ref().unwrap()));
+    }
 }
 
 #[test]

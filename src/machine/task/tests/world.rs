@@ -41,6 +41,8 @@ pub(super) struct World {
     pub(super) hang: Option<u64>,
     pub(super) deaf: bool,
     pub(super) process: Option<ProcessRef>,
+    /// What its steps write to stderr.
+    pub(super) stderr: Option<String>,
     pub(super) rng: f64,
     pub(super) said: Vec<String>,
     pub(super) signals: Vec<(u64, Signal)>,
@@ -60,6 +62,7 @@ impl World {
             hang: None,
             deaf: false,
             process: None,
+            stderr: None,
             rng: 0.5,
             said: Vec::new(),
             signals: Vec::new(),
@@ -96,6 +99,10 @@ impl World {
                 inputs.extend(self.perform(effect));
             }
         }
+    }
+
+    pub(super) fn stop(&mut self, why: &str, at_once: bool) {
+        self.tell(TaskInput::Stop { why: why.into(), at_once });
     }
 
     pub(super) fn perform(&mut self, effect: TaskEffect) -> Option<TaskInput> {
@@ -150,7 +157,7 @@ impl World {
         match self.ends.filter(|(at, _)| *at <= self.now.mono) {
             Some((_, exit)) => {
                 (self.ends, self.process) = (None, None);
-                self.tell(TaskInput::Exited(exit));
+                self.tell(TaskInput::Exited { exit, said: self.stderr.clone() });
             }
             None => self.tell(TaskInput::Tick),
         }
