@@ -55,11 +55,13 @@ pub fn merged(task: &UnitName, rows: Vec<SlotRow>, files: &[SlotFile]) -> Vec<Sl
 
 /// What a slot's file tells. A run that has died without a word is one that failed: the daemon will put it on record so.
 pub fn of_file(task: &UnitName, file: &SlotFile) -> SlotRow {
-    let SlotFile { claim, began_ms, steps, end, running } = file;
+    let SlotFile { claim, began_ms, steps, end, running, .. } = file;
     let cut_off = end.is_none() && !running;
     let why = match end {
         Some(end) => end.why.clone(),
-        None if cut_off => format!("interrupted: its process {} is gone, and nobody saw its end", claim.pid),
+        None if cut_off => {
+            file.why_cut_off(|| format!("interrupted: its process {} is gone, and nobody saw its end", claim.pid))
+        }
         None => String::new(),
     };
     SlotRow {
@@ -77,6 +79,7 @@ pub fn of_file(task: &UnitName, file: &SlotFile) -> SlotRow {
         made_up_by: None,
         resumes: claim.resumes,
         steps: steps.clone(),
-        pid: Some(claim.pid),
+        // Whose file cannot be read is not known.
+        pid: (claim.pid > 0).then_some(claim.pid),
     }
 }

@@ -260,6 +260,19 @@ pub struct SlotFile {
     pub end: Option<SlotEnd>,
     /// Whether its run lives.
     pub running: bool,
+    /// Why its claim cannot be read, in words: a power loss or the disk has spoiled the file, or it is somebody else's. The slot is
+    /// taken all the same, and nobody will ever run it; `claim` is a guess then.
+    pub unreadable: Option<String>,
+}
+
+impl SlotFile {
+    /// Why it is a failed run when it neither lives nor has its end: nobody knows more. `otherwise` is for a file that can be read.
+    pub fn why_cut_off(&self, otherwise: impl FnOnce() -> String) -> String {
+        match &self.unreadable {
+            Some(why) => format!("its file cannot be read ({why}), so nobody knows what became of it"),
+            None => otherwise(),
+        }
+    }
 }
 
 /// Up to where every slot of a job is accounted for, and by which calendar: kept in a file of the job, written by the daemon only.

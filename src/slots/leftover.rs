@@ -31,11 +31,12 @@ pub fn run_mark(slot: SlotKey) -> u64 {
 impl TaskSlots {
     /// What lives of the run of `slot` now; nothing while the run itself lives, or when it was of an earlier boot.
     pub fn leftover(&self, slot: SlotKey) -> Vec<Left> {
-        let dead = |run: &crate::model::SlotFile| !run.running && run.claim.boot_id == clock::boot_id();
-        if self.read_one(slot).filter(dead).is_none() {
+        let Some(run) = self.read_one(slot).filter(|run| !run.running) else { return Vec::new() };
+        if run.unreadable.is_none() && run.claim.boot_id != clock::boot_id() {
             return Vec::new();
         }
-        let leader = self.last_spawned(slot);
+        // In which boot a run was that cannot be read is not known: what carries its mark is its all the same.
+        let leader = if run.unreadable.is_none() { self.last_spawned(slot) } else { None };
         let entries = table::scan().unwrap_or_default();
         // While somebody else has the leader's old pid, the group of that number is theirs.
         let reused = |leader: &Left| entries.iter().any(|e| e.pid == leader.pid && e.start != leader.token);

@@ -26,7 +26,7 @@ pub use leftover::{Left, run_mark};
 pub use stop::StopNote;
 
 use crate::model::paths::Paths;
-use crate::model::{Accounted, Claim, SlotEnd, SlotFile, SlotKey, SlotLine, UnitName};
+use crate::model::{Accounted, Claim, Moment, SlotEnd, SlotFile, SlotKey, SlotLine, Timing, Trigger, UnitName};
 use crate::policy::{is_outlived, slots_kept_from};
 use crate::process::identity::{self, State};
 use crate::process::lock::{Lock, NotLocked};
@@ -146,7 +146,7 @@ impl TaskSlots {
         };
         let mut keys: Vec<SlotKey> = entries.filter_map(key).filter(|key| key.at_ms() >= from_ms).collect();
         keys.sort_unstable_by_key(|key| key.at_ms());
-        Ok(keys.into_iter().filter_map(|key| self.read_one(key)).collect())
+        keys.into_iter().filter_map(|key| self.look(key).transpose()).collect()
     }
 
     /// The runs that live.
@@ -158,27 +158,51 @@ impl TaskSlots {
         Ok(self.read(from_ms)?.into_iter().filter(|slot| slot.running).collect())
     }
 
-    /// One slot; `None` when nobody has taken it, or its file tells nothing.
+    /// One slot; `None` when nobody has taken it, or we have no descriptors to look with.
     pub fn read_one(&self, key: SlotKey) -> Option<SlotFile> {
-        let slot = self.parse(key)?;
+        self.look(key).ok().flatten()
+    }
+
+    fn look(&self, key: SlotKey) -> io::Result<Option<SlotFile>> {
+        let Some(slot) = self.parse(key)? else { return Ok(None) };
         if slot.end.is_some() {
-            return Some(slot);
+            return Ok(Some(slot));
         }
         // Whether it lives is asked first and its lines are read after that: what ended in between has written its end.
         let lives = is_alive(&slot.claim);
-        let slot = self.parse(key)?;
-        Some(SlotFile { running: lives && slot.end.is_none(), ..slot })
+        Ok(self.parse(key)?.map(|slot| SlotFile { running: lives && slot.end.is_none(), ..slot }))
     }
 
     /// What is in a slot's file, as far as it can be read; whether its run lives is not in it.
-    fn parse(&self, key: SlotKey) -> Option<SlotFile> {
-        let file = File::open(self.path(key)).ok()?;
-        let mut lines = BufReader::new(io::Read::take(file, 256 * LONGEST_LINE)).lines().map_while(Result::ok);
-        let first = serde_json::from_str(&lines.next()?).ok()?;
-        let SlotLine::Claim(claim) = first else { return None };
-        let mut slot = SlotFile { claim, began_ms: None, steps: Vec::new(), end: None, running: false };
+    ///
+    /// A name that is there is a slot that nobody else can take, whatever is in the file: it is a run of which nobody knows more.
+    fn parse(&self, key: SlotKey) -> io::Result<Option<SlotFile>> {
+        let file = match File::open(self.path(key)) {
+            Ok(file) => Ok(file),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            // That is no fault of the file.
+            Err(e) if is_want(&e) => return Err(e),
+            Err(e) => Err(e.to_string()),
+        };
+        let mut lines =
+            file.as_ref().ok().map(|file| BufReader::new(io::Read::take(file, 256 * LONGEST_LINE)).split(b'\n'));
+        let mut lines = lines.iter_mut().flatten();
+        let (claim, unreadable) = match &file {
+            Err(why) => Err(why.clone()),
+            Ok(_) => match lines.next() {
+                None => Err("it is empty".to_owned()),
+                Some(Err(e)) if is_want(&e) => return Err(e),
+                Some(Err(e)) => Err(e.to_string()),
+                Some(Ok(line)) => match serde_json::from_slice(&line) {
+                    Ok(SlotLine::Claim(claim)) if claim.slot == key => Ok(claim),
+                    _ => Err("its first line is no claim".to_owned()),
+                },
+            },
+        }
+        .map_or_else(|why| (self.guess(key), Some(why)), |claim| (claim, None));
+        let mut slot = SlotFile { claim, began_ms: None, steps: Vec::new(), end: None, running: false, unreadable };
         // What cannot be read is half a line of somebody who was cut off.
-        for line in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
+        for line in lines.map_while(Result::ok).filter_map(|line| serde_json::from_slice(&line).ok()) {
             match line {
                 SlotLine::Claim(_) | SlotLine::Spawned { .. } => {}
                 SlotLine::Began(ms) => slot.began_ms = Some(ms),
@@ -186,7 +210,27 @@ impl TaskSlots {
                 SlotLine::End(end) => slot.end = slot.end.or(Some(end)),
             }
         }
-        Some(slot)
+        Ok(Some(slot))
+    }
+
+    /// The claim of a file that cannot be read: nobody's who lives, taken when it was written last.
+    fn guess(&self, slot: SlotKey) -> Claim {
+        let written_ms = fs::symlink_metadata(self.path(slot)).map_or(slot.at_ms(), |data| data.mtime() * 1000);
+        let trigger = match slot {
+            SlotKey::Due(_) => Trigger::Manager,
+            SlotKey::Extra(_) => Trigger::Operator,
+        };
+        let at = Moment { wall_ms: written_ms, ..Moment::default() };
+        Claim {
+            slot,
+            trigger,
+            timing: Timing::InTime,
+            pid: 0,
+            start_token: 0,
+            boot_id: String::new(),
+            at,
+            resumes: None,
+        }
     }
 
     /// Writes the end of a run that cannot do so any more.
@@ -194,6 +238,11 @@ impl TaskSlots {
     /// # Errors
     /// When its file cannot be written to.
     pub fn end_for_the_dead(&self, key: SlotKey, end: &SlotEnd) -> io::Result<()> {
+        if let Some(slot) = self.look(key)?.filter(|slot| slot.unreadable.is_some() && slot.end.is_none()) {
+            // Nothing can be added to what cannot be read: there is a file in its place that can.
+            let lines = [encoded(&SlotLine::Claim(slot.claim))?, encoded(&SlotLine::End(end.clone()))?];
+            return files::write_atomic(&self.path(key), &lines.concat(), true);
+        }
         let file = OpenOptions::new().append(true).open(self.path(key))?;
         let mut holding = Holding { file };
         // After half a line.
@@ -291,6 +340,11 @@ fn encoded(line: &SlotLine) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+/// Whether it is us who lack something, which passes.
+fn is_want(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN))
 }
 
 /// Whether the process that took it lives.

@@ -129,11 +129,52 @@ fn what_a_run_writes_is_read_back_also_after_half_a_line() {
     assert!(slots.read_one(next).unwrap().running);
     holding.note(&SlotLine::End(end())).unwrap();
     assert!(!slots.read_one(next).unwrap().running);
-    for garbage in [&b""[..], b"\n", b"{}", b"\xff\xff", &whole[..20]] {
+    // Another slot's claim is none of this one.
+    let other = SlotKey::Due(DUE.at_ms() + 60_000);
+    fs::write(folder.path().join("supervisor/slots/job").join(other.to_string()), &whole).unwrap();
+    assert!(slots.read_one(other).unwrap().unreadable.is_some());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_run_that_was_cut_off_until_it_has_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let slots = slots(folder.path());
+    ours(slots.take(&dead(DUE)).unwrap());
+    let path = folder.path().join("supervisor/slots/job").join(DUE.to_string());
+    let whole = fs::read(&path).unwrap();
+    let no_claim = "its first line is no claim";
+    for (garbage, why) in [
+        (&b""[..], "it is empty"),
+        (&b"\n"[..], no_claim),
+        (&b"{}"[..], no_claim),
+        (&b"\xff\xff"[..], no_claim),
+        (&[0; 5000][..], no_claim),
+        (&whole[..20], no_claim),
+    ] {
         fs::write(&path, garbage).unwrap();
-        assert_eq!(slots.read_one(DUE), None);
+        let written = File::options().write(true).open(&path).unwrap();
+        written.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(7)).unwrap();
+        let found = slots.read_one(DUE).unwrap();
+        assert_eq!(found.unreadable.as_deref(), Some(why));
+        assert_eq!((found.claim.slot, found.claim.pid, found.claim.at.wall_ms), (DUE, 0, 7000));
+        assert!(!found.running && found.end.is_none());
+        assert_eq!(slots.read(0).unwrap(), [found]);
+        assert!(matches!(slots.take(&claim(DUE)).unwrap(), Taken::Before), "nobody runs it");
+        slots.end_for_the_dead(DUE, &end()).unwrap();
+        let found = slots.read_one(DUE).unwrap();
+        assert_eq!((found.end, found.unreadable, found.claim.pid), (Some(end()), None, 0));
     }
-    assert_eq!(slots.read(0).unwrap().len(), 1);
+    // The end that a run has written counts, also after a beginning that is spoiled since.
+    let mut spoiled = b"\xff\xff\n".to_vec();
+    spoiled.extend(encoded(&SlotLine::End(end())).unwrap());
+    fs::write(&path, spoiled).unwrap();
+    assert_eq!(slots.read_one(DUE).unwrap().end, Some(end()));
+    // What cannot be opened at all, and is no file that anybody could write to.
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    assert!(slots.read_one(DUE).unwrap().unreadable.is_some());
+    slots.end_for_the_dead(DUE, &end()).unwrap();
+    assert_eq!(slots.read_one(DUE).unwrap().end, Some(end()));
 }
 
 #[test]
@@ -246,8 +287,54 @@ fn what_a_dead_run_has_left_is_found_and_ended_and_nobody_else() {
     if cfg!(target_os = "linux") {
         wait_for("its mark", || Some(slots.leftover(DUE)).filter(|left| left.len() == 1 && left[0].pid == away.pid()));
     }
+    // Nor does a clock hide it that has been set back since the run began, where the times of starts are by the wall clock.
+    let late = SlotKey::Due(DUE.at_ms() + 60_000);
+    let mut holding = ours(slots.take(&Claim { start_token: u64::MAX, ..claim(late) }).unwrap());
+    holding.note(&SlotLine::Spawned { pid: other.pid(), token: identity::start_token(other.pid()).unwrap() }).unwrap();
+    assert_eq!(slots.leftover(late).iter().map(|left| left.pid).collect::<Vec<_>>(), [other.pid()]);
+    let marked = SlotKey::Due(DUE.at_ms() + 120_000);
+    ours(slots.take(&Claim { start_token: u64::MAX, ..claim(marked) }).unwrap());
+    let mark = run_mark(marked).to_string();
+    let marks = [("SUPERVISOR_SERVICE", "job"), ("SUPERVISOR_RUN_ID", &mark), ("SUPERVISOR_STATE_DIR", &state_dir)];
+    let mut away = sh("exec sleep 1000");
+    let away = Guard(away.process_group(0).envs(marks).spawn().unwrap());
+    if cfg!(target_os = "linux") {
+        let found = || Some(slots.leftover(marked)).filter(|left| left.len() == 1 && left[0].pid == away.pid());
+        wait_for("its mark, whenever it was started", found);
+        // Nor is it hidden by a file that cannot be read any more.
+        fs::write(folder.path().join("supervisor/slots/job").join(marked.to_string()), "").unwrap();
+        assert_eq!(slots.leftover(marked).len(), 1);
+    }
     // While the run itself lives, nothing of it is left over.
     ours(slots.take(&claim(SlotKey::Extra(1))).unwrap());
     assert_eq!(slots.leftover(SlotKey::Extra(1)), []);
     assert_eq!(slots.end_leftover(SlotKey::Extra(1), Signal::KILL, Duration::ZERO), 0);
+}
+
+#[test]
+fn what_several_dead_runs_have_left_is_ended_at_once_and_not_past_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let slots = slots(folder.path());
+    let at = |name: &str| folder.path().join(name);
+    let left = |slot: SlotKey, name: &str, trap: &str| {
+        let ready = at(name).display().to_string();
+        let mut step = sh(&format!("trap '{trap}' TERM; : > {ready}; while :; do sleep 0.05; done"));
+        let step = Guard(step.process_group(0).spawn().unwrap());
+        let mut holding = ours(slots.take(&dead(slot)).unwrap());
+        let token = identity::start_token(step.pid()).unwrap();
+        holding.note(&SlotLine::Spawned { pid: step.pid(), token }).unwrap();
+        wait_for("its trap", || at(name).exists().then_some(()));
+        step
+    };
+    let next = SlotKey::Due(DUE.at_ms() + 60_000);
+    let mut deaf = left(DUE, "deaf", "");
+    let mut polite = left(next, "polite", &format!(": > {}; exit 0", at("told").display()));
+    let patience = Duration::from_secs(20);
+    let ended = slots.end_leftovers(&[DUE, next], Signal::TERM, patience, || at("told").exists());
+    assert_eq!(ended.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [DUE, next]);
+    // Nobody has waited for the first to tell the second, nor for the end of the first after the word.
+    assert!(at("told").exists() && deaf.0.try_wait().unwrap().is_none());
+    assert!(polite.0.wait().unwrap().success());
+    assert_eq!(slots.end_leftovers(&[next], Signal::TERM, patience, || panic!("there is none")), []);
+    assert_eq!(slots.end_leftovers(&[DUE], Signal::KILL, patience, || false).len(), 1);
 }

@@ -326,6 +326,139 @@ fn a_run_that_is_stopped_says_who_wanted_it() {
 }
 
 #[test]
+fn only_a_persons_second_word_cuts_a_steps_time_short() {
+    // It says that it was told, and goes on until it may end.
+    let steps = [sh(
+        "trap \"echo told\" TERM; echo $$ > {dir}/pid.$SUPERVISOR_SLOT; while [ ! -e {dir}/gate ]; do echo on; sleep 0.02; done; echo bye",
+        "",
+    )];
+    let env = with_due_slot(&steps, "stop_timeout = \"1h\"");
+    let lines = || log(&env, "stdout").lines().count();
+    // Whoever moves its output has looked for signals before: after two turns it has seen what came until now.
+    let seen = || {
+        let now = lines();
+        wait_for("its output to go on", || (lines() >= now + 10).then_some(()));
+    };
+    let mut run = start(&env, &["exec", "job"]);
+    number_in(&env, &format!("pid.{}", due()));
+    let pid = pid_of(&run);
+    for n in 0..3 {
+        signal(pid, Signal::SIGTERM);
+        seen();
+        // A person's word is the first of that kind; scripts repeat what is no such word.
+        assert!(
+            if n == 1 {
+                slots(&env).stop_by_person(due(), "stopped by the operator")
+            } else {
+                slots(&env).stop(due(), "replaced")
+            }
+            .unwrap()
+        );
+        seen();
+    }
+    assert!(log(&env, "stdout").contains("told\n"));
+    std::fs::write(env.dir().join("gate"), "").unwrap();
+    assert_eq!(exit_code(&mut run), Some(0));
+    let (records, end) = last(&env);
+    assert_eq!((records[0].outcome, records[0].code, records[0].signal), (StepOutcome::Cancelled, Some(0), None));
+    assert!(end.why.contains("by its service manager") && log(&env, "stdout").ends_with("bye\n"), "{}", end.why);
+    // The command, said twice.
+    std::fs::remove_file(env.dir().join("gate")).unwrap();
+    let mut run = start(&env, &["exec", "job", "--extra"]);
+    let slot = wait_for("the next run", || runs(&env).into_iter().find(|run| run.claim.slot != due())).claim.slot;
+    let step = number_in(&env, &format!("pid.{slot}"));
+    let mut first = start(&env, &["tasks", "stop", "job"]);
+    wait_for("its first word", || slots(&env).stop_asked(slot));
+    seen();
+    assert!(alive(step));
+    assert!(ok(&env, &["tasks", "stop", "job"]).contains("stopped by the operator"));
+    assert_eq!((exit_code(&mut first), exit_code(&mut run)), (Some(0), Some(3)));
+    wait_dead(step);
+    let (records, end) = last(&env);
+    assert_eq!(end.why, "stopped by the operator; step 1 of 1 (sh) was killed at once");
+    assert_eq!(records[0].signal.map(|signal| signal.0), Some(Signal::SIGKILL as i32));
+}
+
+#[test]
+fn no_slot_is_taken_by_a_run_that_has_no_pipes_or_no_journal() {
+    let env = with_due_slot(&[sh("echo run", "")], "");
+    for (place, what) in [
+        ("supervisor/services/job/stdout.fifo", "cannot open the pipes of task job"),
+        ("supervisor/runners/job.journal", "cannot write the journal of task job"),
+    ] {
+        let in_the_way = env.state_dir().join(place);
+        std::fs::create_dir_all(&in_the_way).unwrap();
+        for args in [&["exec", "job"][..], &["exec", "job", "--extra"]] {
+            let text = ends_with(&env, 70, args);
+            assert!(text.contains(what) && text.contains("nothing was begun"), "{text}");
+        }
+        assert_eq!(runs(&env), [], "somebody else may");
+        std::fs::remove_dir(&in_the_way).unwrap();
+    }
+    ok(&env, &["exec", "job"]);
+    assert_eq!(only(&env).end.unwrap().state, SlotState::Ran);
+}
+
+#[test]
+fn a_maintenance_step_says_itself_why_it_failed() {
+    let env = with_due_slot(&["{ builtin = \"verify-backup\" }".into()], "");
+    ok(&env, &["exec", "job"]);
+    let (steps, end) = last(&env);
+    assert!(
+        end.why.starts_with("step 1 of 1 (verify-backup): ") && end.why.contains("there is no copy"),
+        "{}",
+        end.why
+    );
+    assert!(!end.why.contains("hint") && !end.why.contains("exit code"), "{}", end.why);
+    assert_eq!((steps[0].outcome, steps[0].code), (StepOutcome::Failed, Some(3)));
+    assert_eq!(journaled(&env, "task_finished")[0]["why"], end.why);
+}
+
+#[test]
+fn a_slot_whose_file_is_spoiled_has_failed_once_and_is_run_by_nobody() {
+    let env = with_due_slot(&[sh("echo run >> {dir}/runs", "")], "");
+    let path = env.state_dir().join("supervisor/slots/job").join(due().to_string());
+    std::fs::write(&path, [0; 100]).unwrap();
+    assert!(ok(&env, &["exec", "job"]).contains("nothing is due"));
+    env.start_daemon();
+    let end = wait_for("its end", || only(&env).end);
+    assert_eq!(end.state, SlotState::Failed);
+    assert!(end.why.starts_with("its file cannot be read ("), "{}", end.why);
+    let rows = || rows_of(&env, "job").into_iter().filter(|row| row.is("task_finished")).collect::<Vec<_>>();
+    wait_for("its row", || (!rows().is_empty()).then_some(()));
+    let text = ok(&env, &["tasks", "job"]);
+    assert!(text.contains("its file cannot be read"), "{text}");
+    // Neither a look nor a new daemon tells it again.
+    env.stop_daemon();
+    env.start_daemon();
+    assert_eq!((rows().len(), only(&env).end), (1, Some(end)));
+    assert!(!home(&env, "runs").exists());
+}
+
+#[test]
+fn a_run_that_ends_what_a_dead_one_has_left_can_be_stopped_meanwhile() {
+    let deaf = "trap \"\" TERM; echo $$ > {dir}/pid.$SUPERVISOR_SLOT; while :; do sleep 0.05; done";
+    let env = with_due_slot(&[sh(deaf, "")], "stop_timeout = \"1h\"");
+    let mut run = start(&env, &["exec", "job"]);
+    let step = number_in(&env, &format!("pid.{}", due()));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let mut next = start(&env, &["exec", "job", "--extra"]);
+    wait_for("the next run", || runs(&env).into_iter().find(|run| run.claim.slot != due()));
+    signal(pid_of(&next), Signal::SIGTERM);
+    assert_eq!(exit_code(&mut next), Some(3));
+    assert!(alive(step), "nobody has waited for its end");
+    let (steps, end) = last(&env);
+    assert_eq!((outcomes(&steps), end.state), (vec![StepOutcome::Skipped], SlotState::Cancelled));
+    end_of(step);
+}
+
+fn end_of(step: i32) {
+    end(step, Signal::SIGKILL);
+    wait_dead(step);
+}
+
+#[test]
 fn a_run_that_was_killed_leaves_no_second_copy_and_none_of_its_output() {
     let script = "echo $$ > {dir}/pid.$SUPERVISOR_SLOT; echo before; while [ ! -e {dir}/gate ]; do sleep 0.01; done; echo after; \
                   touch {dir}/said; exec sleep 1000";

@@ -554,7 +554,14 @@ impl Story {
         self.oracle.taken(&self.task, slot, timing, now.wall_ms)?;
         let boot_id = self.clock.boot_id.clone();
         let claim = Claim { slot, trigger, timing, pid: 1, start_token: 1, boot_id, at: now, resumes: None };
-        if !self.disk.take(SlotFile { claim, began_ms: None, steps: Vec::new(), end: None, running: true }) {
+        if !self.disk.take(SlotFile {
+            claim,
+            began_ms: None,
+            steps: Vec::new(),
+            end: None,
+            running: true,
+            unreadable: None,
+        }) {
             return match trigger {
                 Trigger::Operator => Ok(()),
                 _ => Err(format!("{slot} was to be taken and is")),

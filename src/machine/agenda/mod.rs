@@ -236,14 +236,13 @@ impl Agenda {
         dead.map(move |file| {
             let seen_alive = alive.filter(|(slot, _)| *slot == file.claim.slot).map(|(_, ms)| ms);
             let ended_ms = seen_alive.map_or_else(|| ended_ms(file), |ms| ms.max(ended_ms(file)));
-            let why = if file.claim.boot_id == seen.boot_id {
-                "interrupted: its process was killed or has crashed"
-            } else {
-                "interrupted: the machine lost power or was shut down"
+            let interrupted = || match file.claim.boot_id == seen.boot_id {
+                true => "interrupted: its process was killed or has crashed".to_owned(),
+                false => "interrupted: the machine lost power or was shut down".to_owned(),
             };
             let end = SlotEnd {
                 state: SlotState::Failed,
-                why: why.to_owned(),
+                why: file.why_cut_off(interrupted),
                 ended_ms: ended_ms.min(now.wall_ms.max(file.claim.at.wall_ms)),
                 awake_ms: steps_ms(file),
                 frozen_ms: 0,

@@ -102,7 +102,14 @@ impl World {
             at: self.now(),
             resumes: None,
         };
-        self.slots.push(SlotFile { claim, began_ms: None, steps: Vec::new(), end: None, running: true });
+        self.slots.push(SlotFile {
+            claim,
+            began_ms: None,
+            steps: Vec::new(),
+            end: None,
+            running: true,
+            unreadable: None,
+        });
         slot
     }
 
@@ -244,6 +251,13 @@ fn who_died_without_a_word_is_told_once_and_not_run_again() {
     world.slots[0].claim.boot_id = "a".to_owned();
     let acts = world.look();
     assert!(matches!(acts.as_slice(), [AgendaAct::CutOff(_, end)] if end.why.contains("lost power")), "{acts:?}");
+    // Nor is it when its file tells nothing any more.
+    world.slots[0].unreadable = Some("it is empty".to_owned());
+    let acts = world.look();
+    let [AgendaAct::CutOff(cut, end)] = acts.as_slice() else { panic!("{acts:?}") };
+    let why = "its file cannot be read (it is empty), so nobody knows what became of it";
+    assert_eq!((*cut, end.state, end.why.as_str()), (slot, SlotState::Failed, why));
+    assert_eq!(world.decide(), Decision::Nothing);
     world.slots[0].end = Some(end.clone());
     assert_eq!((world.look(), world.decide()), (vec![], Decision::Nothing));
 }
