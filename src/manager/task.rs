@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::model::paths::Paths;
 use crate::model::{SlotKey, UnitName};
-use crate::process::{handover, notify};
+use crate::process::{files, handover, notify};
 
 /// What it is started with.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,8 @@ pub enum Wanted {
 /// # Errors
 /// When it cannot be started.
 pub fn start(start: &Start<'_>) -> io::Result<Child> {
+    // The first run there is on this machine may be this one, before any daemon.
+    files::ensure_dir(&start.paths.logs())?;
     let mut log = OpenOptions::new();
     let log = log.create(true).append(true).mode(0o600).open(start.paths.runner_log())?;
     #[expect(clippy::disallowed_methods, reason = "the one place where a run of a job is started")]

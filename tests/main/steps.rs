@@ -132,3 +132,13 @@ fn a_digest_is_sent_once_for_its_slot_and_kept_until_it_can_be() {
     let reports = std::fs::read_dir(env.state_dir().join("reports")).unwrap().count();
     assert_eq!(reports, 1);
 }
+
+/// The first thing that anybody does on this machine: no daemon, no folder of state.
+#[test]
+fn a_job_is_run_by_hand_where_there_is_nothing_yet() {
+    let env = Env::new("[task.first]\ncalendar = [\"weekly Sun 03:00\"]\nsteps = [{ run = [\"/usr/bin/true\"] }]\n");
+    std::fs::remove_dir_all(env.state_dir()).ok();
+    let (out, err, code) = run(&env, &["tasks", "run", "first"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.starts_with("step 1: true ok") && out.contains("\nfirst: ran "), "{out}");
+}

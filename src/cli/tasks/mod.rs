@@ -52,6 +52,14 @@ fn named<'a>(name: &str, place: &'a Place<'_>) -> Result<&'a TaskSpec, Error> {
         return Err(Error::new(ErrorKind::Usage, format!("{name} is a service, not a calendar job"))
             .hint(format!("see `supervisor status {name}`; `supervisor restart {name}` starts it again")));
     }
+    if fleet.exposures.iter().any(|exposure| exposure.name == name) {
+        let message =
+            format!("{name} is no calendar job: it has `ensure`, so it is made to hold and looked at again and again");
+        let hint = format!(
+            "`supervisor restart {name}` makes it hold now, `supervisor stop {name}` undoes it, `supervisor why {name}` tells how it stands"
+        );
+        return Err(Error::new(ErrorKind::Usage, message).hint(hint));
+    }
     if let Some(unit) = fleet.unusable.iter().find(|unit| unit.name == name) {
         return Err(Error::new(ErrorKind::Config, format!("{name} cannot be used: {}", unit.why))
             .hint("`supervisor check` tells what is wrong"));

@@ -1,5 +1,7 @@
 //! `tasks`, and jobs in `status` and `why`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{golden, usage};
@@ -8,8 +10,8 @@ use crate::cli::testing::{Facts, NOW, name};
 use crate::error::ErrorKind;
 use crate::manager::job::tests::task;
 use crate::model::{
-    CalendarTable, Claim, Moment, Schedule, SlotEnd, SlotKey, SlotLine, SlotRow, SlotState, StepOutcome, StepRecord,
-    Timing, Trigger,
+    CalendarTable, Claim, ExposureSpec, Moment, Schedule, SlotEnd, SlotKey, SlotLine, SlotRow, SlotState, StepOutcome,
+    StepRecord, Timing, Trigger,
 };
 use crate::process::testing::{Guard, sh};
 use crate::process::{clock, identity};
@@ -24,6 +26,24 @@ const DUE: i64 = NOW - 2 * HOUR - 8 * 60_000;
 
 fn daily() -> Vec<Schedule> {
     vec![Schedule::Table(CalendarTable { hour: Some(7), minute: Some(55), ..CalendarTable::default() })]
+}
+
+/// Something that is made to hold.
+fn exposure(service: &str) -> ExposureSpec {
+    ExposureSpec {
+        name: name(service),
+        enabled: true,
+        ensure: vec!["/bin/true".into()],
+        check: None,
+        undo: None,
+        interval: Duration::from_secs(300),
+        timeout: Duration::from_secs(30),
+        retry_delay: Duration::from_secs(2),
+        backoff_max: Duration::from_secs(300),
+        cwd: "/".into(),
+        env: std::collections::BTreeMap::new(),
+        env_file: None,
+    }
 }
 
 fn row(due_ms: i64, state: SlotState) -> SlotRow {
@@ -198,6 +218,14 @@ fn names_that_are_no_jobs_are_told_with_what_was_meant() {
         let error = usage(&ran);
         assert_eq!(error.message, "gateway is a service, not a calendar job");
         assert!(error.hint.as_ref().unwrap().contains("`supervisor restart gateway`"), "{error:?}");
+    }
+    let mut exposing = Facts::new(&[]);
+    exposing.declared().exposures = vec![exposure("expose")];
+    for line in ["tasks expose", "tasks run expose", "tasks stop expose"] {
+        let ran = exposing.run(line);
+        let error = usage(&ran);
+        assert!(error.message.starts_with("expose is no calendar job: it has `ensure`"), "{error:?}");
+        assert!(error.hint.as_ref().unwrap().contains("`supervisor restart expose`"), "{error:?}");
     }
     let ran = Facts::new(&["gateway"]).run("tasks");
     assert!(ran.code == Ok(0) && ran.notes.contains("[task.NAME]"), "{ran:?}");
