@@ -80,14 +80,34 @@ pub(super) fn words(text: &str) -> Result<(CalendarRule, Option<Vec<CalendarTabl
         Ok(rule) => Ok((rule, tables(&rule))),
         Err(mut malformed) => {
             // What is offered is itself read before, so it can be typed.
-            let near = near::candidates(text).into_iter().find(|near| rule(near).is_ok());
-            malformed.wrong.help = Some(match near {
-                Some(near) => format!("write {}", quoted(&near)),
-                None => FORMS.to_owned(),
+            let near = |text: &str| near::candidates(text).into_iter().find(|near| rule(near).is_ok());
+            let several: Option<Vec<String>> = near::several(text).iter().map(|text| near(text)).collect();
+            malformed.wrong.help = Some(match (several.filter(|all| all.len() > 1), near(text)) {
+                (Some(all), _) => {
+                    let all: Vec<String> = all.iter().map(|entry| quoted(entry)).collect();
+                    format!("make an entry of each time: {}", all.join(", "))
+                }
+                (None, Some(near)) => format!("write {}", quoted(&near)),
+                (None, None) => FORMS.to_owned(),
             });
             Err(malformed)
         }
     }
+}
+
+/// The number that a table has for what somebody wrote as a text: `Mon` for `weekday`, `March` for `month`, `7` for any.
+pub(super) fn number(key: &str, text: &str) -> Option<u8> {
+    let lower = text.trim().to_ascii_lowercase();
+    let named = |names: &[&str], first: usize| {
+        let short = lower.get(..3)?;
+        names.iter().position(|name| *name == short).and_then(|at| u8::try_from(at + first).ok())
+    };
+    let named = match key {
+        "weekday" => named(&DAYS, 0),
+        "month" => named(&MONTHS, 1),
+        _ => None,
+    };
+    named.or_else(|| lower.parse().ok())
 }
 
 /// What an entry says.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::fault::code;
 use super::reader::{Ctx, Field, Span};
@@ -139,6 +139,21 @@ impl<'t> Fields<'t> {
 
     pub(super) fn path(&self, ctx: &mut Ctx<'_>, key: &str) -> Option<PathBuf> {
         self.get(key)?.path(ctx)
+    }
+
+    /// The same, where a single member may also stand there by itself, which is one of the types that `is_one` knows.
+    pub(super) fn list_or_one<T>(
+        &self,
+        ctx: &mut Ctx<'_>,
+        key: &str,
+        wanted: (&str, &str),
+        is_one: impl FnOnce(&DeValue<'_>) -> bool,
+        mut read: impl FnMut(&mut Ctx<'_>, &Field<'t>) -> Option<T>,
+    ) -> Vec<T> {
+        match self.get(key).filter(|field| is_one(field.value())) {
+            Some(one) => read(ctx, &one).into_iter().collect(),
+            None => self.list(ctx, key, wanted, read),
+        }
     }
 
     /// The members of a list, each read by `read`; empty when the key is missing.

@@ -51,16 +51,57 @@ impl Surroundings {
         if known.iter().all(|known| known == "UTC") {
             return Ok(name.to_owned());
         }
-        let whole = super::fields::nearest(name, known.iter().map(String::as_str));
-        // People write the city alone.
-        let city = |known: &&String| known.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name));
-        Err(whole.map(str::to_owned).or_else(|| known.iter().find(city).cloned()))
+        Err(near_zone(name, &known))
     }
 
     /// Where state is when nobody says where.
     pub(super) fn default_state_dir(&self) -> PathBuf {
         self.home.join(".openclaw")
     }
+}
+
+/// Cities as those who live there and their neighbours call them, and large ones that have no zone of their own.
+const CITIES: [(&str, &str); 24] = [
+    ("athen", "Europe/Athens"),
+    ("beijing", "Asia/Shanghai"),
+    ("bombay", "Asia/Kolkata"),
+    ("boston", "America/New_York"),
+    ("bruxelles", "Europe/Brussels"),
+    ("delhi", "Asia/Kolkata"),
+    ("frankfurt", "Europe/Berlin"),
+    ("hamburg", "Europe/Berlin"),
+    ("kopenhagen", "Europe/Copenhagen"),
+    ("lisboa", "Europe/Lisbon"),
+    ("lissabon", "Europe/Lisbon"),
+    ("milano", "Europe/Rome"),
+    ("moskau", "Europe/Moscow"),
+    ("mumbai", "Asia/Kolkata"),
+    ("munich", "Europe/Berlin"),
+    ("peking", "Asia/Shanghai"),
+    ("praha", "Europe/Prague"),
+    ("roma", "Europe/Rome"),
+    ("san_francisco", "America/Los_Angeles"),
+    ("seattle", "America/Los_Angeles"),
+    ("warszawa", "Europe/Warsaw"),
+    ("washington", "America/New_York"),
+    ("wien", "Europe/Vienna"),
+    ("zuerich", "Europe/Zurich"),
+];
+
+/// The zone that was probably meant: another name of its city, the city alone, or a slip in a name.
+fn near_zone(name: &str, known: &[String]) -> Option<String> {
+    fn city(zone: &str) -> &str {
+        zone.rsplit('/').next().unwrap_or(zone)
+    }
+    let typed = city(name).to_ascii_lowercase();
+    let called = CITIES.iter().find(|(theirs, _)| *theirs == typed).map(|(_, zone)| (*zone).to_owned());
+    let called = called.filter(|zone| known.contains(zone));
+    let alone = || known.iter().find(|zone| city(zone).eq_ignore_ascii_case(name)).cloned();
+    // As much as `Europe/` is the same in all of Europe: it is the city that has to be alike.
+    let most = (typed.chars().count() / 3).clamp(1, 3);
+    let is_alike = |zone: &&str| strsim::damerau_levenshtein(&typed, &city(zone).to_ascii_lowercase()) <= most;
+    let slip = || super::fields::nearest(name, known.iter().map(String::as_str).filter(is_alike)).map(str::to_owned);
+    called.or_else(alone).or_else(slip)
 }
 
 /// `$HOME`, else what the user database says: under some service managers the variable is not set.

@@ -194,7 +194,18 @@ impl<'t> Field<'t> {
 
     /// One of the given words.
     pub(super) fn choice<T: Copy>(&self, ctx: &mut Ctx<'_>, words: &[(&str, T)]) -> Option<T> {
-        let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        self.choice_beside(ctx, words, None)
+    }
+
+    /// The same; `other` is what may stand there too and is no word.
+    pub(super) fn choice_beside<T: Copy>(
+        &self,
+        ctx: &mut Ctx<'_>,
+        words: &[(&str, T)],
+        other: Option<&str>,
+    ) -> Option<T> {
+        let all = words.iter().map(|(word, _)| format!("\"{word}\"")).chain(other.map(str::to_owned));
+        let all: Vec<String> = all.collect();
         let example = all.first().map_or("", String::as_str);
         let text = self.text(ctx, "one of the known words, in quotes", example)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);

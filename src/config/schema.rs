@@ -109,6 +109,30 @@ text_type! {
     When, { "enum": ["ok", "failed"] }
 }
 
+/// An entry of a calendar, or a list of them.
+#[derive(Serialize)]
+pub(super) struct Calendars;
+
+impl JsonSchema for Calendars {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Calendars".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let entry = generator.subschema_for::<Calendar>();
+        json_schema!({
+            "anyOf": [
+                entry.clone(),
+                { "type": "array", "items": entry, "minItems": 1 },
+            ],
+        })
+    }
+}
+
 /// An entry of a calendar: words, a cron line, or launchd's table.
 #[derive(Serialize)]
 pub(super) struct Calendar;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::schema::{Calendar, CatchUp, DurationText, PathText, SizeText, StepBuiltin, When};
+use super::schema::{Calendars, CatchUp, DurationText, PathText, SizeText, StepBuiltin, When};
 use crate::model::{Overlap, Severity, SinkKind};
 
 /// A calendar job, or with `ensure` something that is made to hold.
@@ -80,9 +80,9 @@ impl Default for Exposure {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Task {
     /// When it is due: the union of these.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1))]
-    calendar: Vec<Calendar>,
+    #[serde(skip_serializing)]
+    #[expect(dead_code, reason = "only its schema is asked for")]
+    calendar: Calendars,
     /// "local", or an IANA name such as Europe/Berlin.
     timezone: &'static str,
     /// What it does, in order.
@@ -119,7 +119,7 @@ pub(super) struct Task {
 impl Default for Task {
     fn default() -> Self {
         Self {
-            calendar: Vec::new(),
+            calendar: Calendars,
             timezone: "local",
             steps: Vec::new(),
             catch_up: CatchUp("once"),

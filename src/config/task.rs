@@ -33,7 +33,7 @@ pub(super) const CATCH_UP_KEYS: &[&str] = &["within"];
 const OVERLAPS: &[(&str, Overlap)] =
     &[("skip", Overlap::Skip), ("queue", Overlap::Queue), ("replace", Overlap::Replace)];
 
-const CALENDAR_EXAMPLE: &str = "[\"daily 07:55\"]";
+const CALENDAR_EXAMPLE: &str = "\"daily 07:55\"";
 
 pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> TaskSpec {
     for (key, example) in [("calendar", CALENDAR_EXAMPLE.to_owned()), ("steps", format!("[{}]", step::EXAMPLE))] {
@@ -56,7 +56,13 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> TaskSpe
     TaskSpec {
         name,
         enabled: f.boolean(ctx, "enabled", true),
-        calendar: f.list(ctx, "calendar", ("a list of calendar entries", CALENDAR_EXAMPLE), schedule),
+        calendar: f.list_or_one(
+            ctx,
+            "calendar",
+            ("a calendar entry or a list of them", CALENDAR_EXAMPLE),
+            |value| matches!(value, DeValue::String(_) | DeValue::Table(_)),
+            schedule,
+        ),
         timezone: f.get("timezone").and_then(|field| timezone(ctx, &field)),
         steps: step::read(ctx, f, max_runtime),
         overlap: f.choice(ctx, "overlap", Overlap::Skip, OVERLAPS),
@@ -97,7 +103,14 @@ fn schedule(ctx: &mut Ctx<'_>, member: &Field<'_>) -> Option<Schedule> {
 }
 
 fn calendar_number(ctx: &mut Ctx<'_>, f: &Fields<'_>, key: &str, low: i64, high: i64) -> Option<u8> {
-    let number = f.get(key)?.number(ctx, low..=high, &low.to_string())?;
+    let field = f.get(key)?;
+    // What was meant by a name is shown as the number that it is.
+    let meant = match field.value() {
+        DeValue::String(text) => calendar_form::number(key, text),
+        _ => None,
+    };
+    let example = meant.map(i64::from).filter(|meant| (low..=high).contains(meant)).unwrap_or(low);
+    let number = field.number(ctx, low..=high, &example.to_string())?;
     u8::try_from(number).ok()
 }
 
@@ -139,5 +152,5 @@ fn catch_up(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<CatchUp> {
         };
         return within.duration(ctx, &bounds::CATCH_UP).map(CatchUp::Within);
     }
-    field.choice(ctx, &[("once", CatchUp::Once), ("skip", CatchUp::Skip)])
+    field.choice_beside(ctx, &[("once", CatchUp::Once), ("skip", CatchUp::Skip)], Some("{ within = \"6h\" }"))
 }

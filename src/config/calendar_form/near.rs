@@ -17,13 +17,43 @@ pub(super) fn candidates(text: &str) -> Vec<String> {
     let lower = text.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
     let words: Vec<&str> = lower.split_ascii_whitespace().collect();
     let mut found = Vec::new();
-    found.extend(shorthand(&words).map(str::to_owned));
     if words.len() > 3 && lower.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '*' | '?')) {
         found.extend(cron(&words));
     }
+    let lower = without_slip(&words).inspect(|mended| found.push(mended.clone())).unwrap_or(lower);
     let joined = lower.replace(", ", ",").replace(" - ", "-").replace(" to ", "-").replace(" and ", ",");
+    found.extend(shorthand(&lower.split_ascii_whitespace().collect::<Vec<_>>()).map(str::to_owned));
     found.extend(spoken(&joined));
     found
+}
+
+/// One entry for each of several times, which no single entry can have; empty where there are not several.
+pub(super) fn several(text: &str) -> Vec<String> {
+    let lower = text.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
+    let lower = lower.replace(", ", ",").replace(" and ", ",");
+    let words: Vec<&str> = lower.split_ascii_whitespace().collect();
+    if words.len() > 3 && lower.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '*' | '?')) {
+        return Vec::new();
+    }
+    let times = |word: &str| word.split(',').map(|part| time(part, false)).collect::<Option<Vec<String>>>();
+    let (at, rest): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| times(word).is_some());
+    let all: Vec<String> = at.iter().filter_map(|word| times(word)).flatten().collect();
+    if all.len() < 2 || rest.first() == Some(&"every") && rest.len() == 1 {
+        return Vec::new();
+    }
+    let rest = if rest.is_empty() { "daily".to_owned() } else { rest.join(" ") };
+    all.iter().map(|time| format!("{rest} {time}")).collect()
+}
+
+/// The words with the first one as it is spelt, where that is a slip away from one that entries begin with.
+fn without_slip(words: &[&str]) -> Option<String> {
+    const FIRST: [&str; 5] = ["daily", "weekly", "monthly", "every", "hourly"];
+    let (first, rest) = words.split_first()?;
+    if first.len() < 4 || FIRST.contains(first) {
+        return None;
+    }
+    let meant = FIRST.iter().find(|word| strsim::damerau_levenshtein(first, word) <= 1)?;
+    Some(std::iter::once(meant).chain(rest).copied().collect::<Vec<_>>().join(" "))
 }
 
 /// One word that is a schedule elsewhere.

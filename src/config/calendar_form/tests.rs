@@ -145,11 +145,26 @@ fn each_malformed_form_is_answered_with_one_near_it_that_works_and_a_caret_at_th
         ("*/0 * * * *", "*/0", "* * * * *"),
         ("1,,2 * * * *", "1,,2", "1,2 * * * *"),
         ("0 7 * * monday", "monday", "0 7 * * mon"),
+        ("dayly 07:55", "dayly", "daily 07:55"),
+        ("dayly", "dayly", "daily 00:00"),
+        ("evry 6h", "evry", "every 6h"),
+        ("Weeky Sun 3am", "Weeky Sun 3am", "weekly Sun 03:00"),
+        ("montly 1 09:00", "montly 1 09:00", "monthly 1 09:00"),
     ] {
         let found = words(bad).unwrap_err();
         let help = found.wrong.help.unwrap();
         assert_eq!((bad, &bad[found.part], examples(&help).as_slice()), (bad, part, [wanted].as_slice()));
         assert!(words(wanted).is_ok(), "{wanted}");
+    }
+    // Several times are several entries.
+    for (bad, wanted) in [
+        ("daily 07:55, 12:00", ["daily 07:55", "daily 12:00"].as_slice()),
+        ("daily 07:55 08:55", &["daily 07:55", "daily 08:55"]),
+        ("7:55,12:00,19:00", &["daily 07:55", "daily 12:00", "daily 19:00"]),
+        ("Mon..Fri 9am and 5pm", &["Mon..Fri 09:00", "Mon..Fri 17:00"]),
+    ] {
+        let help = words(bad).unwrap_err().wrong.help.unwrap();
+        assert_eq!(examples(&help), wanted, "{bad}: {help}");
     }
     // Where nothing is near, all forms are shown, and each can be typed.
     for bad in ["", "soon", "@reboot", "L", "\u{e9}\u{e9} \u{e9}", "every \u{2665}", "* * * * q"] {

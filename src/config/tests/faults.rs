@@ -256,7 +256,11 @@ fn tasks_and_alerts() {
     in_task(STEPS, "timezone = \"Europe/Berlni\"", &[(BAD_FORM, 4, 12, "did you mean \"Europe/Berlin\"?")]);
     in_task(STEPS, "timezone = \"Vienna\"", &[(BAD_FORM, 4, 12, "did you mean \"Europe/Vienna\"?")]);
     in_task(STEPS, "timezone = \"Mars/Olympus_Mons\"", &[(BAD_FORM, 4, 12, "write \"local\", \"UTC\"")]);
+    in_task(STEPS, "timezone = \"Europe/Wien\"", &[(BAD_FORM, 4, 12, "did you mean \"Europe/Vienna\"?")]);
+    in_task(STEPS, "timezone = \"Europe/Xyzw\"", &[(BAD_FORM, 4, 12, "write \"local\", \"UTC\"")]);
+    in_task(STEPS, "timezone = \"Mumbai\"", &[(BAD_FORM, 4, 12, "did you mean \"Asia/Kolkata\"?")]);
     in_task(STEPS, "catch_up = \"twice\"", &[(BAD_FORM, 4, 12, "\"once\", \"skip\"")]);
+    in_task(STEPS, "catch_up = \"always\"", &[(BAD_FORM, 4, 12, "{ within = \"6h\" }")]);
     in_task(STEPS, "throttle = \"1s\"", &[(UNKNOWN_KEY, 4, 1, "possible here: calendar")]);
     let in_calendar =
         |entry: &str, wanted: &[Want]| expect(&format!("[task.t]\n{STEPS}\ncalendar = [{entry}]\n"), wanted);
@@ -269,6 +273,17 @@ fn tasks_and_alerts() {
     in_calendar("{ day = 31, month = 4 }", &[(CALENDAR, 3, 13, "no day 31")]);
     in_calendar("{ hour = 24 }", &[(OUT_OF_BOUNDS, 3, 22, "0 to 23")]);
     in_calendar("{ Hour = 3 }", &[(UNKNOWN_KEY, 3, 15, "did you mean `hour`?")]);
+    in_calendar("{ weekday = \"Mon\" }", &[(WRONG_TYPE, 3, 25, "write weekday = 1")]);
+    in_calendar("{ month = \"march\" }", &[(WRONG_TYPE, 3, 23, "write month = 3")]);
+    in_calendar("{ hour = \"7\" }", &[(WRONG_TYPE, 3, 22, "write hour = 7")]);
+    in_calendar("{ hour = \"seven\" }", &[(WRONG_TYPE, 3, 22, "write hour = 0")]);
+    let bare = |value: &str, wanted: &[Want]| expect(&format!("[task.t]\n{STEPS}\ncalendar = {value}\n"), wanted);
+    bare(
+        "\"daily 7:55\"",
+        &[(CALENDAR, 3, 19, "\"7:55\" is no time"), (CALENDAR, 3, 19, "write \"daily 07:55\"")][..1],
+    );
+    bare("{ hour = 24 }", &[(OUT_OF_BOUNDS, 3, 21, "0 to 23")]);
+    bare("5", &[(WRONG_TYPE, 3, 12, "write calendar = \"daily 07:55\"")]);
     in_calendar("5", &[(WRONG_TYPE, 3, 13, "write \"daily 07:55\"")]);
     expect("[task.t]\n{STEPS}\n".replace("{STEPS}", STEPS).as_str(), &[(MISSING, 1, 1, "`calendar`")]);
     expect("[[alerts.sink]]\ntype = \"mail\"\n", &[(BAD_FORM, 2, 8, "did you mean \"email\"?")]);
