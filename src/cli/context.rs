@@ -214,6 +214,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The zone that services.toml gives a job, where it does.
+    pub(super) fn own_zone(&self, task: &TaskSpec) -> Option<TimeZone> {
+        task.timezone.as_ref().map(|_| self.zone_of(task))
+    }
+
     /// For words with times.
     pub(super) fn reader(&self) -> crate::machine::words::Reader<'_> {
         crate::machine::words::Reader { now_ms: self.now_ms, zone: self.zone() }

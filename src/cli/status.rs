@@ -1,13 +1,14 @@
 //! `status`: what everything is doing, as a table or as JSON.
 
 use super::args::Status as Args;
+use super::context::Place;
 use super::gather::{Known, known};
 use super::table::Grid;
 use super::{Context, Output, Stop, names, style};
 use crate::control::client::Daemon;
 use crate::error::ErrorKind;
-use crate::machine::words;
-use crate::model::{OpenAlert, ServiceInfo, Standing, Status, StatusReport, UnitName};
+use crate::machine::words::{self, JobClock};
+use crate::model::{OpenAlert, ServiceInfo, Standing, Status, StatusReport, UnitKind, UnitName};
 
 /// Up to so many named services are told in detail, and so many alerts named: they still fit on a screen.
 const FEW: usize = 4;
@@ -41,7 +42,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
         let line = serde_json::to_string(&report).map_err(std::io::Error::other)?;
         writeln!(output.out, "{line}")?;
     } else {
-        output.out.write_all(text(&report, &names, context).as_bytes())?;
+        output.out.write_all(text(&report, &names, &place, context).as_bytes())?;
     }
     Ok(exit_code(report.services.iter().map(|info| (info.enabled, info.status))))
 }
@@ -59,7 +60,7 @@ fn exit_code(mut units: impl Iterator<Item = (bool, Status)>) -> u8 {
     if units.all(|(enabled, status)| !enabled || status.is_well()) { 0 } else { ErrorKind::NotUp.exit_code() }
 }
 
-fn text(report: &StatusReport, names: &[UnitName], context: &Context<'_>) -> String {
+fn text(report: &StatusReport, names: &[UnitName], place: &Place<'_>, context: &Context<'_>) -> String {
     let mut text = if report.services.is_empty() {
         "services.toml declares no services\n".to_owned()
     } else {
@@ -67,7 +68,7 @@ fn text(report: &StatusReport, names: &[UnitName], context: &Context<'_>) -> Str
     };
     if (1..=FEW).contains(&names.len()) {
         for info in &report.services {
-            text.push_str(&details(info, context));
+            text.push_str(&details(info, place, context));
         }
     }
     let tail = tail(report);
@@ -121,7 +122,7 @@ fn seconds(s: u64) -> String {
 }
 
 /// What the table has no room for.
-fn details(info: &ServiceInfo, context: &Context<'_>) -> String {
+fn details(info: &ServiceInfo, place: &Place<'_>, context: &Context<'_>) -> String {
     let when = |ms| words::local_seconds(ms, context.zone());
     let mut lines: Vec<(&str, String)> = vec![("why", info.why.clone())];
     if let Some(run) = info.run_id {
@@ -132,14 +133,23 @@ fn details(info: &ServiceInfo, context: &Context<'_>) -> String {
     if let Some(pid) = info.runner_pid {
         lines.push(("runner", format!("pid {pid}")));
     }
-    if let Some(exit) = &info.last_exit {
+    // A job's ends are told by its slots (`supervisor tasks`); only a service has ends of its own.
+    let is_service = info.kind == UnitKind::Service;
+    if let Some(exit) = info.last_exit.as_ref().filter(|_| is_service) {
         let ago = words::lasting(context.now_ms - exit.at_ms);
         lines.push(("last exit", format!("{}, {} ({ago} ago)", words::exit_text(exit), when(exit.at_ms))));
     }
     if let Some(next) = info.next_run_ms {
-        lines.push(("next start", when(next)));
+        lines.push(match info.kind {
+            UnitKind::Task => {
+                let task = place.fleet().and_then(|fleet| fleet.task(&info.name));
+                let own = task.and_then(|task| context.own_zone(task));
+                ("next run", JobClock::of(own.as_ref(), context.reader()).time(next))
+            }
+            UnitKind::Service | UnitKind::Exposure => ("next start", when(next)),
+        });
     }
-    if let Some(counts) = info.restarts {
+    if let Some(counts) = info.restarts.filter(|_| is_service) {
         let counts = [
             ("crash", counts.crash),
             ("hung", counts.hung),

@@ -32,7 +32,7 @@ impl JobStands {
     /// Whether the last slot is something that a person has to look at.
     pub fn is_failed(&self) -> bool {
         self.last.as_ref().is_some_and(|last| match last.state {
-            Some(SlotState::Failed | SlotState::TooLong) => true,
+            Some(SlotState::Failed | SlotState::TooLong | SlotState::TooShort) => true,
             Some(SlotState::MissedAsleep | SlotState::MissedOff) => last.made_up_by.is_none(),
             _ => false,
         })

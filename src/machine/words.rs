@@ -16,7 +16,9 @@ use jiff::tz::TimeZone;
 pub use self::calendar::calendar_words;
 pub use self::health::{latencies, millis, part, start};
 pub use self::memory::{amount, clock, hours, memory, memory_short, rate, why_memory, why_memory_troubles};
-pub use self::tasks::{Starter, TaskSeen, day_time, files_from, last_run, schedule, task, under_way, why_task};
+pub use self::tasks::{
+    JobClock, Starter, TaskSeen, day_time, files_from, last_run, schedule, task, under_way, why_task,
+};
 use crate::model::{
     ExitClass, HealthInfo, HealthSpec, LastExit, RestartCounts, RunView, ServiceInfo, ServiceSpec, Status, UnitKind,
     UnitName, Unusable,
@@ -66,10 +68,15 @@ pub fn count(n: usize, what: &str) -> String {
 /// [`lasting`], exact where it is short: `700ms`, `3.5s`, `35s`, `3h 2m`.
 pub fn exactly(ms: i64) -> String {
     match ms {
-        1..1000 => format!("{ms}ms"),
+        0..1000 => format!("{ms}ms"),
         1000..60_000 if ms % 1000 != 0 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
         _ => lasting(ms),
     }
+}
+
+/// [`exactly`] of a [`Duration`].
+pub fn exactly_time(time: Duration) -> String {
+    exactly(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// A number of bytes: `512 B`, `12.3 KiB`, `1.5 GiB`.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::config::show_duration;
-use crate::machine::words::{calendar_words, day_time};
+use crate::machine::words::{JobClock, calendar_words, day_time};
 use crate::manager::{drivers, job};
 use crate::model::{CalendarRule, Fleet, ManagerKind, Overlap, Schedule, TaskSpec};
 use crate::policy::Calendar;
@@ -26,6 +26,8 @@ pub(super) struct JobLine {
     name: String,
     schedule: String,
     next_ms: Option<i64>,
+    #[serde(skip)]
+    zone: Option<TimeZone>,
     /// Why the daemon starts it and not launchd or systemd; null where those can, or where the daemon starts all.
     by_daemon: Option<String>,
 }
@@ -38,6 +40,7 @@ pub(super) fn lines(fleet: &Fleet, context: &Context<'_>) -> Vec<JobLine> {
             name: task.name.to_string(),
             schedule: calendar_words(task),
             next_ms: Calendar::new(&task.calendar).next_after(context.now_ms, &context.zone_of(task)),
+            zone: context.own_zone(task),
             by_daemon: native.err().filter(|_| fleet.manager != ManagerKind::Embedded),
         }
     };
@@ -47,7 +50,8 @@ pub(super) fn lines(fleet: &Fleet, context: &Context<'_>) -> Vec<JobLine> {
 /// A line for each.
 pub(super) fn text(lines: &[JobLine], context: &Context<'_>) -> String {
     let line = |line: &JobLine| {
-        let next = line.next_ms.map_or_else(|| "never".to_owned(), |next| day_time(next, context.reader()));
+        let clock = JobClock::of(line.zone.as_ref(), context.reader());
+        let next = line.next_ms.map_or_else(|| "never".to_owned(), |next| day_time(next, clock));
         let by = line.by_daemon.as_ref().map(|why| format!("; the daemon starts it, as {why}")).unwrap_or_default();
         format!("{}: {}; next {next}{by}\n", line.name, line.schedule)
     };
@@ -64,6 +68,19 @@ pub(super) fn notes(task: &TaskSpec, now_ms: i64, zone: &TimeZone) -> Vec<String
         Schedule::Table(table) => Some(table_fields(table)),
     });
     let fixed: Vec<_> = fixed.collect();
+    let tables = task.calendar.iter().filter_map(|entry| match entry {
+        Schedule::Table(table) => Some(table),
+        Schedule::Words { .. } => None,
+    });
+    if let Some(table) = tables.into_iter().find(|table| table.minute.is_none()) {
+        let (what, once) = match table.hour {
+            Some(hour) => (format!("{{ hour = {hour} }} without a minute"), "write `minute = 0` with it"),
+            None => ("a table without a minute".to_owned(), "write `hour = 0, minute = 0` with it"),
+        };
+        notes.push(format!(
+            "{name}: {what} is due each minute then, as in launchd what is left out means any; {once} if once is meant"
+        ));
+    }
     // One, two and three o'clock.
     if fixed.iter().any(|fields| !fields.stepped && fields.hours & 0b1110 != 0) && changes(now_ms, zone) {
         notes.push(format!(

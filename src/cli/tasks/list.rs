@@ -60,14 +60,23 @@ pub(super) fn run(since_ms: Option<i64>, context: &Context<'_>, output: &mut Out
 }
 
 fn cells(task: &TaskSpec, seen: &TaskSeen, context: &Context<'_>) -> Vec<String> {
-    let when = |ms| words::day_time(ms, context.reader());
+    let when = |ms| words::day_time(ms, seen.clock(context.reader()));
     let last = seen.stands.last.as_ref();
-    vec![
-        task.name.to_string(),
-        or_dash(last.and_then(|last| last.state).map(|state| state.as_str().to_owned())),
-        or_dash(last.map(|last| when(last.due_ms))),
-        or_dash(last.and_then(took)),
-        if task.enabled { or_dash(seen.next_ms.map(when)) } else { "disabled".into() },
-        words::schedule(&task.calendar),
-    ]
+    let [state, at, took] = match &seen.stands.running {
+        Some(run) => {
+            let so_far = run.started_ms.map(|started| words::lasting(context.now_ms - started));
+            [Some("running".to_owned()), Some(when(run.due_ms)), so_far]
+        }
+        None => [
+            last.and_then(|last| last.state).map(|state| state.as_str().to_owned()),
+            last.map(|last| when(last.due_ms)),
+            last.and_then(took),
+        ],
+    };
+    let next = match (task.enabled, seen.held_ms) {
+        (false, _) => "disabled".into(),
+        (true, Some(_)) => "held back".into(),
+        (true, None) => or_dash(seen.next_ms.map(when)),
+    };
+    vec![task.name.to_string(), or_dash(state), or_dash(at), or_dash(took), next, words::schedule(&task.calendar)]
 }

@@ -120,10 +120,10 @@ fn slots(
     Ok(all)
 }
 
-/// The slots to come, milliseconds since 1970 UTC.
-fn next(task: &TaskSpec, context: &Context<'_>) -> Vec<i64> {
+/// The slots to come, milliseconds since 1970 UTC; of one that is held back they are cancelled.
+fn next(task: &TaskSpec, is_held: bool, context: &Context<'_>) -> Vec<i64> {
     let (calendar, zone) = (Calendar::new(&task.calendar), context.zone_of(task));
-    let first = Some(context.now_ms).filter(|_| task.enabled);
+    let first = Some(context.now_ms).filter(|_| task.enabled && !is_held);
     std::iter::successors(first, |ms| calendar.next_after(*ms, &zone)).skip(1).take(NEXT).collect()
 }
 
@@ -140,7 +140,7 @@ fn object(task: &TaskSpec, seen: &TaskSeen, counts: Option<&BTreeMap<SlotState, 
             Starter::Daemon => Some("daemon".to_owned()),
             Starter::Nobody => None,
         },
-        "next_ms": next(task, context),
+        "next_ms": next(task, seen.held_ms.is_some(), context),
         "last": seen.stands.last,
         "running": seen.stands.running,
         "counts": counts,
@@ -152,8 +152,12 @@ fn style_of(state: SlotState) -> anstyle::Style {
     use anstyle::AnsiColor::{Green, Red, Yellow};
     match state {
         SlotState::Ran | SlotState::CaughtUp => Green.on_default(),
-        SlotState::Failed | SlotState::TooLong | SlotState::MissedAsleep | SlotState::MissedOff => Red.on_default(),
-        SlotState::Late | SlotState::TooShort | SlotState::SkippedOverlap | SlotState::Cancelled => Yellow.on_default(),
+        SlotState::Failed
+        | SlotState::TooLong
+        | SlotState::TooShort
+        | SlotState::MissedAsleep
+        | SlotState::MissedOff => Red.on_default(),
+        SlotState::Late | SlotState::SkippedOverlap | SlotState::Cancelled => Yellow.on_default(),
     }
 }
 
@@ -164,7 +168,7 @@ fn or_dash(text: Option<String>) -> String {
 /// A length in awake time, and how long the machine slept meanwhile where that is worth a word.
 fn took(row: &SlotRow) -> Option<String> {
     let length = |ms: u64| words::exactly(i64::try_from(ms).unwrap_or(i64::MAX));
-    let awake = if row.awake_ms == Some(0) { "0s".to_owned() } else { row.awake_ms.map(length)? };
+    let awake = row.awake_ms.map(length)?;
     Some(match row.frozen_ms.filter(|frozen| *frozen >= 1000) {
         Some(frozen) => format!("{awake} (+{} asleep)", length(frozen)),
         None => awake,

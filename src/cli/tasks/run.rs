@@ -12,7 +12,8 @@ use crate::cli::table::harmless;
 use crate::cli::{Context, Output, Stop};
 use crate::control::client::Daemon;
 use crate::error::{Error, ErrorKind};
-use crate::machine::{history, words};
+use crate::machine::history;
+use crate::machine::words::{self, JobClock};
 use crate::manager::task::{self, Start, Wanted};
 use crate::model::wire::{TaskRunBody, TaskRunReply};
 use crate::model::{SlotFile, SlotKey, SlotRow, SlotState, TaskSpec};
@@ -57,7 +58,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
         return Ok(0);
     }
     let row = ended(task, begun.slot, &files, context, output)?;
-    tell(&row, context, output)?;
+    tell(task, &row, context, output)?;
     let is_well = matches!(row.state, Some(SlotState::Ran | SlotState::Late | SlotState::CaughtUp));
     Ok(if is_well { 0 } else { ErrorKind::NotUp.exit_code() })
 }
@@ -82,7 +83,8 @@ fn failed_run(task: &TaskSpec, context: &Context<'_>, place: &Place<'_>) -> Resu
     match last.state {
         Some(SlotState::Failed | SlotState::TooLong) => Ok(last.slot),
         _ => {
-            let what = words::last_run(last, context.reader());
+            let own = context.own_zone(task);
+            let what = words::last_run(last, JobClock::of(own.as_ref(), context.reader()));
             refused(format!("the last run of {} did not fail, so there is nothing to go on with: it {what}", task.name))
         }
     }
@@ -186,12 +188,14 @@ pub(super) fn ended(
 }
 
 /// What became of it.
-pub(super) fn tell(row: &SlotRow, context: &Context<'_>, output: &mut Output<'_>) -> Result<(), Stop> {
+pub(super) fn tell(task: &TaskSpec, row: &SlotRow, context: &Context<'_>, output: &mut Output<'_>) -> Result<(), Stop> {
     if context.json {
         let line = serde_json::to_string(row).map_err(std::io::Error::other)?;
         writeln!(output.out, "{line}")?;
     } else {
-        writeln!(output.out, "{}: {}", row.task, harmless(&words::last_run(row, context.reader())))?;
+        let own = context.own_zone(task);
+        let what = words::last_run(row, JobClock::of(own.as_ref(), context.reader()));
+        writeln!(output.out, "{}: {}", row.task, harmless(&what))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Known, next, object, or_dash, slots, style_of, took};
 use crate::cli::table::{Grid, harmless};
 use crate::cli::{Context, Output, Stop};
-use crate::machine::words::{self, TaskSeen};
+use crate::machine::words::{self, JobClock, TaskSeen};
 use crate::model::{SlotKey, SlotRow, SlotState, StepOutcome, StepRecord, TaskSpec, Trigger};
 
 /// Less than this after its time is in time, milliseconds: nobody starts a job within the minute's first second.
@@ -37,11 +37,11 @@ pub(super) fn run(
         text.push_str(&format!("\nno slot is on record{since}\n"));
     } else {
         text.push('\n');
-        text.push_str(&table(&history, context));
+        text.push_str(&table(&history, seen.clock(context.reader()), context));
     }
     let run = seen.stands.running.as_ref().or(history.iter().rfind(|row| row.trigger.is_some()));
     if let Some(run) = run.filter(|run| !run.steps.is_empty()) {
-        text.push_str(&format!("\nsteps of the run of {}\n", at(run.due_ms, task, context)));
+        text.push_str(&format!("\nsteps of the run of {} ({})\n", at(run.due_ms, task, context), run.slot));
         text.push_str(&steps(&run.steps, context));
     }
     output.out.write_all(text.as_bytes())?;
@@ -51,8 +51,11 @@ pub(super) fn run(
 /// What it is, how it stands, when it is due.
 fn head(task: &TaskSpec, seen: &TaskSeen, context: &Context<'_>) -> String {
     let mut text = format!("{}\n", harmless(&words::why_task(task, seen, context.reader())));
+    if seen.held_ms.is_some() {
+        return text;
+    }
     let titles = std::iter::once("\nnext").chain(std::iter::repeat(""));
-    for (ms, title) in next(task, context).into_iter().zip(titles) {
+    for (ms, title) in next(task, false, context).into_iter().zip(titles) {
         let ahead = words::lasting(ms - context.now_ms);
         let gap = if title.is_empty() { "      " } else { "  " };
         text.push_str(&format!("{title}{gap}{}  in {ahead}\n", at(ms, task, context)));
@@ -69,7 +72,7 @@ fn at(ms: i64, task: &TaskSpec, context: &Context<'_>) -> String {
     }
 }
 
-fn table(history: &[SlotRow], context: &Context<'_>) -> String {
+fn table(history: &[SlotRow], clock: JobClock<'_>, context: &Context<'_>) -> String {
     let grid = Grid {
         header: &["DUE", "STATE", "BEGAN", "TOOK", "BY", "WHY"],
         right: &[],
@@ -77,12 +80,12 @@ fn table(history: &[SlotRow], context: &Context<'_>) -> String {
     };
     let cells = |row: &SlotRow| {
         vec![
-            words::local(row.due_ms, context.zone()),
+            clock.time(row.due_ms),
             row.state.map_or("under-way", SlotState::as_str).to_owned(),
             or_dash(row.started_ms.map(|started| began(row, started))),
             or_dash(took(row)),
             or_dash(row.trigger.map(|trigger| by(row, trigger).to_owned())),
-            why(row, context),
+            why(row, clock),
         ]
     };
     grid.render(&history.iter().map(cells).collect::<Vec<_>>(), context.width, context.color)
@@ -103,9 +106,11 @@ fn by(row: &SlotRow, trigger: Trigger) -> &'static str {
     }
 }
 
-fn why(row: &SlotRow, context: &Context<'_>) -> String {
-    let when = |key: SlotKey| words::local(key.at_ms(), context.zone());
+fn why(row: &SlotRow, clock: JobClock<'_>) -> String {
+    let when = |key: SlotKey| clock.time(key.at_ms());
     let mut parts: Vec<String> = Some(row.why.clone()).filter(|why| !why.is_empty()).into_iter().collect();
+    // Its time does not tell which it is.
+    parts.extend(matches!(row.slot, SlotKey::Extra(_)).then(|| format!("run {}", row.slot)));
     parts.extend(row.resumes.map(|run| format!("went on with the run of {}", when(run))));
     parts.extend(row.made_up_by.map(|run| format!("the run of {} stands for it", when(run))));
     parts.join("; ")
@@ -143,7 +148,8 @@ fn step(step: &StepRecord) -> Vec<String> {
 /// The same in one line: `pg_dump failed after 12s: exit code 1`.
 pub(super) fn step_line(step: &StepRecord) -> String {
     let length = length(step).map(|length| format!(" after {length}")).unwrap_or_default();
-    format!("{} {}{length}{}", step.what, outcome(step), end(step))
+    let tries = if step.tries > 1 { format!(" ({} tries)", step.tries) } else { String::new() };
+    format!("{} {}{length}{}{tries}", step.what, outcome(step), end(step))
 }
 
 fn outcome(step: &StepRecord) -> String {

@@ -21,6 +21,6 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
         return Err(nothing().into());
     }
     let row = ended(task, slot, &files, context, output)?;
-    tell(&row, context, output)?;
+    tell(task, &row, context, output)?;
     Ok(0)
 }

@@ -10,11 +10,11 @@ use crate::cli::testing::{Facts, NOW, name};
 use crate::error::ErrorKind;
 use crate::manager::job::tests::task;
 use crate::model::{
-    CalendarTable, Claim, ExposureSpec, Moment, Schedule, SlotEnd, SlotKey, SlotLine, SlotRow, SlotState, StepOutcome,
-    StepRecord, Timing, Trigger,
+    CalendarTable, Claim, ExposureSpec, Intent, Moment, Schedule, SlotEnd, SlotKey, SlotLine, SlotRow, SlotState,
+    StepOutcome, StepRecord, Timing, Trigger,
 };
 use crate::process::testing::{Guard, sh};
-use crate::process::{clock, identity};
+use crate::process::{clock, identity, intent};
 use crate::slots::{Taken, TaskSlots};
 use crate::store::LastSlots;
 
@@ -176,7 +176,7 @@ fn a_job_in_json_has_what_is_due_and_what_was() {
     assert_eq!(job["counts"], json!({"ran": 1, "failed": 1}));
     assert_eq!(
         (&job["calendar"], &all["jobs"][1]["timezone"]),
-        (&json!(["hour 7 minute 55"]), &json!("Europe/Berlin"))
+        (&json!(["every day at 07:55"]), &json!("Europe/Berlin"))
     );
     assert_eq!((&all["jobs"][2]["enabled"], &all["jobs"][2]["next_ms"]), (&json!(false), &json!([])));
     let one = json("--json tasks backup --since 12h");
@@ -199,6 +199,7 @@ fn files_of_slots_are_ahead_of_the_ledger() {
     assert_eq!(states, [json!("ran"), Value::Null, json!("cancelled")]);
     assert_eq!(json["jobs"][0]["running"]["pid"], child.pid());
     let out = facts.run("tasks").out;
+    assert!(out.lines().any(|line| line.starts_with("backup  running  07:55  2h 7m  ")), "{out}");
     assert!(out.contains("\nbackup: it has been running for 2h 7m; step 1 goes on\n"), "{out}");
     let status: Value = serde_json::from_str(&facts.run("--json status backup").out).unwrap();
     assert_eq!(status["services"][0]["status"], "running");
@@ -242,7 +243,7 @@ fn status_tells_how_jobs_stand() {
         (info["status"].as_str().unwrap().to_owned(), info["why"].as_str().unwrap().to_owned())
     };
     let told = |status: &str, why: &str| (status.to_owned(), why.to_owned());
-    assert_eq!(status(Vec::new()), told("scheduled", "launchd starts it: hour 7 minute 55; next tomorrow 07:55"));
+    assert_eq!(status(Vec::new()), told("scheduled", "launchd starts it: every day at 07:55; next tomorrow 07:55"));
     assert_eq!(
         status(vec![row(DUE, SlotState::Ran)]),
         told("scheduled", "ran 07:55 in 12s, well; next tomorrow 07:55")
@@ -255,6 +256,17 @@ fn status_tells_how_jobs_stand() {
     assert_eq!(status(vec![asleep.clone()]), told("failed", "missed 07:55: the machine slept; next tomorrow 07:55"));
     let made_up = SlotRow { made_up_by: Some(SlotKey::Due(DUE + 60_000)), ..asleep };
     assert_eq!(status(vec![made_up]).0, "scheduled");
+    let why = "it took 5ms, less than its min_runtime of 10s".to_owned();
+    let short = SlotRow { awake_ms: Some(5), why, ..row(DUE, SlotState::TooShort) };
+    assert_eq!(
+        status(vec![short]),
+        told(
+            "failed",
+            "ran 07:55 in 5ms, suspiciously short: it took 5ms, less than its min_runtime of 10s; next tomorrow 07:55"
+        )
+    );
+    let short = facts(vec![row(DUE, SlotState::TooShort)]).run("why backup").out;
+    assert!(short.contains("`supervisor tasks run backup` runs it now"), "{short}");
     let late = SlotRow { started_ms: Some(DUE + HOUR), ..row(DUE, SlotState::Late) };
     assert_eq!(status(vec![late]), told("scheduled", "ran 08:55 in 12s, well, 1h late; next tomorrow 07:55"));
     let old = row(DUE - 40 * DAY, SlotState::Cancelled);
@@ -265,6 +277,56 @@ fn status_tells_how_jobs_stand() {
     assert_eq!(one.run("status backup").code, Ok(3));
     let nobody = facts(Vec::new()).run("status backup");
     assert!(nobody.code == Ok(3) && nobody.out.contains("nobody starts it, as no daemon is running"), "{nobody:?}");
+}
+
+#[test]
+fn a_jobs_times_are_those_of_its_own_zone_everywhere() {
+    let mut facts = facts(vec![row(DUE, SlotState::Ran)]);
+    facts.declared().tasks[0].timezone = Some("Asia/Tokyo".into());
+    let out = |line: &str| facts.run(line).out;
+    for (line, words) in [
+        ("tasks", "backup  ran   16:55 JST"),
+        ("tasks backup", "Its last run: ran 16:55 JST in 12s, well"),
+        ("tasks backup", "\n2026-11-22 16:55 JST  ran"),
+        ("why backup", "ran 16:55 JST in 12s"),
+        ("status backup", "next run   2026-11-23 07:55 JST"),
+    ] {
+        let told = out(line);
+        assert!(told.contains(words), "{line}: {told}");
+    }
+}
+
+#[test]
+fn an_extra_run_is_named_and_is_no_slot_that_was_due() {
+    let slot = SlotKey::Extra(NOW - 60_000);
+    let extra = SlotRow { slot, trigger: Some(Trigger::Operator), ..failed(slot.at_ms()) };
+    let facts = facts(vec![row(DUE, SlotState::Ran), extra]);
+    let out = facts.run("tasks backup").out;
+    assert!(out.contains("Its last run: failed 10:02") && !out.contains("was due:"), "{out}");
+    assert!(out.contains(&format!("step 2 (pg_dump): exit code 1; run {slot}")), "{out}");
+    assert!(out.contains(&format!("steps of the run of Sun 2026-11-22 10:02 UTC ({slot})")), "{out}");
+    let missed = SlotRow { why: "the machine slept".into(), ..row(DUE, SlotState::MissedAsleep) };
+    let out = self::facts(vec![missed]).run("tasks backup").out;
+    assert!(out.contains("The last time it was due: missed 07:55"), "{out}");
+}
+
+#[test]
+fn of_a_job_that_is_held_back_no_time_to_come_is_told() {
+    let facts = facts(vec![row(DUE, SlotState::Ran)]);
+    installed(&facts);
+    assert!(facts.run("tasks backup").out.contains("\nnext  Mon 2026-11-23 07:55"));
+    let held = Intent { up: false, by: "operator".into(), since_ms: NOW - HOUR };
+    intent::write(&facts.paths(), &name("backup"), &held).unwrap();
+    let out = facts.run("tasks backup").out;
+    assert!(
+        !out.contains("\nnext") && out.contains("its slots are cancelled until `supervisor start backup`"),
+        "{out}"
+    );
+    assert!(facts.run("tasks").out.contains("  held back  every day at 07:55\n"));
+    let json: Value = serde_json::from_str(&facts.run("--json tasks").out).unwrap();
+    assert_eq!((&json["jobs"][0]["next_ms"], &json["jobs"][1]["next_ms"][0]), (&json!([]), &json!(NOW + 27 * 60_000)));
+    let out = facts.run("status backup").out;
+    assert!(!out.contains("next run") && !out.contains("ends"), "{out}");
 }
 
 #[test]
@@ -281,6 +343,16 @@ fn a_run_by_hand_is_waited_for() {
     assert_eq!((ran.code, ran.out.as_str()), (Ok(0), "step 1: mkdir ok after 6s\nbackup: ran 10:03 in 12s, well\n"));
     assert!(heard[0].ends_with(r#"{"name":"backup"}"#), "{heard:?}");
     assert_eq!(run("tasks run backup", SlotState::Failed).0.code, Ok(3));
+    let again = |tries| {
+        let facts = facts(Vec::new());
+        let slot = SlotKey::Extra(NOW);
+        let step = StepRecord { tries, ..failed(DUE).steps.remove(1) };
+        take(&facts, &claim(slot, 1, 1), &[SlotLine::Began(NOW), SlotLine::Step(step), end(SlotState::Failed, "")]);
+        let _heard = facts.daemon(&[("POST /v1/tasks/run ", 200, json!({"slot": slot, "pid": 4711}).to_string())]);
+        facts.run("tasks run backup").out
+    };
+    assert!(again(1).starts_with("step 2: pg_dump failed after 6s: exit code 1\n"));
+    assert!(again(3).starts_with("step 2: pg_dump failed after 6s: exit code 1 (3 tries)\n"));
     assert_eq!(run("tasks run backup --no-wait", SlotState::Failed).0.out, "backup: started, pid 4711\n");
     let (ran, heard) = run("--json tasks run backup", SlotState::TooShort);
     assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["state"], "too-short");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Ended, TaskMachine};
-use crate::machine::words::{lasting, lasting_time};
+use crate::machine::words::{exactly_time, lasting};
 use crate::model::{Moment, SlotEnd, SlotState, Timing};
 
 /// A machine that slept for less has held nobody up.
@@ -30,7 +30,7 @@ impl TaskMachine {
         // What the end of the run itself has made fail is told by that.
         why.extend(self.failed.clone().filter(|_| state == SlotState::Failed));
         if state == SlotState::TooShort {
-            let (took, least) = (lasting_time(awake), lasting_time(self.spec.min_runtime));
+            let (took, least) = (exactly_time(awake), exactly_time(self.spec.min_runtime));
             why.push(format!("it took {took}, less than its min_runtime of {least}"));
         }
         why.extend(self.tolerated.iter().map(|words| format!("{words} (the job goes on without it)")));
@@ -53,7 +53,7 @@ impl TaskMachine {
         match &self.ended {
             Some(Ended::Stopped(why)) => why.clone(),
             Some(Ended::TooLong) | None => {
-                format!("the job did not end within its max_runtime of {}", lasting_time(self.spec.max_runtime))
+                format!("the job did not end within its max_runtime of {}", exactly_time(self.spec.max_runtime))
             }
         }
     }

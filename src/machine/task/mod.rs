@@ -20,7 +20,7 @@ mod types;
 use std::time::Duration;
 
 use super::ProcessRef;
-use super::words::{exactly, lasting_time};
+use super::words::exactly_time;
 use crate::model::{
     Exit, Fraction, Moment, Mono, Signal, StepAction, StepOutcome, StepRecord, StepSpec, StepWhen, TaskSpec, Timing,
 };
@@ -292,7 +292,7 @@ impl TaskMachine {
         };
         let it = how.as_ref().map_or(String::new(), |how| format!("; it {how}"));
         if timed_out {
-            let why = format!("it did not end within its timeout of {}{it}", lasting_time(self.current_limit()));
+            let why = format!("it did not end within its timeout of {}{it}", exactly_time(self.current_limit()));
             self.tried(StepOutcome::TimedOut, exit, why, at, rng, effects);
             return;
         }
@@ -323,8 +323,7 @@ impl TaskMachine {
             return;
         }
         let pause = self.current().map_or(Duration::ZERO, |step| pause(step.retry_delay, self.tries, rng));
-        let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-        let when = if pause < SHORT { "at once".into() } else { format!("in {}", exactly(pause_ms)) };
+        let when = if pause < SHORT { "at once".into() } else { format!("in {}", exactly_time(pause)) };
         effects.push(TaskEffect::Say(format!("{}: {why}; it is tried again {when}", self.place())));
         self.phase = Phase::Pausing(at.mono.plus(pause));
     }

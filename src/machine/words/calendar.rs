@@ -30,11 +30,7 @@ pub fn calendar_words(spec: &TaskSpec) -> String {
 fn union(entries: &[Schedule], zone: Option<&str>) -> String {
     let mut said: Vec<String> = Vec::new();
     for entry in entries {
-        let entry = match entry {
-            Schedule::Words { rule: CalendarRule::Every { minutes }, .. } => every(*minutes),
-            Schedule::Words { rule: CalendarRule::Fields(fields), .. } => of_fields(fields),
-            Schedule::Table(table) => of_fields(&table_fields(table)),
-        };
+        let entry = entry_words(entry);
         if !said.contains(&entry) {
             said.push(entry);
         }
@@ -46,6 +42,15 @@ fn union(entries: &[Schedule], zone: Option<&str>) -> String {
         [] => "never".into(),
         [one] => format!("{one}{zone}"),
         [first @ .., last] => format!("{} and {last}{zone}", first.join(between)),
+    }
+}
+
+/// One entry.
+pub(super) fn entry_words(entry: &Schedule) -> String {
+    match entry {
+        Schedule::Words { rule: CalendarRule::Every { minutes }, .. } => every(*minutes),
+        Schedule::Words { rule: CalendarRule::Fields(fields), .. } => of_fields(fields),
+        Schedule::Table(table) => of_fields(&table_fields(table)),
     }
 }
 
@@ -95,7 +100,7 @@ fn times(fields: &CalendarFields) -> Times {
         return Times::Of(format!("at {}", listed(&hours.iter().flat_map(at).collect::<Vec<_>>())));
     }
     let hours = match (hours.first(), hours.last()) {
-        (Some(first), Some(last)) if hours.len() > 2 && last - first == steps(&hours) => {
+        (Some(first), Some(last)) if last - first == steps(&hours) => {
             format!("from {first:02}:00 to {last:02}:59")
         }
         _ => format!("in the hours {}", listed(&hours)),
@@ -211,6 +216,8 @@ mod tests {
             ),
             (CalendarFields { months: months(&[6, 7]), ..weekly(&[1]) }, "every Monday in June and July at 07:55"),
             (ANY, "every minute"),
+            (CalendarFields { hours: low(&[3]), ..ANY }, "every minute from 03:00 to 03:59"),
+            (CalendarFields { hours: low(&[3, 9]), ..ANY }, "every minute in the hours 3 and 9"),
             (CalendarFields { minutes: set(&[0, 20, 40]), ..ANY }, "every 20 minutes"),
             (CalendarFields { minutes: set(&[5, 25, 45]), ..ANY }, "every hour at 5, 25 and 45 past"),
             (CalendarFields { minutes: 1, ..ANY }, "every hour"),

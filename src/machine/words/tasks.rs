@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
 
+use super::calendar::entry_words;
 use super::{Reader, Recorded, bare, calendar_words, capital, exactly, lasting, local, soon};
 use crate::machine::history::{self, JobStands};
 use crate::model::{
@@ -21,6 +22,33 @@ pub enum Starter {
     Nobody,
 }
 
+/// The clock that a job goes by: that of its own zone, which is then named beside each time, or else the reader's.
+#[derive(Debug, Clone, Copy)]
+pub struct JobClock<'a> {
+    at: Reader<'a>,
+    is_own: bool,
+}
+
+impl<'a> JobClock<'a> {
+    /// `own`: the zone that services.toml gives the job.
+    pub fn of(own: Option<&'a TimeZone>, at: Reader<'a>) -> Self {
+        Self { at: Reader { zone: own.unwrap_or(at.zone), ..at }, is_own: own.is_some() }
+    }
+
+    /// A point in time to the minute: `2026-11-22 07:55`, in a zone of its own `2026-11-22 07:55 JST`.
+    pub fn time(self, ms: i64) -> String {
+        self.with_zone(local(ms, self.at.zone), ms)
+    }
+
+    fn with_zone(self, text: String, ms: i64) -> String {
+        let then = Timestamp::from_millisecond(ms).ok().filter(|_| self.is_own);
+        match then {
+            Some(then) => format!("{text} {}", then.to_zoned(self.at.zone.clone()).strftime("%Z")),
+            None => text,
+        }
+    }
+}
+
 /// What is known of a job.
 #[derive(Debug, Clone)]
 pub struct TaskSeen {
@@ -32,6 +60,8 @@ pub struct TaskSeen {
     pub next_ms: Option<i64>,
     /// Since when a person holds it back, milliseconds since 1970 UTC.
     pub held_ms: Option<i64>,
+    /// Its own zone, where services.toml gives it one.
+    pub zone: Option<TimeZone>,
 }
 
 /// From when on files of slots are newer than `rows`, the newest of the ledger: milliseconds since 1970 UTC. A run that ends later
@@ -53,7 +83,12 @@ impl TaskSeen {
     ) -> Self {
         let stands = JobStands::of(history::merged(&spec.name, rows, files), files);
         let next_ms = spec.enabled.then(|| Calendar::new(&spec.calendar).next_after(now_ms, zone)).flatten();
-        Self { by, stands, next_ms, held_ms: None }
+        Self { by, stands, next_ms, held_ms: None, zone: spec.timezone.as_ref().map(|_| zone.clone()) }
+    }
+
+    /// The clock that the job goes by.
+    pub fn clock<'a>(&'a self, at: Reader<'a>) -> JobClock<'a> {
+        JobClock::of(self.zone.as_ref(), at)
     }
 
     /// With what the operator wants: of a job that is held back no slot is run.
@@ -65,6 +100,7 @@ impl TaskSeen {
 /// A calendar job as `status` shows it.
 pub fn task(spec: &TaskSpec, seen: &TaskSeen, recorded: &Recorded, at: Reader<'_>) -> ServiceInfo {
     let running = seen.stands.running.as_ref();
+    let clock = seen.clock(at);
     let status = match running {
         Some(_) => Status::Running,
         None if !spec.enabled => Status::Disabled,
@@ -72,14 +108,14 @@ pub fn task(spec: &TaskSpec, seen: &TaskSeen, recorded: &Recorded, at: Reader<'_
         None if seen.stands.is_failed() => Status::Failed,
         None => Status::Scheduled,
     };
-    let then = seen.next_ms.map(|next| format!("; next {}", day_time(next, at))).unwrap_or_default();
+    let then = seen.next_ms.map(|next| format!("; next {}", day_time(next, clock))).unwrap_or_default();
     let last = seen.stands.last.as_ref();
     let why = match (running, status) {
         (Some(run), _) => under_way(run, at),
         (None, Status::Disabled) => "disabled in services.toml".into(),
-        (None, Status::Down) => seen.held_ms.map_or_else(|| NOBODY.to_owned(), |since| held(spec, since, at)),
+        (None, Status::Down) => seen.held_ms.map_or_else(|| NOBODY.to_owned(), |since| held(spec, since, clock)),
         (None, _) => match last {
-            Some(last) => format!("{}{then}", last_run(last, at)),
+            Some(last) => format!("{}{then}", last_run(last, clock)),
             None => format!("{} starts it: {}{then}", starter(seen.by), schedule(&spec.calendar)),
         },
     };
@@ -97,6 +133,7 @@ const NOBODY: &str = "nobody starts it, as no daemon is running: `supervisor run
 /// One paragraph: when it runs, who starts it, what it does, what became of its last run, what to do about it.
 pub fn why_task(spec: &TaskSpec, seen: &TaskSeen, at: Reader<'_>) -> String {
     let name = &spec.name;
+    let clock = seen.clock(at);
     let mut said = Vec::new();
     let calendar = calendar_words(spec);
     match (spec.enabled, seen.by) {
@@ -105,7 +142,7 @@ pub fn why_task(spec: &TaskSpec, seen: &TaskSeen, at: Reader<'_>) -> String {
         )),
         (true, _) if seen.held_ms.is_some() => {
             let since = seen.held_ms.unwrap_or_default();
-            said.push(format!("{name} is a calendar job ({calendar}); {}", held(spec, since, at)));
+            said.push(format!("{name} is a calendar job ({calendar}); {}", held(spec, since, clock)));
         }
         (true, Starter::Nobody) => said.push(format!("{name} is a calendar job ({calendar}), and {NOBODY}")),
         (true, by) => said.push(format!("{name} is a calendar job ({calendar}), which {} starts", starter(by))),
@@ -117,9 +154,13 @@ pub fn why_task(spec: &TaskSpec, seen: &TaskSeen, at: Reader<'_>) -> String {
         None if seen.stands.running.is_none() => said.push("It has not run yet, as far as is on record".into()),
         None => {}
         Some(last) => {
-            said.push(format!("The last time it was due: {}", last_run(last, at)));
+            // What a person asked for was not due.
+            let which = if last.trigger.is_some() { "Its last run" } else { "The last time it was due" };
+            said.push(format!("{which}: {}", last_run(last, clock)));
             if seen.stands.is_failed() && seen.stands.running.is_none() {
-                let resume = if last.trigger.is_some() { " --resume" } else { "" };
+                // One that was too short has no step to go on with.
+                let has_failed = matches!(last.state, Some(SlotState::Failed | SlotState::TooLong));
+                let resume = if has_failed { " --resume" } else { "" };
                 said.push(format!(
                     "`supervisor tasks {name}` shows its steps, and `supervisor tasks run {name}{resume}` runs it now"
                 ));
@@ -127,13 +168,13 @@ pub fn why_task(spec: &TaskSpec, seen: &TaskSeen, at: Reader<'_>) -> String {
         }
     }
     if let Some(next) = seen.next_ms.filter(|_| seen.by != Starter::Nobody) {
-        said.push(format!("It is due next {} ({})", day_time(next, at), soon(next, at.now_ms)));
+        said.push(format!("It is due next {} ({})", day_time(next, clock), soon(next, at.now_ms)));
     }
     format!("{}.", said.iter().map(|text| text.trim_end_matches('.')).collect::<Vec<_>>().join(". "))
 }
 
-fn held(spec: &TaskSpec, since_ms: i64, at: Reader<'_>) -> String {
-    let since = day_time(since_ms, at);
+fn held(spec: &TaskSpec, since_ms: i64, clock: JobClock<'_>) -> String {
+    let since = day_time(since_ms, clock);
     format!("stopped by a person ({since}): its slots are cancelled until `supervisor start {}`", spec.name)
 }
 
@@ -157,8 +198,8 @@ pub fn under_way(run: &SlotRow, at: Reader<'_>) -> String {
 }
 
 /// What became of a slot, in a few words: `ran 07:55 in 12s, well`.
-pub fn last_run(row: &SlotRow, at: Reader<'_>) -> String {
-    let when = |ms: i64| day_time(ms, at);
+pub fn last_run(row: &SlotRow, clock: JobClock<'_>) -> String {
+    let when = |ms: i64| day_time(ms, clock);
     let begun = when(row.started_ms.unwrap_or(row.due_ms));
     let took = row.awake_ms.map(|ms| format!(" in {}", exactly(whole(ms)))).unwrap_or_default();
     let frozen = row.frozen_ms.map(whole).filter(|ms| *ms >= 60_000);
@@ -190,10 +231,11 @@ fn whole(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
-/// A time near now as people say it: `07:55`, `tomorrow 07:55`, `Sun 03:00`, `2026-12-01 09:00`.
-pub fn day_time(ms: i64, at: Reader<'_>) -> String {
+/// A time near now as people say it: `07:55`, `tomorrow 07:55`, `Sun 03:00`, `2026-12-01 09:00`, in a zone of its own `07:55 JST`.
+pub fn day_time(ms: i64, clock: JobClock<'_>) -> String {
+    let at = clock.at;
     let in_zone = |ms: i64| Some(Timestamp::from_millisecond(ms).ok()?.to_zoned(at.zone.clone()));
-    let (Some(then), Some(now)) = (in_zone(ms), in_zone(at.now_ms)) else { return local(ms, at.zone) };
+    let (Some(then), Some(now)) = (in_zone(ms), in_zone(at.now_ms)) else { return clock.time(ms) };
     let off = |days: i64| now.date().checked_add(days.days()).ok() == Some(then.date());
     let near = |then: &Zoned| (then.timestamp().as_millisecond() - at.now_ms).abs() < 6 * 24 * 3_600_000;
     let form = match () {
@@ -203,25 +245,14 @@ pub fn day_time(ms: i64, at: Reader<'_>) -> String {
         () if near(&then) => "%a %H:%M",
         () => "%Y-%m-%d %H:%M",
     };
-    then.strftime(form).to_string()
+    clock.with_zone(then.strftime(form).to_string(), ms)
 }
 
-/// A calendar as it was written.
+/// A calendar as it was written; a table in words.
 pub fn schedule(entries: &[Schedule]) -> String {
     let entry = |entry: &Schedule| match entry {
         Schedule::Words { text, .. } => text.clone(),
-        Schedule::Table(table) => {
-            let parts = [
-                ("month", table.month),
-                ("day", table.day),
-                ("weekday", table.weekday),
-                ("hour", table.hour),
-                ("minute", table.minute),
-            ];
-            let parts = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
-            let parts = parts.collect::<Vec<_>>().join(" ");
-            if parts.is_empty() { "every minute".into() } else { parts }
-        }
+        Schedule::Table(_) => entry_words(entry),
     };
     entries.iter().map(entry).collect::<Vec<_>>().join(", ")
 }

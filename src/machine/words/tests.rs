@@ -75,7 +75,7 @@ fn lengths_of_time() {
 
 #[test]
 fn short_times_are_told_exactly() {
-    let table = [(0, "0s"), (1, "1ms"), (700, "700ms"), (3500, "3.5s"), (35_000, "35s"), (60_500, "1m")];
+    let table = [(0, "0ms"), (1, "1ms"), (700, "700ms"), (3500, "3.5s"), (35_000, "35s"), (60_500, "1m")];
     for (ms, text) in table {
         assert_eq!(exactly(ms), text);
     }
