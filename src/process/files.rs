@@ -92,8 +92,8 @@ pub fn ensure_lasting_dir(path: &Path, root: &Path) -> io::Result<()> {
     }
     ensure_dir(path)?;
     // Those above may be new as well, made by whoever did not need them to last.
-    let above = path.ancestors().skip(1).take_while(|folder| folder.starts_with(root));
-    let synced: io::Result<()> = above.map(sync_folder).collect();
+    let mut above = path.ancestors().skip(1).take_while(|folder| folder.starts_with(root));
+    let synced = above.try_for_each(sync_folder);
     if synced.is_err() {
         // So that the next one does it again. What is in it already keeps it.
         fs::remove_dir(path).ok();

@@ -383,8 +383,8 @@ fn only_a_persons_second_word_cuts_a_steps_time_short() {
 fn no_slot_is_taken_by_a_run_that_has_no_pipes_or_no_journal() {
     let env = with_due_slot(&[sh("echo run", "")], "");
     for (place, what) in [
-        ("supervisor/services/job/stdout.fifo", "cannot open the pipes of task job"),
         ("supervisor/runners/job.journal", "cannot write the journal of task job"),
+        ("supervisor/services/job/stdout.fifo", "cannot open the pipes of task job"),
     ] {
         let in_the_way = env.state_dir().join(place);
         std::fs::create_dir_all(&in_the_way).unwrap();

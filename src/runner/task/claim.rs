@@ -27,7 +27,7 @@ pub(super) struct Claimed {
 }
 
 pub(super) enum Answer {
-    Run(Box<Claimed>, Tools),
+    Run(Box<Claimed>, Box<Tools>),
     /// Why there is nothing to do.
     Nothing(String),
 }
@@ -98,7 +98,7 @@ pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted) -> Result<An
     let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
     let start_token = identity::start_token(pid).unwrap_or_default();
     // Nobody has the slot yet: whatever fails from here on is to be told in its end.
-    let mut tools = Tools::open(task, paths, &boot_id)?;
+    let mut tools = Box::new(Tools::open(task, paths, &boot_id)?);
     loop {
         let claim = Claim { slot, trigger, timing, pid, start_token, boot_id: boot_id.clone(), at: now, resumes };
         let answer = match (slots.take(&claim), slot) {

@@ -44,8 +44,14 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     /// `place`: among all jobs. Nothing in here can fail: the slot is taken.
-    pub(super) fn new(around: Around<'a>, mut run: Box<Claimed>, tools: Tools, place: u32, signals: Signals) -> Self {
-        let Tools { journal, output } = tools;
+    pub(super) fn new(
+        around: Around<'a>,
+        mut run: Box<Claimed>,
+        tools: Box<Tools>,
+        place: u32,
+        signals: Signals,
+    ) -> Self {
+        let Tools { journal, output } = *tools;
         let resumed = std::mem::take(&mut run.resumed);
         let (slot, timing) = (run.claim.slot, run.claim.timing);
         let resumes = run.claim.resumes.map(|run| (run, resumed));
