@@ -4,7 +4,7 @@ mod chance;
 mod world;
 
 use super::*;
-use crate::model::{SlotKey, SlotState};
+use crate::model::{Signal, SlotKey, SlotState};
 use world::{Behaviour, START_MS, World, fails, job, ok, outcomes, plan, secs, step};
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::*;
-use crate::model::{SlotEnd, SlotKey};
+use crate::model::{Signal, SlotEnd, SlotKey};
 
 pub(super) const START_MS: i64 = 1_795_334_100_000;
 
