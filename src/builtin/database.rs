@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Work, failed};
 use crate::error::Error;
 use crate::machine::words;
+use crate::model::{BuiltinStep, Fleet, StepAction, StepSpec, UnitName};
 use crate::process::lock::Lock;
 use crate::process::{clock, files, host, wait};
 use crate::store::{Reader, StoreError, Upkeep, Verified, verify_copy};
@@ -30,7 +31,10 @@ const TIME: &str = "%Y%m%dT%H%M%SZ";
 pub(super) fn vacuum(backups: u32, work: &mut Work<'_>) -> Result<(), Error> {
     let database = work.paths.database();
     if !database.try_exists().map_err(|e| Error::io("cannot look at", &database, &e))? {
-        work.say("database: there is none yet");
+        work.say(format!(
+            "there is no database yet at {}, so there is nothing to vacuum and nothing to copy",
+            database.display()
+        ));
         return Ok(());
     }
     let folder = work.paths.database_copies();
@@ -190,8 +194,12 @@ fn made_ms(name: &str) -> Option<i64> {
 pub(super) fn verify_backup(max_age: Duration, work: &mut Work<'_>) -> Result<(), Error> {
     let folder = work.paths.database_copies();
     let Some((made_ms, path)) = copies(&folder).pop() else {
+        if !work.paths.database().exists() {
+            work.say("there is no database yet, so there is no copy of it to read");
+            return Ok(());
+        }
         let message = format!("there is no copy of the database in {}", folder.display());
-        return Err(failed(message, "put a step `builtin = \"vacuum\"` with `backups` of 1 or more before this one"));
+        return Err(failed(message, who_copies(work.fleet, work.task)));
     };
     let begun = clock::now().mono;
     let rows = verify_copy(&path).map_err(Error::from).and_then(|verified| sound(&path, verified))?;
@@ -207,6 +215,28 @@ pub(super) fn verify_backup(max_age: Duration, work: &mut Work<'_>) -> Result<()
         ));
     }
     Ok(())
+}
+
+/// What to do where there is no copy, for a step of `task`.
+fn who_copies(fleet: &Fleet, task: &UnitName) -> String {
+    let is = |step: &StepSpec, wanted: fn(&BuiltinStep) -> bool| matches!(&step.action, StepAction::Builtin(it) if wanted(it));
+    let copies = |step: &StepSpec| is(step, |step| matches!(step, BuiltinStep::Vacuum { backups: 1.. }));
+    let reads = |step: &StepSpec| is(step, |step| matches!(step, BuiltinStep::VerifyBackup { .. }));
+    let ours = fleet.task(task).map_or(&[][..], |task| &task.steps);
+    match (ours.iter().position(copies), ours.iter().position(reads)) {
+        (Some(copies), Some(reads)) if copies < reads => format!(
+            "its step {} (vacuum) makes one, and did not: `supervisor logs {task} --stderr` tells why; `supervisor tasks run {task}` \
+             does both anew",
+            copies + 1
+        ),
+        (Some(copies), _) => {
+            format!("step {} of {task} (vacuum) makes one, and comes after this one: put it before", copies + 1)
+        }
+        (None, _) => match fleet.tasks.iter().find(|task| task.steps.iter().any(copies)) {
+            Some(other) => format!("`supervisor tasks run {}` makes one, by its step `vacuum`", other.name),
+            None => format!("nothing makes one: put a step {{ builtin = \"vacuum\" }} before this one of {task}"),
+        },
+    }
 }
 
 #[cfg(test)]

@@ -223,11 +223,13 @@ fn vacuum_makes_copies_keeps_some_and_verify_backup_reads_the_newest() {
     let mut world = World::new();
     let vacuum = BuiltinStep::Vacuum { backups: 2 };
     world.well(&vacuum);
-    assert!(world.said("there is none yet"));
+    assert!(world.said("there is no database yet") && world.said("nothing to vacuum"), "{:?}", world.said);
     let verify = BuiltinStep::VerifyBackup { max_age: days(8) };
+    world.well(&verify);
+    assert!(world.said("there is no copy of it to read"), "{:?}", world.said);
+    world.record(NOW - DAY, EventType::ServiceStart, json!({"run_id": 1}));
     let wrong = world.perform(&verify);
     assert!(wrong[0].message.contains("there is no copy") && wrong[0].hint.as_ref().unwrap().contains("vacuum"));
-    world.record(NOW - DAY, EventType::ServiceStart, json!({"run_id": 1}));
     let copies = world.paths.database_copies();
     fs::create_dir_all(&copies).unwrap();
     for (file, length) in [

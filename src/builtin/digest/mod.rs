@@ -6,10 +6,11 @@ mod report;
 
 use std::time::Duration;
 
-use super::{SLOT, Work, failed};
+use super::{Work, failed};
 use crate::control::client::Daemon;
 use crate::error::Error;
 use crate::model::wire::DigestBody;
+use crate::model::{BuiltinStep, StepAction};
 use crate::process::files;
 
 /// What a name ends with, behind the day.
@@ -36,23 +37,29 @@ pub(super) fn run(period: Duration, keep: u32, work: &mut Work<'_>) -> Result<()
         day.is_some_and(|day| day.parse::<jiff::civil::Date>().is_ok())
     };
     files::keep_newest(&folder, is_ours, keep as usize, u64::MAX);
-    send(report::lines(&digest, work.zone), work)
+    let step = BuiltinStep::Digest { period, keep };
+    send(report::lines(&digest, work.zone), &step, work)
 }
 
-fn send(lines: Vec<String>, work: &mut Work<'_>) -> Result<(), Error> {
+fn send(lines: Vec<String>, step: &BuiltinStep, work: &mut Work<'_>) -> Result<(), Error> {
     // Without a slot a person has asked, each time for another one.
     let slot = work.slot.map_or_else(|| work.now.wall_ms.to_string(), str::to_owned);
     let body = DigestBody { key: format!("{}-{slot}", work.task), lines };
     let sent = Daemon::connect(work.paths).and_then(|daemon| daemon.digest(&body));
     sent.map_err(|e| {
         let message = format!("the report was written, and could not be sent: {}", e.message);
-        failed(
-            message,
-            format!(
-                "start the daemon (`supervisor run`), then run the step again; with the same {SLOT} it is sent once"
-            ),
-        )
+        failed(message, format!("start the daemon (`supervisor run`), then `{}` sends it", again(step, work)))
     })?;
     work.say("sent: to whoever is told of the rule `weekly`");
     Ok(())
+}
+
+/// What to type to have this step done again: as part of its job, or as a person has started it.
+fn again(step: &BuiltinStep, work: &Work<'_>) -> String {
+    let steps = work.fleet.task(work.task).map_or(&[][..], |task| &task.steps);
+    let is_this = |other: &StepAction| matches!(other, StepAction::Builtin(other) if other == step);
+    match (work.slot, steps.iter().position(|step| is_this(&step.action))) {
+        (None, Some(place)) => format!("supervisor step {} {}", work.task, place + 1),
+        _ => format!("supervisor tasks run {} --resume", work.task),
+    }
 }
