@@ -133,6 +133,18 @@ fn no_events_and_no_database_are_notes() {
 }
 
 #[test]
+fn logs_in_json_are_an_object_a_line() {
+    let facts = Facts::new(&["gateway"]);
+    std::fs::create_dir_all(facts.paths().logs()).unwrap();
+    std::fs::write(facts.paths().log(&name("gateway"), Stream::Stderr), b"one \"1\"\n\nt\xffo\nno end").unwrap();
+    let out = facts.run("--json logs gateway --stderr").out;
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let texts: Vec<&str> = lines.iter().map(|line| line["line"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["one \"1\"", "", "t\u{fffd}o", "no end"]);
+    assert_eq!(lines[0], json!({"service": "gateway", "stream": "stderr", "line": "one \"1\""}));
+}
+
+#[test]
 fn logs_are_printed_as_they_are() {
     let facts = Facts::new(&["gateway", "quiet"]);
     let log = facts.paths().log(&name("gateway"), Stream::Stderr);
