@@ -37,6 +37,9 @@ pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, 
     let mut notes = fleet.map(|fleet| notes(fleet, context.path_var.as_deref())).unwrap_or_default();
     let tasks = fleet.into_iter().flat_map(|fleet| fleet.tasks.iter().filter(|task| task.enabled));
     notes.extend(tasks.flat_map(|task| jobs::notes(task, context.now_ms, &context.zone_of(task))));
+    // Two commands of one unit may lack the same program.
+    let mut told = std::collections::BTreeSet::new();
+    notes.retain(|note| told.insert(note.clone()));
     let jobs = fleet.map(|fleet| jobs::lines(fleet, context)).unwrap_or_default();
     let enabled = || fleet.into_iter().flat_map(|fleet| fleet.services.iter().filter(|service| service.enabled));
     let warnings = fleet.and_then(|fleet| config::alert_path(fleet).warning()).into_iter();

@@ -30,10 +30,11 @@ Again, it changes only what differs; a running service is handed over and not re
 supervisor/backups of the state directory. Exits 6 when something else is in the way, 3 when a service is not up.";
 
 pub(super) const UNINSTALL_EXAMPLES: &str = "\
-Stops the services, in order. Logs, database and services.toml stay.";
+Stops the services, in order, and has undone what was made to hold (`undo`). Logs, database and services.toml stay.";
 
 pub(super) const ORDER_EXAMPLES: &str = "\
-Waits until it is done; Ctrl-C ends the waiting, not the order. Exits 3 when it did not come to that for a service.";
+Waits until it is done; Ctrl-C ends the waiting, not the order. Exits 3 when it did not come to that for a service, \
+6 when a calendar job cannot be told that.";
 
 pub(super) const UPGRADE_EXAMPLES: &str = "\
 Call the new program after it was installed: it is the one that they become. Each keeps its pid, its services, sockets and \

@@ -225,7 +225,7 @@ fn take_over(
     };
     reply.changes.retain(|change| !touched.contains(&change.name.as_str()));
     if !context.json && !reply.changes.is_empty() {
-        write!(output.out, "{}", super::order::changes(&reply))?;
+        write!(output.out, "{}", super::order::changes(&reply, paths))?;
     }
     Ok(reply.changes)
 }

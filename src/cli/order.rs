@@ -8,9 +8,11 @@ use crate::control::client::{Daemon, Patience, Runner};
 use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{
-    OrderBody, OrderReply, Outcome, ReloadAction, ReloadBody, ReloadReply, RunnerReply, RunnerRequest, Verb,
+    OrderBody, OrderReply, Outcome, ReloadAction, ReloadBody, ReloadChange, ReloadReply, RunnerReply, RunnerRequest,
+    Verb,
 };
-use crate::model::{RunnerInfo, Status, UnitName};
+use crate::model::{RunnerInfo, Status, UnitKind, UnitName};
+use crate::slots::TaskSlots;
 
 /// Who gives the order, for the record.
 const OPERATOR: &str = "operator";
@@ -36,7 +38,17 @@ pub(super) fn run(verb: Verb, args: &Args, context: &Context<'_>, output: &mut O
             writeln!(output.notes, "note: there is nothing to {}", verb.as_str())?;
         }
     }
-    Ok(if reply.outcomes.iter().all(|outcome| outcome.ok) { 0 } else { ErrorKind::NotUp.exit_code() })
+    Ok(exit_code(&reply.outcomes))
+}
+
+/// Refused only where nothing else went wrong: of that a second try may help.
+fn exit_code(outcomes: &[Outcome]) -> u8 {
+    let mut failed = outcomes.iter().filter(|outcome| !outcome.ok).peekable();
+    match (failed.peek().is_some(), failed.all(|outcome| outcome.refused)) {
+        (false, _) => 0,
+        (true, true) => ErrorKind::Refused.exit_code(),
+        (true, false) => ErrorKind::NotUp.exit_code(),
+    }
 }
 
 /// A daemon that does not know a name may not say what was meant; what it does know is then asked for.
@@ -81,7 +93,7 @@ fn order_runners(body: &OrderBody, place: &Place<'_>, output: &mut Output<'_>) -
     for name in wanted {
         if !served(name) {
             let text = "no runner serves it; start one with `supervisor install` or `supervisor run`".to_owned();
-            outcomes.push(Outcome { name: name.clone(), ok: false, text, view: None });
+            outcomes.push(Outcome { name: name.clone(), ok: false, text, view: None, refused: false });
         }
     }
     outcomes.sort_by_key(|outcome| declared.iter().position(|name| *name == outcome.name));
@@ -131,7 +143,10 @@ impl Told {
             Ok(_) => "its runner answered something else than was asked".to_owned(),
             Err(error) => error.message,
         };
-        self.names.into_iter().map(|name| Outcome { name, ok: false, text: text.clone(), view: None }).collect()
+        self.names
+            .into_iter()
+            .map(|name| Outcome { name, ok: false, text: text.clone(), view: None, refused: false })
+            .collect()
     }
 }
 
@@ -143,18 +158,26 @@ pub(super) fn reload(args: &Reload, context: &Context<'_>, output: &mut Output<'
         let line = serde_json::to_string(&reply).map_err(std::io::Error::other)?;
         writeln!(output.out, "{line}")?;
     } else {
-        output.out.write_all(changes(&reply).as_bytes())?;
+        output.out.write_all(changes(&reply, &place.paths).as_bytes())?;
     }
     Ok(0)
 }
 
-pub(super) fn changes(reply: &ReloadReply) -> String {
+pub(super) fn changes(reply: &ReloadReply, paths: &Paths) -> String {
+    // The run of a job is no affair of the daemon's: its own file tells whether it goes on.
+    let runs = |name: &UnitName| {
+        TaskSlots::of(paths, name).read(i64::MIN).is_ok_and(|slots| slots.iter().any(|slot| slot.running))
+    };
     if reply.changes.is_empty() && reply.globals.is_empty() {
         return "nothing has changed\n".to_owned();
     }
     let mut text = String::new();
     for change in &reply.changes {
         let what = match (change.action, reply.applied) {
+            (ReloadAction::Remove, applied) if change.kind != UnitKind::Service || change.disabled => {
+                text.push_str(&format!("{}: {}\n", change.name, removed(change, applied, runs(&change.name))));
+                continue;
+            }
             (ReloadAction::Add, true) => "added",
             (ReloadAction::Add, false) => "would be added",
             (ReloadAction::Remove, true) => "stopped and removed",
@@ -175,4 +198,23 @@ pub(super) fn changes(reply: &ReloadReply) -> String {
         text.push_str("nothing was done: this was a dry run\n");
     }
     text
+}
+
+/// What becomes of one that is gone from the file, or switched off in it.
+fn removed(change: &ReloadChange, applied: bool, runs: bool) -> String {
+    let what = if change.disabled { "disabled" } else { "removed" };
+    let done = match (applied, change.kind) {
+        (true, UnitKind::Service) => format!("stopped and {what}"),
+        (false, UnitKind::Service) => format!("would be stopped and {what}"),
+        (true, _) => what.to_owned(),
+        (false, _) => format!("would be {what}"),
+    };
+    let then = match (change.kind, runs, applied) {
+        (UnitKind::Task, true, true) => "; its run goes on",
+        (UnitKind::Task, true, false) => "; its run would go on",
+        (UnitKind::Exposure, _, true) => "; it is undone where it has an `undo`",
+        (UnitKind::Exposure, _, false) => "; it would be undone where it has an `undo`",
+        _ => "",
+    };
+    format!("{done}{then}")
 }

@@ -169,7 +169,13 @@ impl Facts {
                     RunnerRequest::Order { names, .. } => {
                         let all = info.views.iter().map(|view| view.name.clone());
                         let names = if names.is_empty() { all.collect() } else { names.clone() };
-                        let done = |name| Outcome { name, ok: true, text: format!("up, pid {pid}"), view: None };
+                        let done = |name| Outcome {
+                            name,
+                            ok: true,
+                            text: format!("up, pid {pid}"),
+                            view: None,
+                            refused: false,
+                        };
                         RunnerReply::Done(names.into_iter().map(done).collect())
                     }
                     RunnerRequest::Upgrade { .. } => RunnerReply::Done(Vec::new()),

@@ -3,11 +3,16 @@
 use super::args::Uninstall;
 use super::install::{Line, refused, say};
 use super::{Context, Output, Stop};
+use crate::control::client::Daemon;
 use crate::error::{Error, ErrorKind};
 use crate::install::apply::Hands;
 use crate::install::{self, Record};
+use crate::machine::ExposureSaved;
 use crate::manager::drivers;
 use crate::model::paths::Paths;
+use crate::model::wire::{OrderBody, Verb};
+use crate::model::{ExposureSpec, Intent, UnitName};
+use crate::process::intent;
 
 pub(super) fn run(args: &Uninstall, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let paths = Paths::new(&context.sources.state_dir());
@@ -33,6 +38,7 @@ pub(super) fn run(args: &Uninstall, context: &Context<'_>, output: &mut Output<'
     let driver = drivers::driver(record.manager, &record.tool, &record.folder).map_err(refused)?;
     let folder = record.folder.clone();
     let hands = Hands { driver: driver.as_ref(), paths: &paths, folder: &folder, load: record.loaded, by_hand: true };
+    let undone = if args.dry_run { Vec::new() } else { undo(&paths, context, output)? };
     let mut lines = Vec::new();
     // The daemon first: it would load again what it sees vanish.
     for known in record.jobs.clone() {
@@ -47,6 +53,10 @@ pub(super) fn run(args: &Uninstall, context: &Context<'_>, output: &mut Output<'
             record.write(&paths)?;
         }
     }
+    for (name, was) in undone {
+        // Whoever installs it again wants it as before: that it was stopped was our word.
+        let _ = intent::write(&paths, &name, &was);
+    }
     let all = lines.iter().all(|line| line.ok);
     if all && !args.dry_run {
         std::fs::remove_file(paths.installed()).map_err(|e| Error::io("cannot remove", &paths.installed(), &e))?;
@@ -59,4 +69,60 @@ pub(super) fn run(args: &Uninstall, context: &Context<'_>, output: &mut Output<'
         writeln!(output.out, "nothing is installed any more; logs, database and services.toml stay where they are")?;
     }
     Ok(if all { 0 } else { ErrorKind::Refused.exit_code() })
+}
+
+/// Has the daemon, while it is there, undo what it made to hold: it stays when a daemon goes, and this time none comes after it. What
+/// was wanted of those that were undone.
+fn undo(paths: &Paths, context: &Context<'_>, output: &mut Output<'_>) -> Result<Vec<(UnitName, Intent)>, Stop> {
+    let mut undone = Vec::new();
+    for made in made(paths) {
+        let name = &made.name;
+        let Some(command) = &made.undo else {
+            let ensure = shell(&made.ensure);
+            writeln!(output.notes, "note: {name} has no `undo`: what `{ensure}` has made stays as it is")?;
+            continue;
+        };
+        let was = intent::read(paths, name);
+        let body = OrderBody { verb: Verb::Stop, names: vec![name.clone()], wait: true };
+        let reply = Daemon::connect(paths).and_then(|daemon| daemon.order(&body));
+        let failed = match reply {
+            Ok(reply) => reply.outcomes.into_iter().find(|outcome| !outcome.ok).map(|outcome| outcome.text),
+            Err(error) => Some(error.message),
+        };
+        match failed {
+            None if context.json => undone.push((name.clone(), was)),
+            None => {
+                writeln!(output.out, "{name}: undone")?;
+                undone.push((name.clone(), was));
+            }
+            Some(why) => {
+                let (why, command) = (super::table::harmless(&why), shell(command));
+                writeln!(
+                    output.notes,
+                    "note: {name} still holds and was not undone ({why}); this undoes it: {command}"
+                )?;
+            }
+        }
+    }
+    Ok(undone)
+}
+
+/// What is made to hold, as the daemon has written it down.
+fn made(paths: &Paths) -> Vec<ExposureSpec> {
+    let folders = std::fs::read_dir(paths.services()).into_iter().flatten().flatten();
+    let mut names: Vec<UnitName> =
+        folders.filter_map(|folder| UnitName::new(folder.file_name().to_str()?).ok()).collect();
+    names.sort();
+    let saved = |name: &UnitName| serde_json::from_slice(&std::fs::read(paths.exposure(name)).ok()?).ok();
+    names.iter().filter_map(saved).filter_map(|saved: ExposureSaved| saved.made).collect()
+}
+
+/// A command as it can be typed.
+fn shell(argv: &[String]) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    let word = |word: &String| match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    argv.iter().map(word).collect::<Vec<_>>().join(" ")
 }

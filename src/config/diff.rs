@@ -1,7 +1,7 @@
 //! What a changed services.toml means for what is running.
 
 use crate::model::wire::{ReloadAction, ReloadChange};
-use crate::model::{AlertSpec, ExposureSpec, Fleet, ServiceSpec, SinkSpec, TaskSpec, UnitName};
+use crate::model::{AlertSpec, ExposureSpec, Fleet, ServiceSpec, SinkSpec, TaskSpec, UnitKind, UnitName};
 
 /// The names of the fields in which two specs differ. Both are taken apart without `..`, so that a new field of the model
 /// cannot be forgotten here.
@@ -84,37 +84,41 @@ pub fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
 /// Disabled or unusable counts as not there. A task is never restarted: its next run is by the new declaration.
 pub fn diff(old: &Fleet, new: &Fleet) -> Vec<ReloadChange> {
     let services = changes(
-        enabled(&old.services, |s| s.enabled),
-        enabled(&new.services, |s| s.enabled),
+        UnitKind::Service,
+        [&old.services, &new.services],
+        |s| s.enabled,
         |s| &s.name,
         |old, new| (changed_keys(old, new), needs_restart(old, new)),
     );
     let tasks = changes(
-        enabled(&old.tasks, |t| t.enabled),
-        enabled(&new.tasks, |t| t.enabled),
+        UnitKind::Task,
+        [&old.tasks, &new.tasks],
+        |t| t.enabled,
         |t| &t.name,
         |old, new| (changed_task_keys(old, new), false),
     );
     let exposures = changes(
-        enabled(&old.exposures, |e| e.enabled),
-        enabled(&new.exposures, |e| e.enabled),
+        UnitKind::Exposure,
+        [&old.exposures, &new.exposures],
+        |e| e.enabled,
         |e| &e.name,
         |old, new| (changed_exposure_keys(old, new), !old.is_made_as(new)),
     );
     services.into_iter().chain(tasks).chain(exposures).collect()
 }
 
-fn enabled<T>(all: &[T], is_enabled: impl Fn(&T) -> bool) -> Vec<&T> {
-    all.iter().filter(|unit| is_enabled(unit)).collect()
-}
-
-fn changes<T>(
-    old: Vec<&T>,
-    new: Vec<&T>,
+fn changes<'a, T>(
+    kind: UnitKind,
+    [old, all_new]: [&'a [T]; 2],
+    is_enabled: impl Fn(&T) -> bool,
     name: impl Fn(&T) -> &UnitName,
     compare: impl Fn(&T, &T) -> (Vec<String>, bool),
 ) -> Vec<ReloadChange> {
     let find = |all: &[&T], wanted: &UnitName| all.iter().position(|unit| name(unit) == wanted);
+    let enabled = |all: &'a [T]| all.iter().filter(|unit| is_enabled(unit)).collect::<Vec<&T>>();
+    let (old, new) = (enabled(old), enabled(all_new));
+    let change =
+        |unit: &T, action, keys, disabled| ReloadChange { name: name(unit).clone(), kind, disabled, action, keys };
     let mut found = Vec::new();
     for unit in &new {
         let (action, keys) = match find(&old, name(unit)) {
@@ -125,13 +129,12 @@ fn changes<T>(
                 (keys, false) => (ReloadAction::Live, keys),
             },
         };
-        found.push(ReloadChange { name: name(unit).clone(), action, keys });
+        found.push(change(unit, action, keys, false));
     }
     let gone = old.iter().filter(|unit| find(&new, name(unit)).is_none());
-    found.extend(gone.map(|unit| ReloadChange {
-        name: name(unit).clone(),
-        action: ReloadAction::Remove,
-        keys: Vec::new(),
+    found.extend(gone.map(|unit| {
+        let disabled = all_new.iter().any(|new| name(new) == name(unit));
+        change(unit, ReloadAction::Remove, Vec::new(), disabled)
     }));
     found
 }

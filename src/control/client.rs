@@ -526,7 +526,8 @@ mod tests {
 
     #[test]
     fn a_runner_speaks_lines() {
-        let outcome = Outcome { name: UnitName::new("a").unwrap(), ok: true, text: "up".into(), view: None };
+        let outcome =
+            Outcome { name: UnitName::new("a").unwrap(), ok: true, text: "up".into(), view: None, refused: false };
         let done = "{\"done\":[{\"name\":\"a\",\"ok\":true,\"text\":\"up\",\"view\":null}]}\n";
         assert_eq!(runner(done).unwrap(), RunnerReply::Done(vec![outcome]));
 

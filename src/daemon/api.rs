@@ -120,7 +120,7 @@ impl Daemon {
                     }
                 },
             };
-            parts.outcomes.push(Outcome { name, ok: false, text: refused, view: None });
+            parts.outcomes.push(Outcome { name, ok: false, text: refused, view: None, refused: false });
         }
         Ok(parts)
     }
@@ -191,7 +191,7 @@ async fn carry_out(
         return Err(e);
     }
     for (whom, e) in failures {
-        let failed = |name| Outcome { name, ok: false, text: e.message.clone(), view: None };
+        let failed = |name| Outcome { name, ok: false, text: e.message.clone(), view: None, refused: false };
         outcomes.extend(whom.into_iter().map(failed));
     }
     outcomes.sort_by(|a, b| a.name.cmp(&b.name));

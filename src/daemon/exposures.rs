@@ -177,7 +177,13 @@ impl Daemon {
         let (tell, told) = oneshot::channel();
         match self.exposures.by_name.get_mut(name) {
             Some(exposure) if wait => exposure.waiting.push((verb, tell)),
-            _ => drop(tell.send(Outcome { name: name.clone(), ok: true, text: "ordered".into(), view: None })),
+            _ => drop(tell.send(Outcome {
+                name: name.clone(),
+                ok: true,
+                text: "ordered".into(),
+                view: None,
+                refused: false,
+            })),
         }
         self.expose(name, ExposureInput::Order(verb));
         told
@@ -236,7 +242,8 @@ impl Daemon {
                 };
                 for (_, tell) in exposure.waiting.extract_if(.., |(asked, _)| *asked == verb) {
                     // Who asked may have gone.
-                    let _ = tell.send(Outcome { name: name.clone(), ok, text: text.clone(), view: None });
+                    let _ =
+                        tell.send(Outcome { name: name.clone(), ok, text: text.clone(), view: None, refused: false });
                 }
             }
         }

@@ -46,5 +46,6 @@ pub(super) fn tell_transition(before: Option<&RunView>, view: &RunView) {
         return;
     }
     let from = before.map_or("new", |b| b.status.as_str());
-    tracing::info!(service = %view.name, run = view.run_id, pid = view.pid, "{from} → {} {}", view.status, view.reason);
+    let why = if view.reason.is_empty() { String::new() } else { format!(": {}", view.reason) };
+    tracing::info!(service = %view.name, run = view.run_id, pid = view.pid, "{from} → {}{why}", view.status);
 }

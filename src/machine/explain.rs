@@ -28,7 +28,8 @@ fn reason_of(machine: &ServiceMachine) -> String {
     let spec = machine.spec();
     let last = || machine.last_exit.as_ref().map(exit_text);
     match machine.phase() {
-        Phase::Idle => "its runner is not running it".into(),
+        Phase::Idle if machine.last_exit.is_some() => "its runner does not run it any more".into(),
+        Phase::Idle => "its runner has not started it".into(),
         Phase::LockedOut { owner: Some(pid) } => format!("another runner (pid {pid}) already runs it"),
         Phase::LockedOut { owner: None } => "another runner already runs it".into(),
         Phase::Blocked { .. } => {

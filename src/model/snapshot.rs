@@ -192,10 +192,11 @@ pub struct DaemonInfo {
 }
 
 /// Whether something is a service, a calendar job, or made to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnitKind {
     /// Long-running.
+    #[default]
     Service,
     /// Calendar job.
     Task,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RowState, Rule, RunView, RunnerInfo, SlotKey, StopCause, UnitName};
+use super::{RowState, Rule, RunView, RunnerInfo, SlotKey, StopCause, UnitKind, UnitName};
 
 /// Version of both protocols. A reader takes what it knows and ignores other members.
 pub const PROTOCOL: u32 = 1;
@@ -111,6 +111,9 @@ pub struct Outcome {
     pub text: String,
     /// The service as it is now.
     pub view: Option<RunView>,
+    /// Whether it was refused: a calendar job is nothing that could be up, so that what it cannot be told is no matter of its state.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub refused: bool,
 }
 
 /// An error on a control socket.
@@ -142,6 +145,11 @@ pub struct OrderBody {
 
 fn yes() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Answer to `POST /v1/order`.
@@ -346,6 +354,12 @@ pub struct ReloadReply {
 pub struct ReloadChange {
     /// Which service or task.
     pub name: UnitName,
+    /// What it is.
+    #[serde(default)]
+    pub kind: UnitKind,
+    /// Of one that is removed: it stays in the file, and is switched off there.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub disabled: bool,
     /// What happens to it.
     pub action: ReloadAction,
     /// Changed keys (empty for added and removed ones).

@@ -312,7 +312,10 @@ impl Runner {
             }
             RunnerRequest::Reload { names } => Some(match self.reload(names, turn) {
                 Ok(changed) => RunnerReply::Done(
-                    changed.into_iter().map(|(name, text)| Outcome { name, ok: true, text, view: None }).collect(),
+                    changed
+                        .into_iter()
+                        .map(|(name, text)| Outcome { name, ok: true, text, view: None, refused: false })
+                        .collect(),
                 ),
                 Err(e) => RunnerReply::Error(WireError { code: e.kind.exit_code(), message: e.message, hint: e.hint }),
             }),

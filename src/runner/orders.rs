@@ -244,7 +244,7 @@ impl Runner {
                     (false, format!("still {status} after the time it may take"))
                 }
             };
-            Outcome { name: name.clone(), ok, text, view }
+            Outcome { name: name.clone(), ok, text, view, refused: false }
         };
         waiter.services.iter().map(one).collect()
     }

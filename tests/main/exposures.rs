@@ -175,7 +175,7 @@ fn a_reload_undoes_the_old_first_and_what_is_gone_is_undone() {
     assert!(!home(&env, "new").exists());
     env.wait_status("expose", "up");
     env.configure(&exposure(UP, IS_UP, DOWN, "enabled = false"));
-    assert_eq!(ok(&env, &["reload"]), "expose: stopped and removed\n");
+    assert_eq!(ok(&env, &["reload"]), "expose: disabled; it is undone where it has an `undo`\n");
     env.wait_status("expose", "disabled");
     assert!(!home(&env, "up").exists());
     env.configure(&exposure(UP, IS_UP, DOWN, ""));

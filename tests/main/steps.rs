@@ -42,6 +42,33 @@ fn copies(env: &Env) -> Vec<String> {
 }
 
 #[test]
+fn without_a_database_there_is_nothing_to_do_and_without_a_copy_it_is_told_who_makes_one() {
+    let other = "[task.other]\ncalendar = \"weekly Sun 03:00\"\nsteps = [{ builtin = \"verify-backup\" }]\n";
+    let env = Env::new(&(JOB.to_owned() + other));
+    let (out, _, code) = run(&env, &["step", "care", "2"]);
+    assert!(code == 0 && out.contains("there is no database yet") && out.contains("nothing to vacuum"), "{out}");
+    let (out, _, code) = run(&env, &["step", "care", "3"]);
+    assert_eq!((out.as_str(), code), ("there is no database yet, so there is no copy of it to read\n", 0));
+    fill(&env, 1, 1);
+    let hint = |task: &str, step: &str| {
+        let (_, err, code) = run(&env, &["step", task, step]);
+        assert_eq!(code, 3, "{err}");
+        err
+    };
+    let words = hint("care", "3");
+    assert!(words.contains("its step 2 (vacuum) makes one, and did not: `supervisor logs care --stderr`"), "{words}");
+    let words = hint("other", "1");
+    assert!(words.contains("hint: `supervisor tasks run care` makes one, by its step `vacuum`"), "{words}");
+    let steps = "steps = [{ builtin = \"verify-backup\" }, { builtin = \"vacuum\" }]\n";
+    env.configure(&format!("[task.care]\ncalendar = \"weekly Sun 03:00\"\n{steps}"));
+    assert!(hint("care", "1").contains("step 2 of care (vacuum) makes one, and comes after this one: put it before"));
+    env.configure("[task.care]\ncalendar = \"weekly Sun 03:00\"\nsteps = [{ builtin = \"verify-backup\" }]\n");
+    assert!(
+        hint("care", "1").contains("nothing makes one: put a step { builtin = \"vacuum\" } before this one of care")
+    );
+}
+
+#[test]
 fn steps_do_their_work_and_tell_it() {
     let env = Env::new(JOB);
     fill(&env, 1, 50);
@@ -119,7 +146,10 @@ fn a_digest_is_sent_once_for_its_slot_and_kept_until_it_can_be() {
     let first = digest();
     let words = String::from_utf8_lossy(&first.stderr).into_owned();
     assert_eq!(first.status.code(), Some(3), "{words}");
-    assert!(words.contains("could not be sent") && words.contains("hint: start the daemon"), "{words}");
+    let again = "hint: start the daemon (`supervisor run`), then `supervisor tasks run care --resume` sends it";
+    assert!(words.contains("could not be sent") && words.contains(again), "{words}");
+    let (_, words, code) = run(&env, &["step", "care", "4"]);
+    assert!(code == 3 && words.contains("then `supervisor step care 4` sends it"), "{words}");
     env.start_daemon();
     env.wait_status("a", "up");
     for _ in 0..3 {
@@ -131,6 +161,32 @@ fn a_digest_is_sent_once_for_its_slot_and_kept_until_it_can_be() {
     assert!(body.contains("a: up ") && body.contains("\"severity\":\"info\""), "{body}");
     let reports = std::fs::read_dir(env.state_dir().join("reports")).unwrap().count();
     assert_eq!(reports, 1);
+}
+
+#[test]
+fn what_a_job_cannot_be_told_is_refused_and_a_reload_says_what_becomes_of_its_run() {
+    let job = |name: &str, more: &str, script: &str| {
+        format!(
+            "[task.{name}]\ncalendar = \"weekly Sun 03:00\"\n{more}steps = [{{ run = [\"/bin/sh\", \"-c\", \"{script}\"] }}]\n"
+        )
+    };
+    let off = job("off", "enabled = false\n", "true");
+    let env = Env::new(&(job("long", "", "while [ ! -e {dir}/over ]; do sleep 0.05; done") + &off));
+    env.start_daemon();
+    let (out, _, code) = run(&env, &["restart", "long"]);
+    assert!(code == 6 && out.contains("a calendar job is not restarted"), "{out}");
+    let (out, _, code) = run(&env, &["start", "off"]);
+    assert!(code == 6 && out.contains("disabled in services.toml"), "{out}");
+    let (out, err, code) = run(&env, &["tasks", "run", "long", "--no-wait"]);
+    assert_eq!(code, 0, "{out}{err}");
+    env.configure(&off);
+    let (out, _, code) = run(&env, &["reload"]);
+    assert_eq!((out.as_str(), code), ("long: removed; its run goes on\n", 0));
+    let (_, err, code) = run(&env, &["tasks", "long"]);
+    assert!(code == 0 && err.contains("services.toml has no job long any more; its run goes on"), "{err}");
+    std::fs::write(env.dir().join("over"), "").unwrap();
+    let ran = || run(&env, &["tasks", "long"]).0.contains("  ran  ").then_some(());
+    wait_for("the end of the run of a job that is gone", ran);
 }
 
 /// The first thing that anybody does on this machine: no daemon, no folder of state.

@@ -5,8 +5,9 @@ use serde_json::json;
 use super::{Known, next, object, or_dash, slots, style_of, took};
 use crate::cli::table::{Grid, harmless};
 use crate::cli::{Context, Output, Stop};
+use crate::error::Error;
 use crate::machine::words::{self, JobClock, TaskSeen};
-use crate::model::{SlotKey, SlotRow, SlotState, StepOutcome, StepRecord, TaskSpec, Trigger};
+use crate::model::{SlotKey, SlotRow, SlotState, StepOutcome, StepRecord, TaskSpec, Trigger, UnitName};
 
 /// Less than this after its time is in time, milliseconds: nobody starts a job within the minute's first second.
 const PROMPT_MS: i64 = 60_000;
@@ -19,7 +20,10 @@ pub(super) fn run(
     output: &mut Output<'_>,
 ) -> Result<u8, Stop> {
     let place = context.place();
-    let task = super::named(name, &place)?;
+    let task = match super::named(name, &place) {
+        Ok(task) => task,
+        Err(error) => return gone(name, error, since_ms, limit, context, output),
+    };
     let known = Known::look(context, &place)?;
     let seen = known.seen(task, context, &place);
     let history = slots(&task.name, since_ms, Some(limit), context, &place)?;
@@ -42,6 +46,43 @@ pub(super) fn run(
     let run = seen.stands.running.as_ref().or(history.iter().rfind(|row| row.trigger.is_some()));
     if let Some(run) = run.filter(|run| !run.steps.is_empty()) {
         text.push_str(&format!("\nsteps of the run of {} ({})\n", at(run.due_ms, task, context), run.slot));
+        text.push_str(&steps(&run.steps, context));
+    }
+    output.out.write_all(text.as_bytes())?;
+    Ok(0)
+}
+
+/// A job that services.toml has no more and that has slots on record; `error` when nothing of that name has.
+fn gone(
+    name: &str,
+    error: Error,
+    since_ms: Option<i64>,
+    limit: usize,
+    context: &Context<'_>,
+    output: &mut Output<'_>,
+) -> Result<u8, Stop> {
+    let place = context.place();
+    let Ok(name) = UnitName::new(name) else { return Err(error.into()) };
+    if place.names().contains(&name) {
+        return Err(error.into());
+    }
+    // Where that cannot be read, the name is unknown all the more.
+    let history = slots(&name, since_ms, Some(limit), context, &place).unwrap_or_default();
+    if history.is_empty() {
+        return Err(error.into());
+    }
+    if context.json {
+        let job = json!({ "name": name, "enabled": false, "declared": false, "next_ms": [], "history": history });
+        writeln!(output.out, "{}", json!({ "schema": 1, "jobs": [job] }))?;
+        return Ok(0);
+    }
+    let runs = history.iter().any(|row| row.state.is_none());
+    let goes_on = if runs { "; its run goes on" } else { "" };
+    writeln!(output.notes, "note: services.toml has no job {name} any more{goes_on}; this is what is on record of it")?;
+    let clock = JobClock::of(None, context.reader());
+    let mut text = table(&history, clock, context);
+    if let Some(run) = history.iter().rfind(|row| !row.steps.is_empty()) {
+        text.push_str(&format!("\nsteps of the run of {} ({})\n", clock.time(run.due_ms), run.slot));
         text.push_str(&steps(&run.steps, context));
     }
     output.out.write_all(text.as_bytes())?;
@@ -158,7 +199,7 @@ fn outcome(step: &StepRecord) -> String {
 }
 
 fn length(step: &StepRecord) -> Option<String> {
-    (step.awake_ms > 0).then(|| words::exactly(i64::try_from(step.awake_ms).unwrap_or(i64::MAX)))
+    (step.tries > 0).then(|| words::exactly(i64::try_from(step.awake_ms).unwrap_or(i64::MAX)))
 }
 
 fn end(step: &StepRecord) -> String {

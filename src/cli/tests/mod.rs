@@ -2,6 +2,7 @@
 
 mod alerts;
 mod import;
+mod jobs;
 mod memory;
 mod orders;
 mod reading;
@@ -107,7 +108,7 @@ fn usage(ran: &Ran) -> &Error {
 }
 
 fn outcome(service: &str, ok: bool, text: &str) -> Outcome {
-    Outcome { name: name(service), ok, text: text.into(), view: None }
+    Outcome { name: name(service), ok, text: text.into(), view: None, refused: false }
 }
 
 #[test]

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::{outcome, six, usage};
 use crate::cli::testing::{Facts, Ran, name, up};
-use crate::model::wire::{OrderReply, ReloadAction, ReloadChange, ReloadReply, RunnerRequest, Verb};
+use crate::model::UnitKind;
+use crate::model::wire::{OrderReply, Outcome, ReloadAction, ReloadChange, ReloadReply, RunnerRequest, Verb};
 
 #[test]
 fn an_unknown_name_gets_a_suggestion_when_the_daemon_gives_none() {
@@ -31,6 +32,16 @@ fn orders_go_to_the_daemon() {
         let expected = "a: up, pid 4711\nb: held: code 78\n".to_owned();
         assert_eq!(facts.run(line), Ran { code: Ok(3), out: expected, notes: String::new() }, "{line}");
         assert!(heard.all()[0].ends_with(sent), "{:?}", heard.all());
+    }
+    let refused = |name| Outcome { refused: true, ..outcome(name, false, "disabled in services.toml") };
+    for (outcomes, code) in [
+        (vec![refused("a")], 6),
+        (vec![refused("a"), outcome("b", true, "up")], 6),
+        (vec![refused("a"), outcome("b", false, "held")], 3),
+    ] {
+        let facts = Facts::new(&["a", "b"]);
+        facts.daemon(&[("POST /v1/order ", 200, serde_json::to_string(&OrderReply { outcomes }).unwrap())]);
+        assert_eq!(facts.run("start a b").code, Ok(code));
     }
     let facts = Facts::new(&["a"]);
     facts.daemon(&[("POST /v1/order ", 200, body.clone())]);
@@ -80,6 +91,8 @@ fn without_anybody_orders_are_unreachable() {
 fn reload_tells_what_changes() {
     let change = |service: &str, action, keys: &[&str]| ReloadChange {
         name: name(service),
+        kind: UnitKind::Service,
+        disabled: false,
         action,
         keys: keys.iter().map(|key| (*key).to_owned()).collect(),
     };
@@ -106,4 +119,17 @@ fn reload_tells_what_changes() {
     let dry = run("reload --dry-run", false, changes);
     assert!(dry.contains("c: would be restarted (command, env)\n") && dry.ends_with("this was a dry run\n"), "{dry}");
     assert_eq!(run("reload", true, vec![]), "nothing has changed\n");
+    let gone =
+        |service: &str, kind, disabled| ReloadChange { kind, disabled, ..change(service, ReloadAction::Remove, &[]) };
+    let all = vec![
+        gone("a", UnitKind::Service, true),
+        gone("j", UnitKind::Task, false),
+        gone("k", UnitKind::Task, true),
+        gone("e", UnitKind::Exposure, false),
+    ];
+    let told = run("reload", true, all.clone());
+    let wanted = "a: stopped and disabled\nj: removed\nk: disabled\ne: removed; it is undone where it has an `undo`\n";
+    assert!(told.starts_with(wanted), "{told}");
+    let dry = run("reload --dry-run", false, all);
+    assert!(dry.contains("j: would be removed\n") && dry.contains("k: would be disabled\n"), "{dry}");
 }

@@ -10,26 +10,26 @@ use crate::cli::testing::{Facts, NOW, name};
 use crate::error::ErrorKind;
 use crate::manager::job::tests::task;
 use crate::model::{
-    CalendarTable, Claim, ExposureSpec, Intent, Moment, Schedule, SlotEnd, SlotKey, SlotLine, SlotRow, SlotState,
-    StepOutcome, StepRecord, Timing, Trigger,
+    CalendarTable, Claim, ExposureSpec, Moment, Schedule, SlotEnd, SlotKey, SlotLine, SlotRow, SlotState, StepOutcome,
+    StepRecord, Timing, Trigger,
 };
 use crate::process::testing::{Guard, sh};
-use crate::process::{clock, identity, intent};
+use crate::process::{clock, identity};
 use crate::slots::{Taken, TaskSlots};
 use crate::store::LastSlots;
 
-const HOUR: i64 = 3_600_000;
-const DAY: i64 = 24 * HOUR;
+pub(super) const HOUR: i64 = 3_600_000;
+pub(super) const DAY: i64 = 24 * HOUR;
 
 /// 2026-11-22 07:55 UTC, two hours and eight minutes ago.
-const DUE: i64 = NOW - 2 * HOUR - 8 * 60_000;
+pub(super) const DUE: i64 = NOW - 2 * HOUR - 8 * 60_000;
 
-fn daily() -> Vec<Schedule> {
+pub(super) fn daily() -> Vec<Schedule> {
     vec![Schedule::Table(CalendarTable { hour: Some(7), minute: Some(55), ..CalendarTable::default() })]
 }
 
 /// Something that is made to hold.
-fn exposure(service: &str) -> ExposureSpec {
+pub(super) fn exposure(service: &str) -> ExposureSpec {
     ExposureSpec {
         name: name(service),
         enabled: true,
@@ -46,7 +46,7 @@ fn exposure(service: &str) -> ExposureSpec {
     }
 }
 
-fn row(due_ms: i64, state: SlotState) -> SlotRow {
+pub(super) fn row(due_ms: i64, state: SlotState) -> SlotRow {
     let missed = matches!(state, SlotState::MissedAsleep | SlotState::MissedOff | SlotState::SkippedOverlap);
     let of_run = |value| Some(value).filter(|_| !missed);
     SlotRow {
@@ -68,7 +68,7 @@ fn row(due_ms: i64, state: SlotState) -> SlotRow {
     }
 }
 
-fn failed(due_ms: i64) -> SlotRow {
+pub(super) fn failed(due_ms: i64) -> SlotRow {
     let step = |step, what: &str, outcome, code, why: Option<&str>| StepRecord {
         step,
         what: what.into(),
@@ -88,7 +88,7 @@ fn failed(due_ms: i64) -> SlotRow {
 }
 
 /// A job `backup` with these slots on record, a service, a job that has not run yet and one that is switched off.
-fn facts(rows: Vec<SlotRow>) -> Facts {
+pub(super) fn facts(rows: Vec<SlotRow>) -> Facts {
     let mut facts = Facts::new(&["gateway"]);
     let mut off = task("off", daily());
     off.enabled = false;
@@ -118,7 +118,7 @@ fn take(facts: &Facts, claim: &Claim, lines: &[SlotLine]) {
 }
 
 /// One that is under way, until the process ends.
-fn take_alive(facts: &Facts, slot: SlotKey, child: &Guard) {
+pub(super) fn take_alive(facts: &Facts, slot: SlotKey, child: &Guard) {
     let token = identity::start_token(child.pid()).unwrap();
     take(facts, &claim(slot, child.pid(), token), &[SlotLine::Began(slot.at_ms() + 2000)]);
 }
@@ -128,7 +128,7 @@ fn end(state: SlotState, why: &str) -> SlotLine {
 }
 
 /// launchd has the job.
-fn installed(facts: &Facts) {
+pub(super) fn installed(facts: &Facts) {
     let job = json!({"label": "l.backup", "name": "backup", "role": "task", "files": []});
     let record = json!({
         "v": 1, "manager": "launchd", "embedded": false, "loaded": true, "folder": "/f", "tool": "/t", "program": "/p",
@@ -138,7 +138,7 @@ fn installed(facts: &Facts) {
     record.write(&facts.paths()).unwrap();
 }
 
-fn sleeper() -> Guard {
+pub(super) fn sleeper() -> Guard {
     Guard(sh("exec sleep 1000").spawn().unwrap())
 }
 
@@ -277,56 +277,6 @@ fn status_tells_how_jobs_stand() {
     assert_eq!(one.run("status backup").code, Ok(3));
     let nobody = facts(Vec::new()).run("status backup");
     assert!(nobody.code == Ok(3) && nobody.out.contains("nobody starts it, as no daemon is running"), "{nobody:?}");
-}
-
-#[test]
-fn a_jobs_times_are_those_of_its_own_zone_everywhere() {
-    let mut facts = facts(vec![row(DUE, SlotState::Ran)]);
-    facts.declared().tasks[0].timezone = Some("Asia/Tokyo".into());
-    let out = |line: &str| facts.run(line).out;
-    for (line, words) in [
-        ("tasks", "backup  ran   16:55 JST"),
-        ("tasks backup", "Its last run: ran 16:55 JST in 12s, well"),
-        ("tasks backup", "\n2026-11-22 16:55 JST  ran"),
-        ("why backup", "ran 16:55 JST in 12s"),
-        ("status backup", "next run   2026-11-23 07:55 JST"),
-    ] {
-        let told = out(line);
-        assert!(told.contains(words), "{line}: {told}");
-    }
-}
-
-#[test]
-fn an_extra_run_is_named_and_is_no_slot_that_was_due() {
-    let slot = SlotKey::Extra(NOW - 60_000);
-    let extra = SlotRow { slot, trigger: Some(Trigger::Operator), ..failed(slot.at_ms()) };
-    let facts = facts(vec![row(DUE, SlotState::Ran), extra]);
-    let out = facts.run("tasks backup").out;
-    assert!(out.contains("Its last run: failed 10:02") && !out.contains("was due:"), "{out}");
-    assert!(out.contains(&format!("step 2 (pg_dump): exit code 1; run {slot}")), "{out}");
-    assert!(out.contains(&format!("steps of the run of Sun 2026-11-22 10:02 UTC ({slot})")), "{out}");
-    let missed = SlotRow { why: "the machine slept".into(), ..row(DUE, SlotState::MissedAsleep) };
-    let out = self::facts(vec![missed]).run("tasks backup").out;
-    assert!(out.contains("The last time it was due: missed 07:55"), "{out}");
-}
-
-#[test]
-fn of_a_job_that_is_held_back_no_time_to_come_is_told() {
-    let facts = facts(vec![row(DUE, SlotState::Ran)]);
-    installed(&facts);
-    assert!(facts.run("tasks backup").out.contains("\nnext  Mon 2026-11-23 07:55"));
-    let held = Intent { up: false, by: "operator".into(), since_ms: NOW - HOUR };
-    intent::write(&facts.paths(), &name("backup"), &held).unwrap();
-    let out = facts.run("tasks backup").out;
-    assert!(
-        !out.contains("\nnext") && out.contains("its slots are cancelled until `supervisor start backup`"),
-        "{out}"
-    );
-    assert!(facts.run("tasks").out.contains("  held back  every day at 07:55\n"));
-    let json: Value = serde_json::from_str(&facts.run("--json tasks").out).unwrap();
-    assert_eq!((&json["jobs"][0]["next_ms"], &json["jobs"][1]["next_ms"][0]), (&json!([]), &json!(NOW + 27 * 60_000)));
-    let out = facts.run("status backup").out;
-    assert!(!out.contains("next run") && !out.contains("ends"), "{out}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::fleet;
 use crate::config::{changed_globals, changed_keys, diff, needs_restart};
+use crate::model::UnitKind;
 use crate::model::wire::ReloadAction;
 
 fn service(lines: &str) -> crate::model::ServiceSpec {
@@ -83,6 +84,19 @@ fn services_and_tasks_come_go_and_change() {
     ];
     assert_eq!(found, want.map(|(name, action, keys)| (name, action, keys.to_owned())));
     assert_eq!(diff(&new, &new), []);
+    let removed = diff(
+        &old,
+        &fleet(&format!("[service.gone]\ncommand = [\"x\"]\nenabled = false\n[task.t]\n{TASK}enabled = false\n")),
+    );
+    let removed = removed.iter().filter(|c| ["gone", "off", "t"].contains(&c.name.as_str()));
+    let removed: Vec<_> = removed.map(|c| (c.name.as_str(), c.kind, c.action, c.disabled)).collect();
+    let remove = ReloadAction::Remove;
+    let want = [
+        ("gone", UnitKind::Service, remove, true),
+        ("off", UnitKind::Service, remove, false),
+        ("t", UnitKind::Task, remove, true),
+    ];
+    assert_eq!(removed, want);
 }
 
 #[test]

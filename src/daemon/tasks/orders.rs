@@ -33,12 +33,12 @@ pub(in crate::daemon) async fn order(paths: &Paths, task: TaskSpec, verb: Verb, 
         move || carry_out(&paths, &task, verb)
     })
     .await;
-    let (ok, text, left) = match done {
-        Ok(Ok(Done { text, left })) => (true, text, left),
-        Ok(Err(text)) => (false, text, Vec::new()),
-        Err(e) => (false, e.to_string(), Vec::new()),
+    let (ok, text, left, refused) = match done {
+        Ok(Ok(Done { text, left })) => (true, text, left, false),
+        Ok(Err(Failed { text, refused })) => (false, text, Vec::new(), refused),
+        Err(e) => (false, e.to_string(), Vec::new(), false),
     };
-    let mut outcome = Outcome { name, ok, text, view: None };
+    let mut outcome = Outcome { name, ok, text, view: None, refused };
     if wait && !left.is_empty() {
         let by = clock::now().mono.plus(task.stop_timeout + MARGIN);
         while left.iter().any(|(pid, token)| crate::process::identity::start_token(*pid) == Some(*token)) {
@@ -59,18 +59,31 @@ struct Done {
     left: Vec<(i32, u64)>,
 }
 
-fn carry_out(paths: &Paths, task: &TaskSpec, verb: Verb) -> Result<Done, String> {
+struct Failed {
+    text: String,
+    /// Whether it makes no sense, rather than that it did not succeed.
+    refused: bool,
+}
+
+impl From<String> for Failed {
+    fn from(text: String) -> Self {
+        Self { text, refused: false }
+    }
+}
+
+fn carry_out(paths: &Paths, task: &TaskSpec, verb: Verb) -> Result<Done, Failed> {
     let was = intent::read(paths, &task.name);
     let said = |up| Intent { up, by: "operator".into(), since_ms: clock::now().wall_ms };
     let write =
         |up| intent::write(paths, &task.name, &said(up)).map_err(|e| format!("its intent cannot be stored: {e}"));
+    let refused = |text: String| Err(Failed { text, refused: true });
     let done = |text: &str| Done { text: text.into(), left: Vec::new() };
     match verb {
-        Verb::Start if !task.enabled => Err("disabled in services.toml".into()),
+        Verb::Start if !task.enabled => refused("disabled in services.toml".into()),
         Verb::Start if was.up => Ok(done("already scheduled")),
-        Verb::Start => write(true).map(|()| done("scheduled again")),
+        Verb::Start => Ok(write(true).map(|()| done("scheduled again"))?),
         Verb::Restart => {
-            Err(format!("a calendar job is not restarted; `supervisor tasks run {}` runs it now", task.name))
+            refused(format!("a calendar job is not restarted; `supervisor tasks run {}` runs it now", task.name))
         }
         Verb::Stop => {
             let slots = TaskSlots::of(paths, &task.name);
