@@ -2,7 +2,7 @@
 
 use super::{Ended, Phase, TaskEffect, TaskMachine};
 use crate::machine::ProcessRef;
-use crate::machine::words::lasting_time;
+use crate::machine::words::exactly_time;
 use crate::model::{Exit, Fraction, Moment, Mono, Signal, StepOutcome};
 use crate::policy::KILL_AGAIN;
 
@@ -85,7 +85,7 @@ impl TaskMachine {
         };
         let it = how.as_ref().map_or(String::new(), |how| format!("; it {how}"));
         if timed_out {
-            let why = format!("it did not end within its timeout of {}{it}", lasting_time(self.current_limit()));
+            let why = format!("it did not end within its timeout of {}{it}", exactly_time(self.current_limit()));
             self.tried(StepOutcome::TimedOut, exit, why, at, rng, effects);
             return;
         }
