@@ -17,7 +17,7 @@ pub use self::calendar::calendar_words;
 pub use self::health::{latencies, millis, part, start};
 pub use self::memory::{amount, clock, hours, memory, memory_short, rate, why_memory, why_memory_troubles};
 pub use self::tasks::{
-    JobClock, Starter, TaskSeen, day_time, files_from, last_run, schedule, task, under_way, why_task,
+    JobClock, Starter, TaskSeen, day_time, files_from, last_run, schedule, so_far, task, under_way, why_task,
 };
 use crate::model::{
     ExitClass, HealthInfo, HealthSpec, LastExit, RestartCounts, RunView, ServiceInfo, ServiceSpec, Status, UnitKind,

@@ -148,7 +148,7 @@ fn disabled_is_stopped_shown_and_comes_back() {
     let (env, [a, b, c]) = running();
     let [first, second, third] = three();
     env.configure(&format!("{first}{second}enabled = false\n{third}"));
-    assert_eq!(ok(&env, &["reload"]), "b: stopped and removed\n");
+    assert_eq!(ok(&env, &["reload"]), "b: stopped and disabled\n");
     wait_dead(b);
     env.wait_status("b", "disabled");
     ok(&env, &["status"]);

@@ -64,7 +64,7 @@ fn cells(task: &TaskSpec, seen: &TaskSeen, context: &Context<'_>) -> Vec<String>
     let last = seen.stands.last.as_ref();
     let [state, at, took] = match &seen.stands.running {
         Some(run) => {
-            let so_far = run.started_ms.map(|started| words::lasting(context.now_ms - started));
+            let so_far = run.started_ms.map(|started| words::so_far(context.now_ms - started));
             [Some("running".to_owned()), Some(when(run.due_ms)), so_far]
         }
         None => [

@@ -3,6 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::args::Run as Args;
@@ -16,7 +17,7 @@ use crate::machine::history;
 use crate::machine::words::{self, JobClock};
 use crate::manager::task::{self, Start, Wanted};
 use crate::model::wire::{TaskRunBody, TaskRunReply};
-use crate::model::{SlotFile, SlotKey, SlotRow, SlotState, TaskSpec};
+use crate::model::{SlotFile, SlotKey, SlotRow, SlotState, TaskSpec, UnitName};
 use crate::process::wait;
 use crate::slots::TaskSlots;
 
@@ -37,7 +38,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
         let message = format!("{} has `enabled = false` in services.toml", task.name);
         return Err(Error::new(ErrorKind::Refused, message).hint("remove that line to have it run").into());
     }
-    if let Some(run) = under_way(task, &files, &place)? {
+    if let Some(run) = under_way(&task.name, &files, &place)? {
         let message = format!("{} runs already (pid {})", task.name, run.claim.pid);
         let hint =
             format!("`supervisor tasks {0}` shows how far it is, `supervisor tasks stop {0}` ends it", task.name);
@@ -57,17 +58,17 @@ pub(super) fn run(args: &Args, context: &Context<'_>, output: &mut Output<'_>) -
         }
         return Ok(0);
     }
-    let row = ended(task, begun.slot, &files, context, output)?;
-    tell(task, &row, context, output)?;
+    let row = ended(&task.name, begun.slot, &files, context, output)?;
+    tell(context.own_zone(task).as_ref(), &row, context, output)?;
     let is_well = matches!(row.state, Some(SlotState::Ran | SlotState::Late | SlotState::CaughtUp));
     Ok(if is_well { 0 } else { ErrorKind::NotUp.exit_code() })
 }
 
 /// The run of a job that is under way.
-pub(super) fn under_way(task: &TaskSpec, files: &TaskSlots, place: &Place<'_>) -> Result<Option<SlotFile>, Error> {
-    let folder = place.paths.slots(&task.name);
-    let all = files.read(i64::MIN).map_err(|e| Error::io("cannot read the folder", &folder, &e))?;
-    Ok(all.into_iter().rfind(|file| file.running))
+pub(super) fn under_way(task: &UnitName, files: &TaskSlots, place: &Place<'_>) -> Result<Option<SlotFile>, Error> {
+    let folder = place.paths.slots(task);
+    let mut running = files.running().map_err(|e| Error::io("cannot read the folder", &folder, &e))?;
+    Ok(running.pop())
 }
 
 /// The last run, which has to have failed.
@@ -149,7 +150,7 @@ fn said_since(log: &std::path::Path, from: u64) -> String {
 
 /// Waits for the end of a run; steps are told as they end.
 pub(super) fn ended(
-    task: &TaskSpec,
+    task: &UnitName,
     slot: SlotKey,
     files: &TaskSlots,
     context: &Context<'_>,
@@ -178,23 +179,27 @@ pub(super) fn ended(
         return Err(error.into());
     }
     match found.flatten() {
-        Some(file) => Ok(history::of_file(&task.name, &file)),
+        Some(file) => Ok(history::of_file(task, &file)),
         None => {
-            let message = format!("what became of the run of {} cannot be read any more", task.name);
-            let hint = format!("`supervisor tasks {}` tells what is on record", task.name);
+            let message = format!("what became of the run of {task} cannot be read any more");
+            let hint = format!("`supervisor tasks {task}` tells what is on record");
             Err(Error::new(ErrorKind::Internal, message).hint(hint).into())
         }
     }
 }
 
-/// What became of it.
-pub(super) fn tell(task: &TaskSpec, row: &SlotRow, context: &Context<'_>, output: &mut Output<'_>) -> Result<(), Stop> {
+/// What became of it; `own` is the job's own zone.
+pub(super) fn tell(
+    own: Option<&TimeZone>,
+    row: &SlotRow,
+    context: &Context<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), Stop> {
     if context.json {
         let line = serde_json::to_string(row).map_err(std::io::Error::other)?;
         writeln!(output.out, "{line}")?;
     } else {
-        let own = context.own_zone(task);
-        let what = words::last_run(row, JobClock::of(own.as_ref(), context.reader()));
+        let what = words::last_run(row, JobClock::of(own, context.reader()));
         writeln!(output.out, "{}: {}", row.task, harmless(&what))?;
     }
     Ok(())

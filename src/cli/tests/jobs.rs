@@ -78,6 +78,9 @@ fn a_job_that_is_gone_has_its_history() {
     let child = sleeper();
     take_alive(&facts, SlotKey::Due(NOW - 60_000), &child);
     assert!(facts.run("tasks backup").notes.contains("; its run goes on; "));
+    // It can be ended all the same; this one dies of it without a word.
+    assert_eq!(facts.run("tasks stop backup").code, Ok(0));
+    usage(&facts.run("tasks stop backup"));
 }
 
 #[test]

@@ -191,10 +191,15 @@ pub fn under_way(run: &SlotRow, at: Reader<'_>) -> String {
     let done = run.steps.len();
     match run.started_ms {
         Some(started) => {
-            format!("it has been running for {}; step {} goes on", lasting(at.now_ms - started), done + 1)
+            format!("it has been running for {}; step {} goes on", so_far(at.now_ms - started), done + 1)
         }
         None => "it is about to begin".into(),
     }
+}
+
+/// How long a run has lasted that goes on: to say more than seconds of it would be old when it is read.
+pub fn so_far(ms: i64) -> String {
+    if ms < 1000 { "less than 1s".into() } else { lasting(ms) }
 }
 
 /// What became of a slot, in a few words: `ran 07:55 in 12s, well`.
