@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::sync::Barrier;
 use std::time::Duration;
@@ -227,7 +228,10 @@ fn a_run_is_told_why_it_is_to_end() {
 fn only_a_person_who_says_it_again_wants_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let slots = slots(folder.path());
-    let child = Guard(sh("trap '' TERM; while :; do sleep 1; done").spawn().unwrap());
+    let script = "trap '' TERM; echo deaf; while :; do sleep 1; done";
+    let mut child = Guard(sh(script).stdout(std::process::Stdio::piped()).spawn().unwrap());
+    let mut said = [0; 5];
+    child.0.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
     let start_token = identity::start_token(child.pid()).unwrap();
     let run = |n: i64| {
         let slot = SlotKey::Extra(n);

@@ -402,6 +402,8 @@ fn no_slot_is_taken_by_a_run_that_has_no_pipes_or_no_journal() {
 #[test]
 fn a_maintenance_step_says_itself_why_it_failed() {
     let env = with_due_slot(&["{ builtin = \"verify-backup\" }".into()], "");
+    let database = rusqlite::Connection::open(env.state_dir().join("observability.sqlite")).unwrap();
+    database.execute_batch("CREATE TABLE theirs (x)").unwrap();
     ok(&env, &["exec", "job"]);
     let (steps, end) = last(&env);
     assert!(

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo test --test sim                                everyday: five service-years, and a fresh seed that is printed
-//! cargo test --release --test sim -- --years 100       as many service-years, on all cores
+//! cargo test --profile simulation --test sim -- --years 100       as many service-years, on all cores
 //! cargo test --test sim -- --seed 7 [--kind real]      one story again
 //!                          --seed 7 --trace            ... with a line for each event
 //!                          --seed 7 --shrink           ... and the smallest plan that still fails the same way

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo test --test slots                                              everyday: some schedules, and a fresh seed that is printed
-//! cargo test --release --test slots -- --years 20 --schedules 1000     the whole of it, on all cores
+//! cargo test --profile simulation --test slots -- --years 20 --schedules 1000     the whole of it, on all cores
 //! cargo test --test slots -- --seed 7 --years 3                        one schedule again
 //!                            --seed 7 --years 3 --trace                ... with a line for each event
 //! ```

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo test --test traces                                     everyday: some of each class
-//! cargo test --release --test traces -- --set 7 --traces 600   another set, larger
+//! cargo test --profile simulation --test traces -- --set 7 --traces 600   another set, larger
 //!                                       --class leak_saw       only of this class; or of a group: core, further, ambiguous
 //!                                       --verbose              ... and a line for each trace
 //!                                       --out DIR              ... and written down, with manifest.json, as CSV
