@@ -496,6 +496,11 @@ impl Story {
 
     fn count_start(&mut self) -> Result<(), String> {
         let (mono, wall) = (Duration::from_nanos(self.clock.now().mono.0), self.clock.wall());
+        // Within the three seconds that one is on its way, whatever goes wrong.
+        let coming = self.coming.iter().filter(|(_, trigger)| *trigger == Trigger::Daemon).count();
+        if coming > 20 {
+            return Err(format!("{coming} starts are on their way"));
+        }
         let Some(daemon) = &mut self.daemon else { return Ok(()) };
         let zone = zone_of(daemon.agenda.timezone(), &self.zone);
         let slot =
