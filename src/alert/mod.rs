@@ -22,6 +22,7 @@ mod text;
 mod webhook;
 
 pub use deadman::{Ping, ping};
+pub use secret::read_file as read_secret_file;
 
 use std::path::Path;
 use std::time::Duration;

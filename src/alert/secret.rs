@@ -32,6 +32,14 @@ pub(super) fn read(spec: &SecretSpec, limit: Duration) -> Result<String, String>
     Ok(text.to_owned())
 }
 
+/// Reads one that is kept in a file, for who serves: see [`read`].
+///
+/// # Errors
+/// In words: the place, and what to do.
+pub fn read_file(path: &Path) -> Result<String, String> {
+    read(&SecretSpec::File(path.to_owned()), Duration::ZERO)
+}
+
 /// Where it is kept, in words.
 fn place(spec: &SecretSpec) -> String {
     match spec {

@@ -131,6 +131,9 @@ pub enum Ask {
     /// Do one step of a calendar job that is part of this program (runs of jobs call this)
     #[command(hide = true)]
     Step(Step),
+    /// Be a service that is part of this program (runners call this)
+    #[command(hide = true)]
+    Serve(Serve),
     /// Check services.toml, and tell every fault with its place
     #[command(after_help = CHECK_EXAMPLES)]
     Check,
@@ -338,6 +341,14 @@ pub struct Doctor {
     /// Try a calendar job, too, which takes up to two minutes
     #[arg(long, requires = "self_test")]
     pub calendar: bool,
+}
+
+/// `serve`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Serve {
+    /// Which service
+    #[arg(value_name = "NAME")]
+    pub name: String,
 }
 
 /// `step`

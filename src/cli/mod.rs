@@ -20,6 +20,7 @@ mod memory;
 mod names;
 mod order;
 mod plain;
+mod serve;
 mod since;
 mod site;
 mod sources;
@@ -143,6 +144,7 @@ fn execute_to(ask: &Ask, context: &Context<'_>, output: &mut Output<'_>) -> Resu
         Ask::Tasks(args) => tasks::run(args, context, output),
         Ask::Memory(args) => memory::run(args, context, output),
         Ask::Step(args) => step::run(args, context, output),
+        Ask::Serve(args) => serve::run(args, context, output),
         Ask::Doctor(args) => doctor::run(args, context, output),
         Ask::Check => check::run(context, output),
         Ask::Import(args) => import::run(args, context, output),

@@ -19,7 +19,7 @@ pub fn changed_keys(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     let mut keys = differing!(ServiceSpec, old, new, {
         program, cwd, env, env_file, enabled, restart, success_exit_codes, hold_exit_codes, throttle, backoff_max,
         min_uptime, start_timeout, stop_signal, stop_timeout, drain_timeout, ports, sweep, notify, after,
-        watch_config, process_type, log, health, memory, watch, listen,
+        watch_config, process_type, log, health, memory, watch, listen, durability, token_file,
     } except { name });
     if let Some(program) = keys.iter_mut().find(|key| *key == "program") {
         let command = |spec: &ServiceSpec| matches!(spec.program, crate::model::Program::Command(_));
@@ -78,6 +78,8 @@ pub fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         || old.watchdog() != new.watchdog()
         || old.watch != new.watch
         || old.listen != new.listen
+        || old.durability != new.durability
+        || old.token_file != new.token_file
 }
 
 /// What happens to each service and task on the way from `old` to `new`, in the order of the new file, removed ones last.

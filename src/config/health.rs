@@ -77,6 +77,20 @@ pub(super) fn read(ctx: &mut Ctx<'_>, service: &Fields<'_>, owner: &Owner<'_>) -
     Some(HealthSpec { probe: probe?, interval, timeout, failures, startup, parts, diagnostic_signal })
 }
 
+/// Of the emit-server at this address, where nothing else is said.
+pub(super) fn of_server(listen: &str) -> HealthSpec {
+    let kind = ProbeKind::Http(format!("http://{listen}/healthz"));
+    HealthSpec {
+        probe: ProbeSpec { kind, expect_status: 200, expect_json: None },
+        interval: secs(10),
+        timeout: secs(5),
+        failures: 4,
+        startup: None,
+        parts: None,
+        diagnostic_signal: None,
+    }
+}
+
 /// The one probe of a table.
 fn probe(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Option<ProbeSpec> {
     let kinds: Vec<&str> = KINDS.into_iter().filter(|key| f.has_key(key)).collect();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::schema::{DurationText, PathText, SizeText};
 use super::schema_memory::Memory;
 use super::schema_rest::{Alerts, AnyTask};
-use crate::model::{Builtin, ManagerKind, ProcessType, RestartMode, Sweep, WatchOn};
+use crate::model::{Builtin, Durability, ManagerKind, ProcessType, RestartMode, Sweep, WatchOn};
 
 /// The services that the supervisor keeps alive, its calendar jobs, and where alerts go.
 #[derive(Default, Serialize, JsonSchema)]
@@ -116,6 +116,13 @@ pub(super) struct Service {
     /// Where it listens, an address of this machine; 127.0.0.1:18790 by default (builtin = "emit-server" only).
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
+    /// What its answer of 200 stands for: the events outlive every process (the default), or a loss of power, too (builtin =
+    /// "emit-server" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durability: Option<Durability>,
+    /// File (0600) with the token that senders have to bring (builtin = "emit-server" only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_file: Option<PathText>,
 }
 
 impl Default for Service {
@@ -148,6 +155,8 @@ impl Default for Service {
             memory: None,
             watch: Vec::new(),
             listen: None,
+            durability: None,
+            token_file: None,
         }
     }
 }

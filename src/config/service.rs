@@ -10,7 +10,7 @@ use super::reader::{Ctx, Field, Span};
 use super::units::{Wrong, quoted};
 use super::{expand, health, loopback, memory};
 use crate::model::{
-    Builtin, LogSpec, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName, WatchOn, WatchSpec,
+    Builtin, Durability, LogSpec, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName, WatchOn, WatchSpec,
 };
 
 pub(super) const KEYS: &[&str] = &[
@@ -41,6 +41,8 @@ pub(super) const KEYS: &[&str] = &[
     "memory",
     "watch",
     "listen",
+    "durability",
+    "token_file",
 ];
 pub(super) const LOG_KEYS: &[&str] = &["max_size", "keep"];
 pub(super) const WATCH_KEYS: &[&str] =
@@ -52,6 +54,7 @@ const EMIT_SERVER_LISTEN: &str = "127.0.0.1:18790";
 const BUILTINS: &[(&str, Builtin)] = &[("file-watcher", Builtin::FileWatcher), ("emit-server", Builtin::EmitServer)];
 const RESTARTS: &[(&str, RestartMode)] =
     &[("always", RestartMode::Always), ("on-failure", RestartMode::OnFailure), ("never", RestartMode::Never)];
+const DURABILITIES: &[(&str, Durability)] = &[("process", Durability::Process), ("full", Durability::Full)];
 const SWEEPS: &[(&str, Sweep)] = &[("tree", Sweep::Tree), ("group", Sweep::Group)];
 const PROCESS_TYPES: &[(&str, ProcessType)] = &[
     ("interactive", ProcessType::Interactive),
@@ -90,14 +93,21 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> Service
         f.conflict(ctx, "backoff_max", "it is below `throttle`, the least it can be".into(), "below throttle", help);
     }
     let stop_timeout = f.duration(ctx, "stop_timeout", secs(30), &bounds::STOP_TIMEOUT);
-    let notify = f.boolean(ctx, "notify", false);
+    // It says itself when it can be reached.
+    let notify = f.boolean(ctx, "notify", builtin == Some(Builtin::EmitServer));
     let (ports, mut ports_at) = ports(ctx, f);
     let (listen, listen_at) = listen(ctx, f, builtin);
     ports_at.extend(listen_at);
+    let durability = f.choice(ctx, "durability", Durability::Process, DURABILITIES);
+    let token_file = f.path(ctx, "token_file");
+    for key in ["durability", "token_file"] {
+        only_for(ctx, f, key, builtin, Builtin::EmitServer);
+    }
     let (after, after_at) = after(ctx, f);
     let stop_signal = stop_signal(ctx, f);
     let owner = health::Owner { program: &program, stop_signal, notify };
     let health = health::read(ctx, f, &owner);
+    let health = health.or_else(|| listen.as_deref().filter(|_| f.get("health").is_none()).map(health::of_server));
     let memory = memory::read(ctx, f, &owner);
     let home = ctx.around.home.clone();
     let spec = ServiceSpec {
@@ -128,6 +138,8 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> Service
         memory,
         watch: watch(ctx, f, builtin),
         listen,
+        durability,
+        token_file,
     };
     ServiceDraft { spec, after_at, ports_at }
 }

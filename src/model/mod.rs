@@ -4,6 +4,7 @@
 
 mod alert;
 mod alert_spec;
+mod emitted;
 mod event;
 mod exit;
 mod hash;
@@ -28,6 +29,7 @@ pub use alert::{
     StoppedAt,
 };
 pub use alert_spec::{AlertSpec, CrashWindow, DeadmanSpec, SecretSpec, SinkKind, SinkSpec};
+pub use emitted::{Emitted, EmittedRow};
 pub use event::{EventType, Record};
 pub use exit::{Exit, ExitClass, Signal, StopCause};
 pub use hash::stable_hash;
@@ -48,7 +50,7 @@ pub use snapshot::{
     RunnerInfo, ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,
 };
 pub use spec::{
-    Builtin, DEFAULT_PATH, DayHours, FigureSpec, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, OnGrowth,
+    Builtin, DEFAULT_PATH, DayHours, Durability, FigureSpec, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, OnGrowth,
     ProbeKind, ProbeSpec, ProcessType, Program, Readiness, RestartMode, ServiceSpec, Sweep, Unusable, WatchOn,
     WatchSpec,
 };

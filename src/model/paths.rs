@@ -156,6 +156,16 @@ impl Paths {
         self.services().join(name)
     }
 
+    /// Where the built-in emit-server listens besides its port.
+    pub fn event_socket(&self, name: &UnitName) -> PathBuf {
+        self.service(name).join("events.sock")
+    }
+
+    /// Events that the database does not take just now.
+    pub fn spool(&self, name: &UnitName) -> PathBuf {
+        self.service(name).join("spool")
+    }
+
     /// Held by the runner that owns the service; its pid is in it.
     pub fn service_lock(&self, name: &UnitName) -> PathBuf {
         self.service(name).join("lock")

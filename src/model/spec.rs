@@ -137,6 +137,12 @@ pub struct ServiceSpec {
     pub watch: Vec<WatchSpec>,
     /// Listening address (built-in emit-server only).
     pub listen: Option<String>,
+    /// What an answer of it stands for (built-in emit-server only).
+    #[serde(default)]
+    pub durability: Durability,
+    /// File with the token that senders have to bring (built-in emit-server only).
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
 }
 
 /// What a service runs.
@@ -147,6 +153,17 @@ pub enum Program {
     Command(Vec<String>),
     /// Part of this binary.
     Builtin(Builtin),
+}
+
+/// What outlives what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// An event that was answered for outlives every process.
+    #[default]
+    Process,
+    /// And a loss of power, at the price of an fsync for each transaction.
+    Full,
 }
 
 /// Services that are part of this binary.
@@ -434,6 +451,8 @@ impl ServiceSpec {
             memory: None,
             watch: Vec::new(),
             listen: None,
+            durability: Durability::Process,
+            token_file: None,
         }
     }
 }

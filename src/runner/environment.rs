@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::model::paths::Paths;
 use crate::model::{DEFAULT_PATH, UnitName};
 
 /// What a service gets from its surroundings when services.toml does not say otherwise.
@@ -96,6 +97,24 @@ pub fn compose(
         env.insert(name.into(), value);
     }
     env.into_iter().collect()
+}
+
+/// What of our own environment is about ourselves.
+const OUR_OWN: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "XPC_SERVICE_NAME"];
+
+/// For a program that is ours: services.toml is to read there as it does here.
+pub fn add_surroundings(env: &mut BTreeMap<String, String>, vars: &BTreeMap<String, String>) {
+    for (name, value) in vars {
+        if !OUR_OWN.contains(&name.as_str()) {
+            env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+}
+
+/// The arguments by which a program that is ours works on the same installation.
+pub fn own_arguments(config: &Path, paths: &Paths) -> [String; 4] {
+    let [config, state_dir] = [config, paths.state_dir()].map(|path| path.display().to_string());
+    ["--config".into(), config, "--state-dir".into(), state_dir]
 }
 
 /// Reads an `env_file`. It has to be ours and closed to everybody else, since it is where secrets are.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Options;
 use super::environment::{self, Base, RunFacts};
 use crate::logs::fifo;
 use crate::machine::{Hold, Refusal};
 use crate::model::{Builtin, Program, ServiceSpec, UnitName, paths::Paths, paths::Stream};
-use crate::process::{clock, identity, ports, spawn};
+use crate::process::{clock, handover, identity, ports, spawn};
 
 /// Everything a start needs besides the specification.
 pub(super) struct Surroundings<'a> {
@@ -18,6 +19,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) run_id: u64,
     pub(super) attempt: u32,
     pub(super) notify_socket: Option<&'a Path>,
+    pub(super) options: &'a Options,
 }
 
 /// Why a start did not come about, and whose end would change that.
@@ -67,9 +69,10 @@ impl ProgramFile {
 }
 
 /// What a start is made from.
-struct Prepared<'a> {
+struct Prepared {
     program: PathBuf,
-    argv: &'a [String],
+    /// Of one that is part of this binary: what stands before its name.
+    argv: Vec<String>,
     file: BTreeMap<String, String>,
 }
 
@@ -78,16 +81,21 @@ pub(super) fn is_prepared(spec: &ServiceSpec) -> bool {
     prepare(spec).is_ok()
 }
 
-fn prepare(spec: &ServiceSpec) -> Result<Prepared<'_>, NotStarted> {
-    let argv = match &spec.program {
-        Program::Command(argv) => argv,
-        Program::Builtin(builtin) => return Err(absent_builtin(*builtin, &spec.name)),
-    };
+fn prepare(spec: &ServiceSpec) -> Result<Prepared, NotStarted> {
     let file = match &spec.env_file {
         Some(path) => environment::read_env_file(path).map_err(|why| NotStarted::hold(why, ""))?,
         None => BTreeMap::new(),
     };
-    let program = find(spec, argv, &file)?;
+    let (program, argv) = match &spec.program {
+        Program::Command(argv) => (find(spec, argv, &file)?, argv.clone()),
+        Program::Builtin(Builtin::EmitServer) => {
+            let own = handover::own_program();
+            let own = own.map_err(|e| NotStarted::short(format!("our own program cannot be found: {e}")))?;
+            let name = own.display().to_string();
+            (own, vec![name])
+        }
+        Program::Builtin(builtin) => return Err(absent_builtin(*builtin, &spec.name)),
+    };
     if !spec.cwd.is_dir() {
         let reason = format!("its working directory {} does not exist", spec.cwd.display());
         return Err(NotStarted::hold(reason, format!("create it or change `cwd` of service.{}", spec.name)));
@@ -97,7 +105,7 @@ fn prepare(spec: &ServiceSpec) -> Result<Prepared<'_>, NotStarted> {
 
 /// Starts a process for `spec`.
 pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<Launched, NotStarted> {
-    let Prepared { program, argv, file: env_file } =
+    let Prepared { program, mut argv, file: env_file } =
         prepare(spec).map_err(|refused| NotStarted { unprepared: true, ..refused })?;
     for port in &spec.ports {
         if let Some(owner) = ports::taken(*port) {
@@ -118,11 +126,20 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<La
         notify_socket: around.notify_socket,
         watchdog: spec.watchdog(),
     };
-    let file = ProgramFile::of(around.run_id, &program, argv);
+    let file = ProgramFile::of(around.run_id, &program, &argv);
+    let mut env = environment::compose(&spec.env, &env_file, around.base, facts);
+    if matches!(spec.program, Program::Builtin(_)) {
+        let Options { config, surroundings, .. } = around.options;
+        argv.extend(environment::own_arguments(config, around.paths));
+        argv.extend(["serve".into(), spec.name.to_string()]);
+        let mut all = env.into_iter().collect();
+        environment::add_surroundings(&mut all, &surroundings.vars);
+        env = all.into_iter().collect();
+    }
     let launch = spawn::Launch {
         program,
-        argv: argv.to_vec(),
-        env: environment::compose(&spec.env, &env_file, around.base, facts),
+        argv,
+        env,
         cwd: spec.cwd.clone(),
         stdout: open(Stream::Stdout).map_err(|e| short("its stdout", e))?,
         stderr: open(Stream::Stderr).map_err(|e| short("its stderr", e))?,

@@ -153,6 +153,7 @@ impl Runner {
             run_id,
             attempt,
             notify_socket: service.notify.as_ref().filter(|_| spec.notify).map(|(_, path)| path.as_path()),
+            options: &self.options,
         };
         match launch::launch(spec, &around) {
             Ok(Launched { pid, program }) => {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, params};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::foreign::{Foreign, Mirror, Told};
+use super::foreign::{Foreign, Mirror, OWN_CATEGORY, Told};
 use super::{query, slots};
 use crate::model::{EventType, Record, UnitName};
 
@@ -51,6 +51,45 @@ pub(super) struct Writing<'tx> {
     pub(super) learned: Learned,
 }
 
+impl<'tx> Writing<'tx> {
+    /// For rows of `events`.
+    pub(super) fn mirroring(&self) -> rusqlite::Result<Mirroring<'tx>> {
+        let Self { tx, foreign, .. } = *self;
+        let mirror = match &foreign.mirror {
+            Some(mirror) => Some((mirror, tx.prepare(&mirror.insert_sql)?)),
+            None => None,
+        };
+        Ok(Mirroring { tx, foreign, mirror })
+    }
+}
+
+/// Writes rows to `events`, as far as that takes them.
+pub(super) struct Mirroring<'tx> {
+    tx: &'tx Connection,
+    foreign: &'tx Foreign,
+    mirror: Option<(&'tx Mirror, rusqlite::Statement<'tx>)>,
+}
+
+impl Mirroring<'_> {
+    /// Writes one; gives its rowid where it has one that can be found again.
+    pub(super) fn insert(&mut self, told: &Told<'_>, learned: &mut Learned) -> Result<Option<i64>, Stop> {
+        let Some((mirror, statement)) = &mut self.mirror else { return Ok(None) };
+        match mirror.insert(statement, told) {
+            Ok(rowid) => Ok(rowid),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                // A CHECK, a UNIQUE or a trigger of somebody else's: theirs to decide about their table, not to
+                // keep our record from being kept.
+                if self.tx.is_autocommit() {
+                    return Err(Stop::Shut(Box::new(self.foreign.shut(&error.to_string()))));
+                }
+                learned.refused = Some(error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 /// Why a transaction did not come to its end.
 pub(super) enum Stop {
     Sqlite(rusqlite::Error),
@@ -69,9 +108,8 @@ impl From<rusqlite::Error> for Stop {
 pub(super) struct Batch<'tx> {
     tx: &'tx Connection,
     runner: &'tx str,
-    foreign: &'tx Foreign,
     tails: &'tx Tails,
-    mirror: Option<(&'tx Mirror, rusqlite::Statement<'tx>)>,
+    mirroring: Mirroring<'tx>,
     known: rusqlite::Statement<'tx>,
     event: rusqlite::Statement<'tx>,
     counter: rusqlite::Statement<'tx>,
@@ -81,17 +119,12 @@ pub(super) struct Batch<'tx> {
 
 impl<'tx> Batch<'tx> {
     pub(super) fn new(writing: &Writing<'tx>, runner: &'tx str) -> rusqlite::Result<Self> {
-        let Writing { tx, foreign, tails, .. } = *writing;
-        let mirror = match &foreign.mirror {
-            Some(mirror) => Some((mirror, tx.prepare(&mirror.insert_sql)?)),
-            None => None,
-        };
+        let Writing { tx, tails, .. } = *writing;
         Ok(Self {
             tx,
             runner,
-            foreign,
             tails,
-            mirror,
+            mirroring: writing.mirroring()?,
             known: tx.prepare("SELECT 1 FROM supervisor_events WHERE runner = ?1 AND boot_id = ?2 AND seq = ?3")?,
             event: tx.prepare(
                 "INSERT INTO supervisor_events (timestamp_ms, event_type, service_name, run_id, class, metadata, runner, \
@@ -133,25 +166,12 @@ impl<'tx> Batch<'tx> {
         let metadata = serde_json::to_string(&*self.kept(record, learned)).unwrap_or_else(|_| "{}".into());
         let told = Told {
             timestamp_ms: record.wall_ms,
+            category: OWN_CATEGORY,
             event_type: record.event_name(),
             service: record.service.as_ref().map(UnitName::as_str),
             metadata: &metadata,
         };
-        let mut mirrored = None;
-        if let Some((mirror, statement)) = &mut self.mirror {
-            match mirror.insert(statement, &told) {
-                Ok(rowid) => mirrored = rowid,
-                Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                    // A CHECK, a UNIQUE or a trigger of somebody else's: theirs to decide about their table, not to
-                    // keep our record from being kept.
-                    if self.tx.is_autocommit() {
-                        return Err(Stop::Shut(Box::new(self.foreign.shut(&error.to_string()))));
-                    }
-                    learned.refused = Some(error.to_string());
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let mirrored = self.mirroring.insert(&told, learned)?;
         let run_id = record.data.get("run_id").and_then(serde_json::Value::as_i64);
         let class = record.data.get("class").and_then(serde_json::Value::as_str);
         self.event.execute(params![

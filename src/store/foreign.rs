@@ -12,6 +12,9 @@ use rusqlite::{Connection, OptionalExtension, params_from_iter};
 const TABLE: &str = "CREATE TABLE events (id INTEGER PRIMARY KEY, timestamp INTEGER, category TEXT, event_type TEXT, \
                      service_name TEXT, metadata TEXT)";
 
+/// What our own records are about.
+pub(super) const OWN_CATEGORY: &str = "system";
+
 /// Whose rows these are, in columns that ask for it.
 const SELF: &str = "supervisor";
 
@@ -19,6 +22,7 @@ const SELF: &str = "supervisor";
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Told<'a> {
     pub(super) timestamp_ms: i64,
+    pub(super) category: &'a str,
     pub(super) event_type: &'a str,
     pub(super) service: Option<&'a str>,
     pub(super) metadata: &'a str,
@@ -44,7 +48,7 @@ impl Fill {
         match self {
             Self::Millis => Value::Integer(told.timestamp_ms),
             Self::Iso => Value::Text(iso(told.timestamp_ms)),
-            Self::Category => text("system"),
+            Self::Category => text(told.category),
             Self::EventType => text(told.event_type),
             Self::Service => told.service.map_or(Value::Null, text),
             Self::ServiceOrSelf => text(told.service.unwrap_or(SELF)),

@@ -18,6 +18,7 @@
 //! supervisor_memory_lives  of which service, run, process and metric those are
 //! supervisor_memory_trends each leak detector's state
 //! supervisor_slots         what became of each slot of the calendar jobs
+//! supervisor_emitted       events that other programs have sent to the emit-server
 //! supervisor_meta          the schema number of our tables, and single values
 //! ```
 //!
@@ -44,6 +45,7 @@
 mod alerts;
 mod batch;
 mod check;
+mod emitted;
 mod error;
 mod foreign;
 mod learned;
@@ -62,6 +64,7 @@ mod week;
 
 pub use alerts::{AlertFilter, Telling};
 pub use check::Check;
+pub use emitted::EmittedFilter;
 pub use error::{StoreError, StoreErrorKind};
 pub use ledger::{Decide, Ledger};
 pub use memory::{HistoryPoint, KeptSample};

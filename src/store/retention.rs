@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use super::error::StoreError;
-use super::foreign::{Mirror, Told};
+use super::foreign::{Mirror, OWN_CATEGORY, Told};
 use super::ledger::Ledger;
 use super::slots;
 
@@ -61,30 +61,46 @@ impl Ledger {
         let mirror = self.foreign.mirror.clone();
         let mirror = mirror.as_ref();
         let oldest = now_ms.saturating_sub(i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX));
+        let deleted = self.prune_told(mirror, "supervisor_events", oldest, max_rows)?;
+        let emitted = self.prune_told(mirror, "supervisor_emitted", oldest, max_rows)?;
+        let mut others = self.prune_ended(now_ms, max_age)?;
+        if emitted > 0 {
+            others.push(("supervisor_emitted", emitted));
+        }
+        let slots = slots::prune(&self.conn, oldest)?;
+        if slots > 0 {
+            others.push(("supervisor_slots", slots));
+        }
+        Ok(Pruned { events: deleted, others })
+    }
+
+    /// What is too old or too much of a table whose rows stand in `events` as well.
+    fn prune_told(
+        &mut self,
+        mirror: Option<&Mirror>,
+        table: &str,
+        oldest: i64,
+        max_rows: u64,
+    ) -> rusqlite::Result<usize> {
         let mut deleted = 0;
         loop {
-            let count = self.prune_batch(mirror, BY_AGE, oldest, BATCH)?;
+            let count = self.prune_batch(mirror, table, BY_AGE, oldest, BATCH)?;
             if count == 0 {
                 break;
             }
             deleted += count;
         }
-        let rows: i64 = self.conn.query_row("SELECT count(*) FROM supervisor_events", [], |row| row.get(0))?;
+        let rows: i64 = self.conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
         let mut beyond = rows.saturating_sub(i64::try_from(max_rows).unwrap_or(i64::MAX));
         while beyond > 0 {
-            let count = self.prune_batch(mirror, BY_COUNT, i64::MIN, beyond.min(BATCH))?;
+            let count = self.prune_batch(mirror, table, BY_COUNT, i64::MIN, beyond.min(BATCH))?;
             if count == 0 {
                 break;
             }
             deleted += count;
             beyond -= count as i64;
         }
-        let mut others = self.prune_ended(now_ms, max_age)?;
-        let slots = slots::prune(&self.conn, oldest)?;
-        if slots > 0 {
-            others.push(("supervisor_slots", slots));
-        }
-        Ok(Pruned { events: deleted, others })
+        Ok(deleted)
     }
 
     fn prune_ended(&mut self, now_ms: i64, max_age: Duration) -> rusqlite::Result<Vec<(&'static str, usize)>> {
@@ -115,14 +131,21 @@ impl Ledger {
         Ok(gone)
     }
 
-    fn prune_batch(&mut self, mirror: Option<&Mirror>, which: &str, bound: i64, limit: i64) -> rusqlite::Result<usize> {
+    fn prune_batch(
+        &mut self,
+        mirror: Option<&Mirror>,
+        table: &str,
+        which: &str,
+        bound: i64,
+        limit: i64,
+    ) -> rusqlite::Result<usize> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let rows = doomed(&tx, which, bound, limit)?;
+        let rows = doomed(&tx, table, which, bound, limit)?;
         if let Some(mirror) = mirror {
             delete_mirrored(&tx, mirror, &rows)?;
         }
         {
-            let mut delete = tx.prepare("DELETE FROM supervisor_events WHERE id = ?1")?;
+            let mut delete = tx.prepare(&format!("DELETE FROM {table} WHERE id = ?1"))?;
             for row in &rows {
                 delete.execute([row.id])?;
             }
@@ -135,15 +158,17 @@ impl Ledger {
 struct Doomed {
     id: i64,
     timestamp_ms: i64,
+    category: String,
     event_type: String,
     service: Option<String>,
     metadata: String,
     mirror_rowid: Option<i64>,
 }
 
-fn doomed(tx: &Connection, which: &str, bound: i64, limit: i64) -> rusqlite::Result<Vec<Doomed>> {
-    let columns = "id, timestamp_ms, event_type, service_name, metadata, mirror_rowid";
-    let mut statement = tx.prepare(&format!("SELECT {columns} FROM supervisor_events {which}"))?;
+fn doomed(tx: &Connection, table: &str, which: &str, bound: i64, limit: i64) -> rusqlite::Result<Vec<Doomed>> {
+    let category = if table == "supervisor_events" { format!("'{OWN_CATEGORY}'") } else { "category".to_owned() };
+    let columns = format!("id, timestamp_ms, event_type, service_name, metadata, mirror_rowid, {category}");
+    let mut statement = tx.prepare(&format!("SELECT {columns} FROM {table} {which}"))?;
     let rows = statement.query_map(params![bound, limit], |row| {
         Ok(Doomed {
             id: row.get(0)?,
@@ -152,6 +177,7 @@ fn doomed(tx: &Connection, which: &str, bound: i64, limit: i64) -> rusqlite::Res
             service: row.get(3)?,
             metadata: row.get(4)?,
             mirror_rowid: row.get(5)?,
+            category: row.get(6)?,
         })
     })?;
     rows.collect()
@@ -164,6 +190,7 @@ fn delete_mirrored(tx: &Connection, mirror: &Mirror, rows: &[Doomed]) -> rusqlit
         let Some(rowid) = row.mirror_rowid else { continue };
         let told = Told {
             timestamp_ms: row.timestamp_ms,
+            category: &row.category,
             event_type: &row.event_type,
             service: row.service.as_deref(),
             metadata: &row.metadata,

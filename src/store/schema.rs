@@ -71,6 +71,11 @@ CREATE TABLE IF NOT EXISTS supervisor_slots (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS supervisor_slots_by_time ON supervisor_slots (task, due_ms);
 CREATE INDEX IF NOT EXISTS supervisor_slots_under_way ON supervisor_slots (task, due_ms) WHERE state IS NULL;
+CREATE TABLE IF NOT EXISTS supervisor_emitted (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp_ms INTEGER NOT NULL, category TEXT NOT NULL, event_type TEXT NOT NULL,
+  service_name TEXT, metadata TEXT NOT NULL, key TEXT UNIQUE, mirror_rowid INTEGER
+);
+CREATE INDEX IF NOT EXISTS supervisor_emitted_by_time ON supervisor_emitted (timestamp_ms);
 ";
 
 /// Columns of `supervisor_events` that came later: empty in rows that were written before, and by versions that do not

@@ -63,7 +63,7 @@ impl Frail {
 }
 
 /// One that no connection is given by chance: below the ranges of Linux and macOS.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Tests of other processes look elsewhere.
     let first = u16::try_from(std::process::id() % 200 * 100).unwrap_or(0);

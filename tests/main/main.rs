@@ -7,6 +7,8 @@ mod chaos;
 mod control;
 mod croner;
 mod doctor;
+mod emit;
+mod emit_client;
 mod exposures;
 mod frail;
 mod hangs;

@@ -69,6 +69,8 @@ fn the_smallest_service_and_task_have_the_documented_defaults() {
         memory: None,
         watch: vec![],
         listen: None,
+        durability: crate::model::Durability::Process,
+        token_file: None,
     };
     assert_eq!(fleet.services, [service]);
     let task = &fleet.tasks[0];
@@ -182,7 +184,7 @@ fn our_own_file_has_no_fault_and_the_six_services() {
     assert_eq!(enabled("gateway"), Some(true));
     assert_eq!(enabled("embedding-server"), Some(true));
     assert_eq!(enabled("file-watcher"), Some(false));
-    assert_eq!(enabled("emit-server"), Some(false));
+    assert_eq!(enabled("emit-server"), Some(true));
     let tasks: Vec<_> = fleet.tasks.iter().map(|t| (t.name.as_str(), t.enabled)).collect();
     assert_eq!(tasks, [("daily-tasks", true), ("weekly-tasks", true)]);
     let gateway = fleet.service(&name("gateway")).unwrap();

@@ -13,9 +13,6 @@ use crate::runner::Options;
 use crate::runner::environment::{self, Base, RunFacts};
 use crate::slots::run_mark;
 
-/// What of our own environment is about ourselves.
-const OUR_OWN: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "XPC_SERVICE_NAME"];
-
 /// Everything a step needs besides its declaration.
 pub(super) struct Around<'a> {
     pub(super) task: &'a TaskSpec,
@@ -65,24 +62,12 @@ impl Around<'_> {
                 (program, argv.clone())
             }
             StepAction::Builtin(_) => {
-                // services.toml is to read there as it does here.
-                for (name, value) in &self.options.surroundings.vars {
-                    if !OUR_OWN.contains(&name.as_str()) {
-                        env.entry(name.clone()).or_insert_with(|| value.clone());
-                    }
-                }
+                environment::add_surroundings(&mut env, &self.options.surroundings.vars);
                 let program = handover::own_program().map_err(|e| format!("our own program cannot be found: {e}"))?;
-                let words = [
-                    program.display().to_string(),
-                    "--config".into(),
-                    self.options.config.display().to_string(),
-                    "--state-dir".into(),
-                    self.paths.state_dir().display().to_string(),
-                    "step".into(),
-                    task.name.to_string(),
-                    (step + 1).to_string(),
-                ];
-                (program, words.to_vec())
+                let mut words = vec![program.display().to_string()];
+                words.extend(environment::own_arguments(&self.options.config, self.paths));
+                words.extend(["step".into(), task.name.to_string(), (step + 1).to_string()]);
+                (program, words)
             }
         };
         let pipe = |stream: Stream| {

@@ -1,0 +1,336 @@
+//! Who is answered, and what: the routes, and what a request has to be like.
+//!
+//! A browser that shows some page can reach us: so the name it has asked for has to be this machine's (no rebinding of names), and a
+//! page's origin has to be this machine's, too.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::writer::{Kept, Refused, Writer};
+use super::{Door, body, stream};
+use crate::process::{clock, socket};
+use crate::store::{EmittedFilter, Reader, StoreError, StoreErrorKind};
+
+/// Longest body, bytes.
+const MAX_BODY: usize = 4 << 20;
+
+/// All bodies that are on their way or being read, in KiB.
+const BODIES_KIB: usize = 32 << 10;
+
+/// Longest head of a request, bytes.
+const MAX_HEAD: usize = 16 << 10;
+
+/// How long a client may take for the head, and for the body, of its request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most connections at a time; the next ones wait.
+const MAX_CONNECTIONS: usize = 256;
+
+/// Events in one answer, unless fewer are asked for.
+const PAGE: usize = 1_000;
+
+/// Who is sent away comes again after so many seconds.
+const COME_AGAIN: &str = "1";
+
+const ROUTES: &str = "POST /events, GET /events, GET /events/stream, GET /healthz";
+
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) writer: Writer,
+    pub(super) database: PathBuf,
+    pub(super) closing: watch::Receiver<()>,
+    bodies: Arc<Semaphore>,
+    pub(super) streams: Arc<Semaphore>,
+}
+
+pub(super) fn router(writer: Writer, database: PathBuf, door: Door, closing: watch::Receiver<()>) -> Router {
+    let bodies = Arc::new(Semaphore::new(BODIES_KIB));
+    let streams = Arc::new(Semaphore::new(stream::MOST));
+    let desk = Desk { writer, database, closing, bodies, streams };
+    Router::new()
+        .route("/events", post(take).get(list))
+        .route("/events/stream", get(stream::follow))
+        .route("/healthz", get(health))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(door, let_in))
+        .with_state(desk)
+}
+
+/// Serves until `closing` is told, and then until those who are here have their answers.
+pub(super) async fn serve(tcp: TcpListener, unix: UnixListener, router: Router, mut closing: watch::Receiver<()>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        tokio::select! {
+            biased;
+            _ = closing.changed() => break,
+            accepted = tcp.accept() => match accepted {
+                Ok((stream, _)) => {
+                    // An answer is one write: nothing is gained by waiting for more.
+                    let _ = stream.set_nodelay(true);
+                    attend(stream, router.clone(), closing.clone(), slot);
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            },
+            accepted = unix.accept() => match accepted {
+                Ok((stream, _)) if socket::same_uid(&stream) => attend(stream, router.clone(), closing.clone(), slot),
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            },
+        }
+    }
+    // The semaphore is never closed.
+    let _ = slots.acquire_many(u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX)).await;
+}
+
+fn attend<S>(stream: S, router: Router, mut closing: watch::Receiver<()>, slot: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(MAX_HEAD.max(MAX_BODY / 16));
+        http.half_close(true);
+        // A client that goes away, or speaks no HTTP, has its answer from hyper; nobody else needs to know.
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+        tokio::select! {
+            _ = &mut connection => {}
+            _ = closing.changed() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+        }
+        drop(slot);
+    });
+}
+
+/// Only requests that are meant for us, of programs of this machine.
+async fn let_in(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    let asked = request.uri().host().or_else(|| text(header::HOST));
+    if !asked.is_some_and(is_local) {
+        return refuse(StatusCode::MISDIRECTED_REQUEST, "the Host of the request is not this machine's (127.0.0.1, localhost)");
+    }
+    if headers.contains_key(header::ORIGIN) {
+        let origin = text(header::ORIGIN).and_then(|origin| origin.split_once("://"));
+        if !origin.is_some_and(|(_, host)| is_local(host)) {
+            return refuse(StatusCode::FORBIDDEN, "pages of other origins are not answered");
+        }
+    }
+    if let Some(token) = door.token.as_ref().filter(|_| request.uri().path() != "/healthz") {
+        let given = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        // Digests are compared, so that the time it takes tells nothing.
+        if !given.is_some_and(|given| Sha256::digest(given.trim()) == Sha256::digest(token)) {
+            let mut response = refuse(StatusCode::UNAUTHORIZED, "the header `Authorization: Bearer TOKEN` is missing or wrong");
+            let scheme = header::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            return response;
+        }
+    }
+    next.run(request).await
+}
+
+/// Whether a host, with or without a port, is this machine by its own name.
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost") || ["127.0.0.1", "::1"].contains(&name)
+}
+
+async fn take(State(desk): State<Desk>, headers: HeaderMap, body: Body) -> Response {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > MAX_BODY) {
+        return too_long();
+    }
+    // Who does not say how much comes is given room for the most.
+    let kib = u32::try_from(length.unwrap_or(MAX_BODY).div_ceil(1024).max(1)).unwrap_or(u32::MAX);
+    let Ok(_room) = desk.bodies.clone().try_acquire_many_owned(kib) else { return busy() };
+    let bytes = match tokio::time::timeout(PATIENCE, axum::body::to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) if length.is_none() => return too_long(),
+        Ok(Err(_)) => return refuse(StatusCode::BAD_REQUEST, "the body has ended too early"),
+        Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+    };
+    let key = match headers.get("idempotency-key").map(|value| value.to_str()) {
+        Some(Err(_)) => return refuse(StatusCode::BAD_REQUEST, "the header Idempotency-Key is not plain ASCII"),
+        Some(Ok(key)) => Some(key),
+        None => None,
+    };
+    let events = match body::read(&bytes, clock::now().wall_ms, key) {
+        Ok(events) => events,
+        Err(fault) => {
+            let error = json!({ "message": fault.message, "event": fault.event, "member": fault.member });
+            return respond(StatusCode::BAD_REQUEST, &json!({ "error": error }));
+        }
+    };
+    match desk.writer.keep(events, bytes.len()).await {
+        Ok(Kept { stored, duplicates, spooled }) => {
+            respond(StatusCode::OK, &json!({ "stored": stored, "duplicates": duplicates, "spooled": spooled }))
+        }
+        Err(Refused::Busy) => busy(),
+        Err(Refused::Nowhere(why)) => {
+            let why = match desk.writer.standing().trouble {
+                Some(trouble) => format!("the events are not kept: {trouble}; and {why}"),
+                None => format!("the events are not kept: {why}"),
+            };
+            again(refuse(StatusCode::SERVICE_UNAVAILABLE, &why))
+        }
+    }
+}
+
+/// What may stand behind `?`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    /// Milliseconds since 1970, or ISO 8601.
+    since: Option<String>,
+    /// The number of an event.
+    after: Option<i64>,
+    limit: Option<usize>,
+    category: Option<String>,
+    event_type: Option<String>,
+    service_name: Option<String>,
+}
+
+impl Asked {
+    /// As the database is asked.
+    pub(super) fn filter(self) -> Result<(EmittedFilter, usize), String> {
+        let since = |text: String| {
+            let at = || text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond());
+            text.parse::<i64>().ok().or_else(at).ok_or_else(|| {
+                format!("since={text} is neither milliseconds since 1970 nor ISO 8601 (2026-11-22T07:55:00Z)")
+            })
+        };
+        let filter = EmittedFilter {
+            after: self.after.unwrap_or_default(),
+            since_ms: self.since.map(since).transpose()?,
+            category: self.category,
+            event_type: self.event_type,
+            service: self.service_name,
+        };
+        Ok((filter, self.limit.unwrap_or(PAGE).clamp(1, PAGE)))
+    }
+}
+
+/// What is asked for in an address that cannot be read.
+type Unreadable = axum::extract::rejection::QueryRejection;
+
+/// Puts an address's questions as the database is asked.
+pub(super) fn asked(query: Result<Query<Asked>, Unreadable>) -> Result<(EmittedFilter, usize), Box<Response>> {
+    let asked = query.map_err(|e| e.body_text()).and_then(|Query(asked)| asked.filter());
+    asked.map_err(|why| Box::new(refuse(StatusCode::BAD_REQUEST, &why)))
+}
+
+async fn list(State(desk): State<Desk>, query: Result<Query<Asked>, Unreadable>) -> Response {
+    let (filter, limit) = match asked(query) {
+        Ok(asked) => asked,
+        Err(refusal) => return *refusal,
+    };
+    let after = filter.after;
+    let found = tokio::task::spawn_blocking(move || read(&desk.database, |reader| reader.emitted(&filter, limit))).await;
+    match found {
+        Ok(Ok(rows)) => {
+            let next = rows.last().map_or(after, |row| row.id);
+            respond(StatusCode::OK, &json!({ "events": rows, "next": next }))
+        }
+        Ok(Err(e)) => again(refuse(StatusCode::SERVICE_UNAVAILABLE, &e.to_string())),
+        Err(e) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
+    }
+}
+
+/// Asks the database; one that nobody has made yet has nothing.
+pub(super) fn read<T: Default>(
+    database: &std::path::Path,
+    ask: impl FnOnce(&Reader) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    match Reader::open(database) {
+        Ok(reader) => ask(&reader),
+        Err(e) if e.kind == StoreErrorKind::Gone => Ok(T::default()),
+        Err(e) => Err(e),
+    }
+}
+
+async fn health(State(desk): State<Desk>) -> Response {
+    let standing = desk.writer.standing();
+    let status = if standing.full.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let body = json!({
+        "ok": standing.full.is_none(),
+        "database": standing.trouble.unwrap_or_else(|| "well".into()),
+        "spooled": standing.spooled,
+        "spool_bytes": standing.spool_bytes,
+        "why": standing.full,
+    });
+    respond(status, &body)
+}
+
+async fn unknown(uri: Uri) -> Response {
+    refuse(StatusCode::NOT_FOUND, &format!("there is no {}; there are: {ROUTES}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("{method} is not served at {}; there are: {ROUTES}", uri.path()))
+}
+
+fn busy() -> Response {
+    again(refuse(StatusCode::TOO_MANY_REQUESTS, "more comes than is written just now; come again in a second"))
+}
+
+fn too_long() -> Response {
+    let message = format!("the body may have {} MiB: send the events in parts", MAX_BODY >> 20);
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, &message)
+}
+
+fn again(mut response: Response) -> Response {
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(COME_AGAIN));
+    response
+}
+
+pub(super) fn refuse(status: StatusCode, message: &str) -> Response {
+    respond(status, &json!({ "error": { "message": message } }))
+}
+
+fn respond(status: StatusCode, body: &Value) -> Response {
+    let mut bytes = serde_json::to_vec(body).unwrap_or_default();
+    bytes.push(b'\n');
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_own_names_only() {
+        for host in ["localhost", "LocalHost:18790", "127.0.0.1", "127.0.0.1:1", "[::1]:5", "[::1]"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["", "example.org", "127.0.0.1.example.org", "localhost.example.org:18790", "10.0.0.1", "[::2]", "::1"] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
+}
