@@ -32,7 +32,7 @@ pub(super) fn read(spec: &SecretSpec, limit: Duration) -> Result<String, String>
     Ok(text.to_owned())
 }
 
-/// Reads one that is kept in a file, for who serves: see [`read`].
+/// Reads one that is kept in a file, for who serves: without the line end that an editor leaves.
 ///
 /// # Errors
 /// In words: the place, and what to do.

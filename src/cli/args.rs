@@ -10,6 +10,7 @@ pub use super::alerts::args::Alerts;
 use super::examples::*;
 pub use super::memory::args::Memory;
 use super::plain;
+use super::serve::Serve;
 pub use super::tasks::args::Tasks;
 use crate::error::{Error, ErrorKind};
 
@@ -341,14 +342,6 @@ pub struct Doctor {
     /// Try a calendar job, too, which takes up to two minutes
     #[arg(long, requires = "self_test")]
     pub calendar: bool,
-}
-
-/// `serve`
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct Serve {
-    /// Which service
-    #[arg(value_name = "NAME")]
-    pub name: String,
 }
 
 /// `step`

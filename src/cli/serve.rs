@@ -1,10 +1,19 @@
 //! `serve`: a service that is part of this binary. Its runner starts it.
 
-use super::args::Serve;
+use clap::Args;
+
 use super::{Context, Output, Stop, error_text, names};
 use crate::emit;
 use crate::error::{Error, ErrorKind};
 use crate::model::{Builtin, Program};
+
+/// `serve`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Serve {
+    /// Which service
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
 
 /// A runner holds a service that ends so, and starts it again when something has changed (sysexits.h: EX_CONFIG).
 const HOLD: u8 = 78;

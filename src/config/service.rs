@@ -10,7 +10,8 @@ use super::reader::{Ctx, Field, Span};
 use super::units::{Wrong, quoted};
 use super::{expand, health, loopback, memory};
 use crate::model::{
-    Builtin, Durability, LogSpec, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName, WatchOn, WatchSpec,
+    Builtin, Durability, LogSpec, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName, WatchOn,
+    WatchSpec,
 };
 
 pub(super) const KEYS: &[&str] = &[

@@ -52,7 +52,9 @@ pub(super) fn read(body: &[u8], now_ms: i64, key: Option<&str>) -> Result<Vec<Em
             whole(format!("the body cannot be read, {what}: {e}"))
         })?;
         match value {
-            _ if is_list => return Err(whole("something follows the array: send one array, or one object a line".into())),
+            _ if is_list => {
+                return Err(whole("something follows the array: send one array, or one object a line".into()));
+            }
             Value::Array(list) if values.is_empty() => (values, is_list) = (list, true),
             other => values.push(other),
         }
@@ -123,7 +125,8 @@ fn one(value: Value, now_ms: i64) -> Result<Emitted, Wrong> {
     }
     let length = serde_json::to_vec(&metadata).map_or(usize::MAX, |text| text.len());
     if length > LONGEST_METADATA {
-        let message = format!("has {length} bytes with the members that are not known, and may have {LONGEST_METADATA}");
+        let message =
+            format!("has {length} bytes with the members that are not known, and may have {LONGEST_METADATA}");
         return Err(Wrong::of("metadata", message));
     }
     Ok(Emitted { timestamp_ms, category, event_type, service, metadata, key })
@@ -154,14 +157,16 @@ fn timestamp(value: &Value) -> Result<i64, String> {
                 Some(ms) if (0..LEAST_MS).contains(&ms) => {
                     Err(format!("is {ms}, which looks like seconds; it is in milliseconds since 1970"))
                 }
-                _ => Err(format!("is {number}; it is a whole number of milliseconds since 1970, before the year 10000")),
+                _ => {
+                    Err(format!("is {number}; it is a whole number of milliseconds since 1970, before the year 10000"))
+                }
             }
         }
         Value::String(text) => match text.parse::<jiff::Timestamp>() {
             Ok(at) => Ok(at.as_millisecond()),
-            Err(_) => {
-                Err(format!("is {text:?}; as a text it is ISO 8601 with its offset, such as \"2026-11-22T07:55:00.000Z\""))
-            }
+            Err(_) => Err(format!(
+                "is {text:?}; as a text it is ISO 8601 with its offset, such as \"2026-11-22T07:55:00.000Z\""
+            )),
         },
         Value::Null => Err("is null: write a time, or leave it out".into()),
         other => Err(format!("is {}; it is milliseconds since 1970, or ISO 8601 as a text", kind(other))),

@@ -129,7 +129,10 @@ async fn let_in(State(door): State<Door>, request: Request, next: Next) -> Respo
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     let asked = request.uri().host().or_else(|| text(header::HOST));
     if !asked.is_some_and(is_local) {
-        return refuse(StatusCode::MISDIRECTED_REQUEST, "the Host of the request is not this machine's (127.0.0.1, localhost)");
+        return refuse(
+            StatusCode::MISDIRECTED_REQUEST,
+            "the Host of the request is not this machine's (127.0.0.1, localhost)",
+        );
     }
     if headers.contains_key(header::ORIGIN) {
         let origin = text(header::ORIGIN).and_then(|origin| origin.split_once("://"));
@@ -140,8 +143,9 @@ async fn let_in(State(door): State<Door>, request: Request, next: Next) -> Respo
     if let Some(token) = door.token.as_ref().filter(|_| request.uri().path() != "/healthz") {
         let given = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         // Digests are compared, so that the time it takes tells nothing.
-        if !given.is_some_and(|given| Sha256::digest(given.trim()) == Sha256::digest(token)) {
-            let mut response = refuse(StatusCode::UNAUTHORIZED, "the header `Authorization: Bearer TOKEN` is missing or wrong");
+        if given.is_none_or(|given| Sha256::digest(given.trim()) != Sha256::digest(token)) {
+            let mut response =
+                refuse(StatusCode::UNAUTHORIZED, "the header `Authorization: Bearer TOKEN` is missing or wrong");
             let scheme = header::HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
             return response;
@@ -249,7 +253,8 @@ async fn list(State(desk): State<Desk>, query: Result<Query<Asked>, Unreadable>)
         Err(refusal) => return *refusal,
     };
     let after = filter.after;
-    let found = tokio::task::spawn_blocking(move || read(&desk.database, |reader| reader.emitted(&filter, limit))).await;
+    let found =
+        tokio::task::spawn_blocking(move || read(&desk.database, |reader| reader.emitted(&filter, limit))).await;
     match found {
         Ok(Ok(rows)) => {
             let next = rows.last().map_or(after, |row| row.id);
@@ -329,7 +334,9 @@ mod tests {
         for host in ["localhost", "LocalHost:18790", "127.0.0.1", "127.0.0.1:1", "[::1]:5", "[::1]"] {
             assert!(is_local(host), "{host}");
         }
-        for host in ["", "example.org", "127.0.0.1.example.org", "localhost.example.org:18790", "10.0.0.1", "[::2]", "::1"] {
+        for host in
+            ["", "example.org", "127.0.0.1.example.org", "localhost.example.org:18790", "10.0.0.1", "[::2]", "::1"]
+        {
             assert!(!is_local(host), "{host}");
         }
     }

@@ -27,8 +27,8 @@ use tokio::sync::watch;
 
 use crate::alert::read_secret_file;
 use crate::error::{Error, ErrorKind};
-use crate::model::{Durability, ServiceSpec};
 use crate::model::paths::Paths;
+use crate::model::{Durability, ServiceSpec};
 use crate::process::{files, notify, socket};
 
 /// What a request has to bring besides itself.

@@ -90,9 +90,8 @@ impl Spool {
         if self.end + lines.len() as u64 > ROOM {
             return Err(NotKept::Full);
         }
-        let written = self.file.write_all(&lines).and_then(|()| {
-            if self.outlive_power { self.file.sync_data() } else { Ok(()) }
-        });
+        let written =
+            self.file.write_all(&lines).and_then(|()| if self.outlive_power { self.file.sync_data() } else { Ok(()) });
         if let Err(e) = written {
             // What stands of it is nobody's.
             self.file.set_len(self.end).map_err(NotKept::Io)?;

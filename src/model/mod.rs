@@ -50,9 +50,9 @@ pub use snapshot::{
     RunnerInfo, ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,
 };
 pub use spec::{
-    Builtin, DEFAULT_PATH, DayHours, Durability, FigureSpec, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, OnGrowth,
-    ProbeKind, ProbeSpec, ProcessType, Program, Readiness, RestartMode, ServiceSpec, Sweep, Unusable, WatchOn,
-    WatchSpec,
+    Builtin, DEFAULT_PATH, DayHours, Durability, FigureSpec, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec,
+    OnGrowth, ProbeKind, ProbeSpec, ProcessType, Program, Readiness, RestartMode, ServiceSpec, Sweep, Unusable,
+    WatchOn, WatchSpec,
 };
 pub use task::{
     BuiltinStep, CalendarFields, CalendarRule, CalendarTable, CatchUp, ExposureSpec, Overlap, PruneSpec, Schedule,

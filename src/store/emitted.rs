@@ -84,15 +84,8 @@ fn put(writing: &mut Writing<'_>, events: &[Emitted]) -> Result<Vec<Option<i64>>
             metadata: &metadata,
         };
         let mirrored = mirroring.insert(&told, &mut writing.learned)?;
-        let row = params![
-            event.timestamp_ms,
-            event.category,
-            event.event_type,
-            event.service,
-            metadata,
-            event.key,
-            mirrored
-        ];
+        let row =
+            params![event.timestamp_ms, event.category, event.event_type, event.service, metadata, event.key, mirrored];
         ids.push(Some(insert.insert(row)?));
     }
     Ok(ids)

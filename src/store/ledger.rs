@@ -213,7 +213,10 @@ impl Ledger {
 
     /// One transaction over our tables and `events`; `work` is done again where something that hangs on `events` has
     /// rolled it back.
-    pub(super) fn write_told<T>(&mut self, mut work: impl FnMut(&mut Writing<'_>) -> Result<T, Stop>) -> Result<T, StoreError> {
+    pub(super) fn write_told<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Writing<'_>) -> Result<T, Stop>,
+    ) -> Result<T, StoreError> {
         self.check_place()?;
         loop {
             match self.try_write_told(&mut work) {

@@ -86,10 +86,7 @@ impl Client {
 
     /// Asks for a stream, and comes back when it has begun.
     pub fn subscribe(&mut self, query: &str, more: &str) -> std::io::Result<()> {
-        write!(
-            self.stream,
-            "GET /events/stream{query} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n"
-        )?;
+        write!(self.stream, "GET /events/stream{query} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n")?;
         while !String::from_utf8_lossy(&self.buffer).contains(": events\n\n") {
             self.more()?;
         }

@@ -275,5 +275,7 @@ fn spec(name: &str, rng: &mut Rng) -> ServiceSpec {
         memory: None,
         watch: Vec::new(),
         listen: None,
+        durability: supervisor::model::Durability::Process,
+        token_file: None,
     }
 }
