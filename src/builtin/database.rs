@@ -232,7 +232,7 @@ fn who_copies(fleet: &Fleet, task: &UnitName) -> String {
         (Some(copies), _) => {
             format!("step {} of {task} (vacuum) makes one, and comes after this one: put it before", copies + 1)
         }
-        (None, _) => match fleet.tasks.iter().find(|task| task.steps.iter().any(copies)) {
+        (None, _) => match fleet.tasks.iter().find(|task| task.enabled && task.steps.iter().any(copies)) {
             Some(other) => format!("`supervisor tasks run {}` makes one, by its step `vacuum`", other.name),
             None => format!("nothing makes one: put a step {{ builtin = \"vacuum\" }} before this one of {task}"),
         },

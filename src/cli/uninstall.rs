@@ -38,7 +38,10 @@ pub(super) fn run(args: &Uninstall, context: &Context<'_>, output: &mut Output<'
     let driver = drivers::driver(record.manager, &record.tool, &record.folder).map_err(refused)?;
     let folder = record.folder.clone();
     let hands = Hands { driver: driver.as_ref(), paths: &paths, folder: &folder, load: record.loaded, by_hand: true };
-    let undone = if args.dry_run { Vec::new() } else { undo(&paths, context, output)? };
+    let mut wanted = Wanted { paths: &paths, was: Vec::new() };
+    if !args.dry_run {
+        undo(&mut wanted, context, output)?;
+    }
     let mut lines = Vec::new();
     // The daemon first: it would load again what it sees vanish.
     for known in record.jobs.clone() {
@@ -52,10 +55,6 @@ pub(super) fn run(args: &Uninstall, context: &Context<'_>, output: &mut Output<'
         if !args.dry_run {
             record.write(&paths)?;
         }
-    }
-    for (name, was) in undone {
-        // Whoever installs it again wants it as before: that it was stopped was our word.
-        let _ = intent::write(&paths, &name, &was);
     }
     let all = lines.iter().all(|line| line.ok);
     if all && !args.dry_run {
@@ -71,10 +70,25 @@ pub(super) fn run(args: &Uninstall, context: &Context<'_>, output: &mut Output<'
     Ok(if all { 0 } else { ErrorKind::Refused.exit_code() })
 }
 
-/// Has the daemon, while it is there, undo what it made to hold: it stays when a daemon goes, and this time none comes after it. What
-/// was wanted of those that were undone.
-fn undo(paths: &Paths, context: &Context<'_>, output: &mut Output<'_>) -> Result<Vec<(UnitName, Intent)>, Stop> {
-    let mut undone = Vec::new();
+/// What was wanted of what was undone: whoever installs it again wants it as before, since that it was stopped was our word. Put back
+/// however we end.
+struct Wanted<'a> {
+    paths: &'a Paths,
+    was: Vec<(UnitName, Intent)>,
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        for (name, was) in &self.was {
+            // What cannot be put back shows in `status`: stopped by the operator.
+            let _ = intent::write(self.paths, name, was);
+        }
+    }
+}
+
+/// Has the daemon, while it is there, undo what it made to hold: it stays when a daemon goes, and this time none comes after it.
+fn undo(wanted: &mut Wanted<'_>, context: &Context<'_>, output: &mut Output<'_>) -> Result<(), Stop> {
+    let paths = wanted.paths;
     for made in made(paths) {
         let name = &made.name;
         let Some(command) = &made.undo else {
@@ -90,10 +104,11 @@ fn undo(paths: &Paths, context: &Context<'_>, output: &mut Output<'_>) -> Result
             Err(error) => Some(error.message),
         };
         match failed {
-            None if context.json => undone.push((name.clone(), was)),
             None => {
-                writeln!(output.out, "{name}: undone")?;
-                undone.push((name.clone(), was));
+                wanted.was.push((name.clone(), was));
+                if !context.json {
+                    writeln!(output.out, "{name}: undone")?;
+                }
             }
             Some(why) => {
                 let (why, command) = (super::table::harmless(&why), shell(command));
@@ -104,7 +119,7 @@ fn undo(paths: &Paths, context: &Context<'_>, output: &mut Output<'_>) -> Result
             }
         }
     }
-    Ok(undone)
+    Ok(())
 }
 
 /// What is made to hold, as the daemon has written it down.

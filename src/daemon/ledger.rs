@@ -121,6 +121,7 @@ impl LedgerThread {
             samples: Samples::default(),
             // The first look cleans up: an installation that records little would never come to the count.
             since_prune: PRUNE_EVERY,
+            unread: false,
         };
         let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || keeper.serve(&inbox))?;
         Ok(Self { calls, known, beat, database, thread: Some(thread) })
@@ -229,6 +230,8 @@ struct Keeper {
     unsaved: BTreeMap<String, Vec<Record>>,
     samples: Samples,
     since_prune: usize,
+    /// A journal could not be read in the last look.
+    unread: bool,
 }
 
 impl Keeper {
@@ -289,7 +292,7 @@ impl Keeper {
             self.take_in();
             self.write_samples(false);
             for done in waiting {
-                let _ = done.send(self.ledger.is_some());
+                let _ = done.send(self.ledger.is_some() && !self.unread);
             }
         }
     }
@@ -317,6 +320,7 @@ impl Keeper {
     }
 
     fn take_in(&mut self) {
+        self.unread = false;
         let mut done = self.try_take_in();
         if done.is_ok() {
             done = self.alarms.tick(self.ledger.as_mut());
@@ -363,7 +367,9 @@ impl Keeper {
             });
         }
         // A folder that cannot be read now is read later.
-        for id in journal::ids(&self.paths.runners()).unwrap_or_default() {
+        let ids = journal::ids(&self.paths.runners());
+        self.unread |= ids.is_err();
+        for id in ids.unwrap_or_default() {
             self.take_in_one(&id)?;
         }
         if self.since_prune >= PRUNE_EVERY
@@ -381,12 +387,17 @@ impl Keeper {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => match journal::Reader::open(&self.paths.runners(), id) {
                 Ok(reader) => entry.insert(reader),
-                Err(_) => return,
+                Err(_) => {
+                    self.unread = true;
+                    return;
+                }
             },
         };
         let unsaved = self.unsaved.entry(id.into()).or_default();
         if unsaved.len() < BATCH {
-            unsaved.extend(reader.read_new(BATCH - unsaved.len()).unwrap_or_default());
+            let read = reader.read_new(BATCH - unsaved.len());
+            self.unread |= read.is_err();
+            unsaved.extend(read.unwrap_or_default());
         }
     }
 

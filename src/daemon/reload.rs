@@ -59,6 +59,8 @@ impl Daemon {
             self.faults.clear();
             self.ledger.declared(&self.fleet);
             self.jobs.declared_anew(clock::now().mono);
+            // What could not be used before may be gone now.
+            self.follow_tasks();
             return tell(answer, Ok(ReloadReply { applied: true, changes, globals }));
         }
         self.reloading = Some(Vec::new());

@@ -35,6 +35,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// end: the job's next run waits for that.
 const UNREAD_WITHIN: Duration = Duration::from_secs(60);
 
+/// Between two looks of which nothing can be written down, at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// What is known of the jobs.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
@@ -62,6 +65,8 @@ struct Job {
     taken_in: bool,
     /// Since when that could not be had.
     unread_since: Option<Mono>,
+    /// What was seen could not be written down: until the next look.
+    pause: Duration,
 }
 
 /// What came of a look, when it is written down.
@@ -87,15 +92,17 @@ impl Tasks {
     /// Those that are declared.
     pub(super) fn new(fleet: &Fleet, paths: &Paths, installed: Option<&Record>) -> Self {
         let mut tasks = Self::default();
-        for name in left_over(fleet, paths) {
-            tasks.add(TaskSpec::undeclared(name), false, true);
-        }
-        tasks.follow(fleet, installed);
+        tasks.follow(fleet, paths, installed);
         tasks
     }
 
     /// Goes on with what is declared now.
-    pub(super) fn follow(&mut self, fleet: &Fleet, installed: Option<&Record>) {
+    pub(super) fn follow(&mut self, fleet: &Fleet, paths: &Paths, installed: Option<&Record>) {
+        for name in left_over(fleet, paths) {
+            if !self.by_name.contains_key(&name) {
+                self.add(TaskSpec::undeclared(name), false, true);
+            }
+        }
         for job in self.by_name.values_mut().filter(|job| fleet.task(&job.task.name).is_none()) {
             // As with one that is not to run; what is left of it ends as it was declared.
             job.task.calendar.clear();
@@ -129,6 +136,7 @@ impl Tasks {
             running: Vec::new(),
             taken_in: false,
             unread_since: None,
+            pause: AGAIN,
         });
         (job.task, job.native, job.removed) = (task, native, removed);
         job.look_soon(now);
@@ -335,7 +343,7 @@ impl Daemon {
             self.tasks.by_name.remove(name);
             return;
         }
-        job.standing = Standing::Idle(settled.agenda);
+        (job.standing, job.pause) = (Standing::Idle(settled.agenda), AGAIN);
         for act in settled.then {
             match act {
                 _ if self.going_down => {}
@@ -350,6 +358,8 @@ impl Daemon {
     fn not_settled(&mut self, name: &UnitName, trouble: &str) {
         tracing::warn!(job = %name, "the slots cannot be written down: {trouble}");
         let Some(job) = self.tasks.by_name.get_mut(name) else { return };
-        (job.standing, job.due) = (Standing::New, clock::now().mono.plus(AGAIN));
+        // Each look is at all of its files, and what the journal has taken stands in it again.
+        (job.standing, job.due) = (Standing::New, clock::now().mono.plus(job.pause));
+        job.pause = job.pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
 }

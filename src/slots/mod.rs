@@ -38,6 +38,9 @@ const SCRATCH: &str = ".claim-";
 /// So long somebody who decides about a slot is waited for.
 const DECIDED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Runs that live are looked for among what was taken within this, milliseconds, whatever is accounted for.
+const RECENT_MS: i64 = 86_400_000;
+
 /// Of a slot's name, its time to the second: `20261122T075500`.
 const TIME: usize = 15;
 
@@ -56,6 +59,8 @@ pub struct TaskSlots {
 #[derive(Debug)]
 pub struct Holding {
     file: File,
+    /// The last line was not written, or in part.
+    torn: bool,
 }
 
 /// What came of taking a slot.
@@ -110,7 +115,7 @@ impl TaskSlots {
         // Gone already, or left to the next one that clears the folder.
         let _ = fs::remove_file(&scratch);
         match made {
-            Ok(file) => Ok(Taken::Ours(Holding { file })),
+            Ok(file) => Ok(Taken::Ours(Holding { file, torn: false })),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(Taken::Before),
             Err(e) => Err(e),
         }
@@ -154,7 +159,9 @@ impl TaskSlots {
     /// # Errors
     /// When the folder is there and cannot be read.
     pub fn running(&self) -> io::Result<Vec<SlotFile>> {
-        let from_ms = self.accounted().map_or(i64::MIN, |accounted| accounted.from_ms());
+        // The clock may have been set back since.
+        let recent_ms = clock::now().wall_ms.saturating_sub(RECENT_MS);
+        let from_ms = self.accounted()?.map_or(i64::MIN, |accounted| accounted.from_ms().min(recent_ms));
         Ok(self.read(from_ms)?.into_iter().filter(|slot| slot.running).collect())
     }
 
@@ -238,21 +245,28 @@ impl TaskSlots {
     /// # Errors
     /// When its file cannot be written to.
     pub fn end_for_the_dead(&self, key: SlotKey, end: &SlotEnd) -> io::Result<()> {
+        if self.look(key)?.is_some_and(|slot| slot.running) {
+            return Err(io::Error::other(format!("the run {key} lives")));
+        }
         if let Some(slot) = self.look(key)?.filter(|slot| slot.unreadable.is_some() && slot.end.is_none()) {
             // Nothing can be added to what cannot be read: there is a file in its place that can.
             let lines = [encoded(&SlotLine::Claim(slot.claim))?, encoded(&SlotLine::End(end.clone()))?];
             return files::write_atomic(&self.path(key), &lines.concat(), true);
         }
         let file = OpenOptions::new().append(true).open(self.path(key))?;
-        let mut holding = Holding { file };
-        // After half a line.
-        holding.file.write_all(b"\n")?;
-        holding.note(&SlotLine::End(end.clone()))
+        Holding { file, torn: true }.note(&SlotLine::End(end.clone()))
     }
 
     /// Up to where all slots have their end on record; `None` before the first time.
-    pub fn accounted(&self) -> Option<Accounted> {
-        serde_json::from_slice(&fs::read(self.folder.join("accounted")).ok()?).ok()
+    ///
+    /// # Errors
+    /// When it is there and cannot be read: whoever took that for the first time would leave out what is due since.
+    pub fn accounted(&self) -> io::Result<Option<Accounted>> {
+        match fs::read(self.folder.join("accounted")) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Writes it.
@@ -270,7 +284,7 @@ impl TaskSlots {
     /// # Errors
     /// When the folder cannot be read, or a file not be removed.
     pub fn forget(&self) -> io::Result<usize> {
-        let Some(accounted) = self.accounted() else { return Ok(0) };
+        let Some(accounted) = self.accounted()? else { return Ok(0) };
         let kept_from_ms = slots_kept_from(&accounted);
         let (mut keys, mut doomed) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.folder)?.flatten() {
@@ -317,7 +331,13 @@ impl Holding {
     /// # Errors
     /// When it cannot be written.
     pub fn note(&mut self, line: &SlotLine) -> io::Result<()> {
-        self.file.write_all(&encoded(line)?)?;
+        let mut bytes = encoded(line)?;
+        if std::mem::replace(&mut self.torn, true) {
+            // Half a line may stand before it.
+            bytes.insert(0, b'\n');
+        }
+        self.file.write_all(&bytes)?;
+        self.torn = false;
         if matches!(line, SlotLine::End(_)) { self.file.sync_all() } else { Ok(()) }
     }
 }

@@ -200,10 +200,10 @@ fn one_decides_at_a_time() {
     assert!(matches!(slots.alone(), Err(NotLocked::Held { .. })));
     drop(lock);
     slots.alone().unwrap();
-    assert_eq!(slots.accounted(), None);
+    assert_eq!(slots.accounted().unwrap(), None);
     let accounted = accounted(9);
     slots.account(&accounted).unwrap();
-    assert_eq!(slots.accounted(), Some(accounted));
+    assert_eq!(slots.accounted().unwrap(), Some(accounted));
 }
 
 #[test]

@@ -53,7 +53,9 @@ fn the_daemon_starts_what_is_due_once_whoever_dies() {
     assert_eq!(ended(&env, 1), [(due().to_string(), Some("ran".into()), String::new())]);
     env.kill_daemon();
     env.start_daemon();
-    wait_for("it is accounted for", || slots(&env).accounted().filter(|known| known.through_ms > due().at_ms()));
+    wait_for("it is accounted for", || {
+        slots(&env).accounted().unwrap().filter(|known| known.through_ms > due().at_ms())
+    });
     assert_eq!(std::fs::read_to_string(env.dir().join("ran")).unwrap(), "ran\n");
     assert_eq!((events(&env, "task_started").len(), events(&env, "task_finished").len()), (1, 1));
     assert_eq!(only(&env).claim.trigger, Trigger::Daemon);
@@ -180,15 +182,17 @@ fn slots_that_nobody_ran_are_told_once() {
 #[test]
 fn nothing_is_accounted_for_while_the_journal_takes_nothing() {
     let env = ten_minutes_unseen();
-    let before = slots(&env).accounted().unwrap();
+    let before = slots(&env).accounted().unwrap().unwrap();
     let journal = Paths::new(&env.state_dir()).runners().join("_daemon.journal");
     std::fs::create_dir_all(&journal).unwrap();
     env.start_daemon();
     wait_for("the refusal in its log", || own_log(&env).contains("cannot be written down").then_some(()));
-    assert_eq!(slots(&env).accounted().unwrap(), before);
+    assert_eq!(slots(&env).accounted().unwrap().unwrap(), before);
     std::fs::remove_dir(&journal).unwrap();
     nine_missed(&env);
-    wait_for("it is accounted for", || slots(&env).accounted().filter(|known| known.through_ms > before.through_ms));
+    wait_for("it is accounted for", || {
+        slots(&env).accounted().unwrap().filter(|known| known.through_ms > before.through_ms)
+    });
     assert_eq!(env.stop_daemon(), Some(0));
 }
 

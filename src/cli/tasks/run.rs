@@ -86,7 +86,7 @@ fn failed_run(task: &TaskSpec, context: &Context<'_>, place: &Place<'_>) -> Resu
         _ => {
             let own = context.own_zone(task);
             let what = words::last_run(last, JobClock::of(own.as_ref(), context.reader()));
-            refused(format!("the last run of {} did not fail, so there is nothing to go on with: it {what}", task.name))
+            refused(format!("the last run of {} has no failed step to go on with: it {what}", task.name))
         }
     }
 }

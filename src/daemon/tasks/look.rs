@@ -60,8 +60,13 @@ impl Look {
             Err(e @ NotLocked::Io(_)) => return Looked::Nothing { agenda, trouble: Some(e.to_string()) },
         };
         // What is accounted for is read now that nobody else writes it.
-        let new = || Box::new(Agenda::new(task.clone(), native, slots.accounted(), clock::now()));
-        let mut agenda = agenda.unwrap_or_else(new);
+        let mut agenda = match agenda {
+            Some(agenda) => agenda,
+            None => match slots.accounted() {
+                Ok(accounted) => Box::new(Agenda::new(task.clone(), native, accounted, clock::now())),
+                Err(e) => return Looked::Nothing { agenda: None, trouble: Some(e.to_string()) },
+            },
+        };
         agenda.declare(task.clone(), native);
         let files = match slots.read(agenda.from_ms()) {
             Ok(files) => files,

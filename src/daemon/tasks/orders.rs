@@ -21,7 +21,7 @@ impl Daemon {
     pub(in crate::daemon) fn follow_tasks(&mut self) {
         // Without it the daemon starts them, which launchd or systemd may do as well.
         let installed = Record::read(&self.paths).ok().flatten();
-        self.tasks.follow(&self.fleet, installed.as_ref());
+        self.tasks.follow(&self.fleet, &self.paths, installed.as_ref());
     }
 }
 

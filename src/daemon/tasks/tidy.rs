@@ -11,7 +11,8 @@ use crate::slots::TaskSlots;
 /// # Errors
 /// When it cannot be written. What cannot be removed is told in our log, and again the next day.
 pub(super) fn account(slots: &TaskSlots, job: &UnitName, accounted: &Accounted) -> io::Result<()> {
-    let before = slots.accounted();
+    // One that cannot be read is written anew.
+    let before = slots.accounted().ok().flatten();
     slots.account(accounted)?;
     if before.is_some_and(|before| is_day_of_clearing(&before, accounted)) {
         match slots.forget() {
@@ -60,7 +61,7 @@ mod tests {
         let left = |through_ms: i64| {
             let accounted = Accounted { v: 1, through_ms, open_ms: None, calendar: Vec::new(), timezone: None };
             account(&slots, &job, &accounted).unwrap();
-            assert_eq!(slots.accounted(), Some(accounted));
+            assert_eq!(slots.accounted().unwrap(), Some(accounted));
             slots.read(0).unwrap().len()
         };
         assert_eq!(left(DAY), 103);

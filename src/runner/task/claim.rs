@@ -8,6 +8,7 @@ use crate::model::paths::Paths;
 use crate::model::{Accounted, Claim, SlotKey, SlotState, StepRecord, TaskSpec, Timing, Trigger};
 use crate::process::lock::{Lock, NotLocked};
 use crate::process::{clock, identity, intent, record};
+use crate::runner::signals::Signals;
 use crate::slots::{Holding, Taken, TaskSlots};
 
 /// Before a daemon has ever accounted for anything, runs that were killed so long before are still asked for what they left.
@@ -33,7 +34,7 @@ pub(super) enum Answer {
 }
 
 /// Takes the run that is wanted.
-pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted) -> Result<Answer, Error> {
+pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted, signals: &mut Signals) -> Result<Answer, Error> {
     let slots = TaskSlots::of(paths, &task.name);
     let folder =
         |e: std::io::Error| Error::io("cannot use the folder of the job's slots", &paths.slots(&task.name), &e);
@@ -61,7 +62,7 @@ pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted) -> Result<An
     };
     let now = clock::now();
     let boot_id = clock::boot_id();
-    let accounted = slots.accounted();
+    let accounted = slots.accounted().map_err(folder)?;
     let from_ms = accounted.as_ref().map_or(now.wall_ms - REMEMBERED_MS, Accounted::from_ms);
     let known = slots.read(from_ms).map_err(folder)?;
     let cut_off = known.iter().filter(|slot| slot.end.is_none() && !slot.running);
@@ -97,6 +98,9 @@ pub(super) fn claim(task: &TaskSpec, paths: &Paths, wanted: Wanted) -> Result<An
     };
     let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
     let start_token = identity::start_token(pid).unwrap_or_default();
+    if signals.take() {
+        return Ok(Answer::Nothing("it was told to end before it had begun".into()));
+    }
     // Nobody has the slot yet: whatever fails from here on is to be told in its end.
     let mut tools = Box::new(Tools::open(task, paths, &boot_id)?);
     loop {

@@ -72,7 +72,7 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn run(mut self) -> SlotEnd {
-        if self.clear_away() {
+        if self.clear_away() || self.signals.take() {
             self.stop();
         } else {
             self.tell(TaskInput::Begin);
@@ -216,7 +216,13 @@ impl<'a> Job<'a> {
         let journal = &mut self.journal;
         let recorded = wait::until(RECORDED_WITHIN, || (journal.retry() && journal.sync().is_ok()).then_some(()));
         match recorded {
-            Some(()) => self.line(&SlotLine::End(end.clone())),
+            Some(()) => {
+                // Without it whoever accounts for the run would have to guess.
+                let (holding, line) = (&mut self.run.holding, SlotLine::End(end.clone()));
+                if wait::until(RECORDED_WITHIN, || holding.note(&line).ok()).is_none() {
+                    self.line(&line);
+                }
+            }
             // Without its end it is accounted for as cut off, rather than not at all.
             None => {
                 let why = self.journal.trouble().unwrap_or_else(|| "the disk does not take it".into());

@@ -61,8 +61,9 @@ pub(super) fn run(options: &Options, fleet: &Fleet, place: usize) -> Result<(), 
         files::ensure_dir(&dir).map_err(|e| Error::io("cannot make the folder", &dir, &e))?;
     }
     // Before the slot is taken: whoever finds it taken may ask us to end.
-    let signals = Signals::open().map_err(|e| Error::new(ErrorKind::Internal, format!("cannot catch signals: {e}")))?;
-    let (claimed, tools) = match claim::claim(task, &paths, options.wanted)? {
+    let mut signals =
+        Signals::open().map_err(|e| Error::new(ErrorKind::Internal, format!("cannot catch signals: {e}")))?;
+    let (claimed, tools) = match claim::claim(task, &paths, options.wanted, &mut signals)? {
         Answer::Run(claimed, tools) => (claimed, tools),
         Answer::Nothing(why) => {
             anstream::eprintln!("task {}: {why}", task.name);
