@@ -189,6 +189,9 @@ pub struct StepRecord {
     pub awake_ms: u64,
     /// In words, when it did not end well.
     pub why: Option<String>,
+    /// Tells what it did from what another step does: a run that is gone on with may be declared otherwise by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u32>,
 }
 
 /// What a step ended as.

@@ -78,6 +78,7 @@ pub(super) fn failed(due_ms: i64) -> SlotRow {
         signal: None,
         awake_ms: if outcome == StepOutcome::Skipped { 0 } else { 6000 },
         why: why.map(Into::into),
+        mark: None,
     };
     let steps = vec![
         step(1, "mkdir", StepOutcome::Ok, Some(0), None),

@@ -24,6 +24,7 @@ use super::ProcessRef;
 use super::words::exactly_time;
 use crate::model::{
     Exit, Fraction, Moment, Mono, StepAction, StepOutcome, StepRecord, StepSpec, StepWhen, TaskSpec, Timing,
+    stable_hash,
 };
 
 pub use records::{finished, started};
@@ -266,6 +267,7 @@ impl TaskMachine {
             signal: exit.signal(),
             awake_ms: u64::try_from(self.spent.as_millis()).unwrap_or(u64::MAX),
             why,
+            mark: self.current().map(step_mark),
         };
         let words = record.why.as_ref().map(|why| format!("{}: {why}", self.place()));
         match outcome {
@@ -366,6 +368,13 @@ fn done_before(spec: &TaskSpec, plan: &TaskPlan) -> usize {
         matches!(record.outcome, StepOutcome::Ok | StepOutcome::Skipped)
             && record.step == number + 1
             && record.what == step_name(step)
+            && record.mark.is_none_or(|mark| mark == step_mark(step))
     };
     spec.steps.iter().zip(records).enumerate().take_while(done).count()
+}
+
+/// Of what a step does: steps without names are often called the same.
+fn step_mark(step: &StepSpec) -> u32 {
+    let bytes = serde_json::to_vec(&step.action).unwrap_or_default();
+    u32::try_from(stable_hash(bytes) & u64::from(u32::MAX)).unwrap_or_default()
 }
