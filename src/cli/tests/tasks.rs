@@ -323,7 +323,7 @@ fn a_run_goes_on_only_with_one_that_failed() {
     for (rows, why) in [
         (
             vec![failed(DUE - DAY), row(DUE, SlotState::Ran)],
-            "did not fail, so there is nothing to go on with: it ran 07:55",
+            "has no failed step to go on with: it ran 07:55",
         ),
         (vec![row(DUE, SlotState::MissedOff)], "has not run yet"),
     ] {
