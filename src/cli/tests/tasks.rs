@@ -321,10 +321,7 @@ fn a_run_goes_on_only_with_one_that_failed() {
     assert_eq!(facts.run("tasks run backup --resume --no-wait").code, Ok(0));
     assert!(heard.all()[0].ends_with(r#"{"name":"backup","resume":"20261122T075500Z"}"#), "{:?}", heard.all());
     for (rows, why) in [
-        (
-            vec![failed(DUE - DAY), row(DUE, SlotState::Ran)],
-            "has no failed step to go on with: it ran 07:55",
-        ),
+        (vec![failed(DUE - DAY), row(DUE, SlotState::Ran)], "has no failed step to go on with: it ran 07:55"),
         (vec![row(DUE, SlotState::MissedOff)], "has not run yet"),
     ] {
         let (heard, facts) = facts_of(rows);
