@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::machine::words;
 use crate::model::{PruneSpec, UnitName};
 use crate::policy::SLOTS_KEPT;
+use crate::process::files;
 use crate::slots::TaskSlots;
 use crate::store::{Ledger, StoreError};
 
@@ -93,8 +94,8 @@ fn gone(work: &mut Work<'_>, what: &str, doomed: &[Found]) -> Vec<Error> {
 /// Of all jobs, declared or not.
 fn slots(work: &mut Work<'_>) -> Vec<Error> {
     let folder = work.paths.all_slots();
-    let names = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries.flatten().filter_map(|entry| UnitName::new(entry.file_name().to_str()?).ok()),
+    let names = match files::units_in(&folder) {
+        Ok(names) => names,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
         Err(e) => return vec![Error::io("cannot read", &folder, &e)],
     };

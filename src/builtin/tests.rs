@@ -11,7 +11,6 @@ use super::*;
 use crate::model::paths::Stream;
 use crate::model::{
     Accounted, AlertSpec, Claim, EventType, ManagerKind, PruneSpec, Record, SlotEnd, SlotKey, SlotLine, SlotState,
-    Timing, Trigger,
 };
 use crate::slots::{Taken, TaskSlots};
 use crate::store::{Filter, Ledger, Reader};
@@ -182,16 +181,7 @@ fn slots_go_when_they_are_old_accounted_for_and_over() {
     let task = name("nightly");
     let slots = TaskSlots::of(&world.paths, &task);
     let take = |at_ms: i64, ends: bool| {
-        let claim = Claim {
-            slot: SlotKey::Due(at_ms),
-            trigger: Trigger::Daemon,
-            timing: Timing::InTime,
-            pid: 1,
-            start_token: 0,
-            boot_id: "another".into(),
-            at: Moment::default(),
-            resumes: None,
-        };
+        let claim = Claim::for_tests(SlotKey::Due(at_ms));
         let Taken::Ours(mut holding) = slots.take(&claim).unwrap() else { panic!("{at_ms} is taken") };
         if ends {
             let end = SlotEnd { state: SlotState::Ran, why: String::new(), ended_ms: at_ms, awake_ms: 1, frozen_ms: 0 };

@@ -165,9 +165,7 @@ pub(super) fn reload(args: &Reload, context: &Context<'_>, output: &mut Output<'
 
 pub(super) fn changes(reply: &ReloadReply, paths: &Paths) -> String {
     // The run of a job is no affair of the daemon's: its own file tells whether it goes on.
-    let runs = |name: &UnitName| {
-        TaskSlots::of(paths, name).read(i64::MIN).is_ok_and(|slots| slots.iter().any(|slot| slot.running))
-    };
+    let runs = |name: &UnitName| TaskSlots::of(paths, name).running().is_ok_and(|runs| !runs.is_empty());
     if reply.changes.is_empty() && reply.globals.is_empty() {
         return "nothing has changed\n".to_owned();
     }

@@ -12,7 +12,7 @@ use crate::manager::drivers;
 use crate::model::paths::Paths;
 use crate::model::wire::{OrderBody, Verb};
 use crate::model::{ExposureSpec, Intent, UnitName};
-use crate::process::intent;
+use crate::process::{files, intent};
 
 pub(super) fn run(args: &Uninstall, context: &Context<'_>, output: &mut Output<'_>) -> Result<u8, Stop> {
     let paths = Paths::new(&context.sources.state_dir());
@@ -124,10 +124,7 @@ fn undo(wanted: &mut Wanted<'_>, context: &Context<'_>, output: &mut Output<'_>)
 
 /// What is made to hold, as the daemon has written it down.
 fn made(paths: &Paths) -> Vec<ExposureSpec> {
-    let folders = std::fs::read_dir(paths.services()).into_iter().flatten().flatten();
-    let mut names: Vec<UnitName> =
-        folders.filter_map(|folder| UnitName::new(folder.file_name().to_str()?).ok()).collect();
-    names.sort();
+    let names = files::units_in(&paths.services()).unwrap_or_default();
     let saved = |name: &UnitName| serde_json::from_slice(&std::fs::read(paths.exposure(name)).ok()?).ok();
     names.iter().filter_map(saved).filter_map(|saved: ExposureSaved| saved.made).collect()
 }

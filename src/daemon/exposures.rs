@@ -252,12 +252,11 @@ impl Daemon {
 
 /// What was made to hold and is not declared any more. Of what has faults nobody knows what is wanted: it stays as it is.
 fn left_over(fleet: &Fleet, paths: &Paths) -> Vec<UnitName> {
-    let folders = std::fs::read_dir(paths.services()).into_iter().flatten().flatten();
-    let names = folders.filter_map(|folder| UnitName::new(folder.file_name().to_str()?).ok());
+    let names = files::units_in(&paths.services()).unwrap_or_default();
     let is_known = |name: &UnitName| {
         fleet.exposures.iter().any(|spec| spec.name == *name) || fleet.unusable.iter().any(|unit| unit.name == *name)
     };
-    names.filter(|name| !is_known(name) && paths.exposure(name).exists()).collect()
+    names.into_iter().filter(|name| !is_known(name) && paths.exposure(name).exists()).collect()
 }
 
 fn read_saved(paths: &Paths, name: &UnitName) -> ExposureSaved {

@@ -21,8 +21,8 @@ use crate::machine::task;
 use crate::manager::job;
 use crate::model::paths::Paths;
 use crate::model::{EventType, Fleet, Mono, SlotFile, SlotKey, TaskSpec, UnitName};
-use crate::process::clock;
 use crate::process::lock::Lock;
+use crate::process::{clock, files};
 pub(super) use look::{Looked, Seen};
 
 /// While a run is under way it is looked at this often: its end is to be on record soon, and its process can die.
@@ -175,10 +175,9 @@ impl Tasks {
 
 /// Jobs that services.toml has no more, and that something may be open of. Of what has faults nobody knows whether it is declared.
 fn left_over(fleet: &Fleet, paths: &Paths) -> Vec<UnitName> {
-    let folders = std::fs::read_dir(paths.all_slots()).into_iter().flatten().flatten();
-    let names = folders.filter_map(|folder| UnitName::new(folder.file_name().to_str()?).ok());
+    let names = files::units_in(&paths.all_slots()).unwrap_or_default();
     let is_known = |name: &UnitName| fleet.task(name).is_some() || fleet.unusable.iter().any(|unit| unit.name == *name);
-    names.filter(|name| !is_known(name)).collect()
+    names.into_iter().filter(|name| !is_known(name)).collect()
 }
 
 impl Job {

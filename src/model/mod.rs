@@ -4,6 +4,7 @@
 
 mod alert;
 mod alert_spec;
+mod builtin;
 mod emitted;
 mod event;
 mod exit;
@@ -29,6 +30,7 @@ pub use alert::{
     StoppedAt,
 };
 pub use alert_spec::{AlertSpec, CrashWindow, DeadmanSpec, SecretSpec, SinkKind, SinkSpec};
+pub use builtin::{Builtin, Durability, WatchOn, WatchSpec};
 pub use emitted::{Emitted, EmittedRow};
 pub use event::{EventType, Record};
 pub use exit::{Exit, ExitClass, Signal, StopCause};
@@ -50,9 +52,8 @@ pub use snapshot::{
     RunnerInfo, ServiceInfo, Standing, StatusReport, UnitKind, UnitStanding,
 };
 pub use spec::{
-    Builtin, DEFAULT_PATH, DayHours, Durability, FigureSpec, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec,
-    OnGrowth, ProbeKind, ProbeSpec, ProcessType, Program, Readiness, RestartMode, ServiceSpec, Sweep, Unusable,
-    WatchOn, WatchSpec,
+    DEFAULT_PATH, DayHours, FigureSpec, Fleet, HealthSpec, LogSpec, ManagerKind, MemorySpec, OnGrowth, ProbeKind,
+    ProbeSpec, ProcessType, Program, Readiness, RestartMode, ServiceSpec, Sweep, Unusable,
 };
 pub use task::{
     BuiltinStep, CalendarFields, CalendarRule, CalendarTable, CatchUp, ExposureSpec, Overlap, PruneSpec, Schedule,

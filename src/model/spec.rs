@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AlertSpec, ExposureSpec, Signal, TaskSpec, UnitName};
+use super::{AlertSpec, Builtin, Durability, ExposureSpec, Signal, TaskSpec, UnitName, WatchSpec};
 
 /// The PATH of a service that sets none (DESIGN section 4): Homebrew's folders, then the system's.
 pub const DEFAULT_PATH: &str = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
@@ -153,27 +153,6 @@ pub enum Program {
     Command(Vec<String>),
     /// Part of this binary.
     Builtin(Builtin),
-}
-
-/// What outlives what.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Durability {
-    /// An event that was answered for outlives every process.
-    #[default]
-    Process,
-    /// And a loss of power, at the price of an fsync for each transaction.
-    Full,
-}
-
-/// Services that are part of this binary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Builtin {
-    /// Reacts to new files in watched folders.
-    FileWatcher,
-    /// Takes events over loopback HTTP.
-    EmitServer,
 }
 
 /// When a service is started again after an end that nobody asked for.
@@ -354,41 +333,6 @@ pub struct FigureSpec {
     pub url: String,
     /// Where in the answer it stands, as a JSON pointer (RFC 6901): `/memory/heapUsed`.
     pub pointer: String,
-}
-
-/// One watched set of folders of the built-in file-watcher.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WatchSpec {
-    /// Folders, absolute.
-    pub paths: Vec<PathBuf>,
-    /// What is reacted to.
-    pub on: Vec<WatchOn>,
-    /// Sub-folders too.
-    pub recursive: bool,
-    /// Size and modification time unchanged for that long.
-    pub settle: Duration,
-    /// Globs in gitignore syntax.
-    pub ignore: Vec<String>,
-    /// argv of the handler with `{path}`, `{name}`, `{dir}`.
-    pub run: Vec<String>,
-    /// Handlers at the same time.
-    pub concurrency: u32,
-    /// For one handler.
-    pub timeout: Duration,
-}
-
-/// A kind of change to a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum WatchOn {
-    /// A new file.
-    Created,
-    /// New content.
-    Modified,
-    /// Gone.
-    Removed,
-    /// Another name.
-    Renamed,
 }
 
 /// What makes a run ready (DESIGN section 3).

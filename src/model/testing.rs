@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    Alert, AlertState, Notice, NoticeKind, Rule, Severity, StepAction, StepSpec, StepWhen, TaskSpec, UnitName,
+    Alert, AlertState, Claim, ExposureSpec, Moment, Notice, NoticeKind, Rule, Severity, SlotKey, StepAction, StepSpec,
+    StepWhen, TaskSpec, Timing, Trigger, UnitName,
 };
 
 /// A small generator with a fixed seed (Steele, Lea and Flood's SplitMix64), so that a failure is found again.
@@ -66,6 +67,42 @@ impl TaskSpec {
     /// A job with the defaults of services.toml, without a calendar and steps.
     pub(crate) fn for_tests(name: &str) -> Self {
         Self { enabled: true, ..Self::undeclared(UnitName::new(name).unwrap()) }
+    }
+}
+
+impl ExposureSpec {
+    /// One with the defaults of services.toml.
+    pub(crate) fn for_tests(name: &str, ensure: &str) -> Self {
+        Self {
+            name: UnitName::new(name).unwrap(),
+            enabled: true,
+            ensure: vec![ensure.to_owned()],
+            check: None,
+            undo: None,
+            interval: Duration::from_secs(300),
+            timeout: Duration::from_secs(30),
+            retry_delay: Duration::from_secs(2),
+            backoff_max: Duration::from_secs(300),
+            cwd: "/".into(),
+            env: BTreeMap::new(),
+            env_file: None,
+        }
+    }
+}
+
+impl Claim {
+    /// The daemon's, in another boot: its run is dead.
+    pub(crate) fn for_tests(slot: SlotKey) -> Self {
+        Self {
+            slot,
+            trigger: Trigger::Daemon,
+            timing: Timing::InTime,
+            pid: 1,
+            start_token: 0,
+            boot_id: "another".into(),
+            at: Moment::default(),
+            resumes: None,
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 
 use nix::sys::stat::{Mode, fchmod, umask};
 
+use crate::model::UnitName;
+
 /// Puts `bytes` at `path` so that a reader, and we after any kind of death, find either what was there before or all of
 /// it: a new file (0600) in the same folder, renamed. With `fsync`, it also is on the disk when this returns.
 pub fn write_atomic(path: &Path, bytes: &[u8], fsync: bool) -> io::Result<()> {
@@ -44,6 +46,17 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 thread_local! {
     /// The folders that this thread has synced: no test can cut the power.
     pub static SYNCED: std::cell::RefCell<Vec<PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// The services or jobs that have a folder of their own in `folder`, by name.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn units_in(folder: &Path) -> io::Result<Vec<UnitName>> {
+    let mut names: Vec<UnitName> =
+        fs::read_dir(folder)?.flatten().filter_map(|entry| UnitName::new(entry.file_name().to_str()?).ok()).collect();
+    names.sort();
+    Ok(names)
 }
 
 /// Removes what writers that were killed have left in `folder`. Only for whoever is its one writer now.

@@ -69,7 +69,7 @@ pub fn compose(
     file: &BTreeMap<String, String>,
     base: &Base,
     run: RunFacts<'_>,
-) -> Vec<(String, String)> {
+) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in &base.vars {
         env.insert((*name).into(), value.clone());
@@ -96,7 +96,7 @@ pub fn compose(
     ] {
         env.insert(name.into(), value);
     }
-    env.into_iter().collect()
+    env
 }
 
 /// What of our own environment is about ourselves.
@@ -185,7 +185,7 @@ mod tests {
         }
         let file = BTreeMap::from([("A".to_string(), "file".to_string()), ("B".into(), "file".into())]);
         let base = Base { vars: vec![("HOME", "/home/u".into())] };
-        let env: BTreeMap<_, _> = compose(&spec.env, &file, &base, facts(&spec.name, None)).into_iter().collect();
+        let env = compose(&spec.env, &file, &base, facts(&spec.name, None));
         assert_eq!(env["A"], "toml");
         assert_eq!(env["B"], "file");
         assert_eq!(env["HOME"], "/home/u");
@@ -194,13 +194,12 @@ mod tests {
         assert_eq!(env["PATH"], DEFAULT_PATH);
         assert!(!env.contains_key("NOTIFY_SOCKET"));
         assert!(!env.contains_key("CARGO"), "nothing of this process is inherited");
-        let env: BTreeMap<_, _> =
-            compose(&spec.env, &file, &base, facts(&spec.name, Some(Path::new("/n")))).into_iter().collect();
+        let env: BTreeMap<_, _> = compose(&spec.env, &file, &base, facts(&spec.name, Some(Path::new("/n"))));
         assert_eq!(env["NOTIFY_SOCKET"], "/n");
         assert!(!env.contains_key("WATCHDOG_USEC") && !env.contains_key("WATCHDOG_PID"), "that of somebody else");
         let watched =
             RunFacts { watchdog: Some(Duration::from_millis(700)), ..facts(&spec.name, Some(Path::new("/n"))) };
-        let env: BTreeMap<_, _> = compose(&spec.env, &file, &base, watched).into_iter().collect();
+        let env = compose(&spec.env, &file, &base, watched);
         assert_eq!(env["WATCHDOG_USEC"], "700000");
         assert!(!env.contains_key("WATCHDOG_PID"));
     }

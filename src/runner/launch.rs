@@ -132,14 +132,12 @@ pub(super) fn launch(spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<La
         let Options { config, surroundings, .. } = around.options;
         argv.extend(environment::own_arguments(config, around.paths));
         argv.extend(["serve".into(), spec.name.to_string()]);
-        let mut all = env.into_iter().collect();
-        environment::add_surroundings(&mut all, &surroundings.vars);
-        env = all.into_iter().collect();
+        environment::add_surroundings(&mut env, &surroundings.vars);
     }
     let launch = spawn::Launch {
         program,
         argv,
-        env,
+        env: env.into_iter().collect(),
         cwd: spec.cwd.clone(),
         stdout: open(Stream::Stdout).map_err(|e| short("its stdout", e))?,
         stderr: open(Stream::Stderr).map_err(|e| short("its stderr", e))?,

@@ -1,10 +1,9 @@
 //! Schedules, zones and faults, from a seed.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use supervisor::model::{CalendarRule, CalendarTable, CatchUp, Overlap, Schedule, Signal, TaskSpec, UnitName};
+use supervisor::model::{CalendarRule, CalendarTable, CatchUp, Overlap, Schedule, TaskSpec, UnitName};
 
 use crate::rng::Rng;
 
@@ -83,11 +82,9 @@ pub fn task(rng: &mut Rng) -> (TaskSpec, i64) {
     let (calendar, apart) = calendar(rng);
     let within = rng.range(60, 4 * 86_400);
     let task = TaskSpec {
-        name: UnitName::new("job").expect("a name"),
         enabled: true,
         calendar,
         timezone: rng.chance(50).then(|| rng.pick(&ZONES).to_owned()),
-        steps: Vec::new(),
         catch_up: rng.pick(&[
             CatchUp::Skip,
             CatchUp::Once,
@@ -96,13 +93,7 @@ pub fn task(rng: &mut Rng) -> (TaskSpec, i64) {
         ]),
         overlap: rng.pick(&[Overlap::Skip, Overlap::Queue, Overlap::Replace]),
         start_within: Duration::from_secs(rng.pick(&[1, 60, 600, 600, 3600])),
-        max_runtime: Duration::from_secs(3600),
-        min_runtime: Duration::ZERO,
-        stop_signal: Signal::TERM,
-        stop_timeout: Duration::from_secs(10),
-        cwd: "/".into(),
-        env: BTreeMap::new(),
-        env_file: None,
+        ..TaskSpec::undeclared(UnitName::new("job").expect("a name"))
     };
     (task, apart)
 }

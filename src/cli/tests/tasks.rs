@@ -1,7 +1,5 @@
 //! `tasks`, and jobs in `status` and `why`.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{golden, usage};
@@ -30,20 +28,7 @@ pub(super) fn daily() -> Vec<Schedule> {
 
 /// Something that is made to hold.
 pub(super) fn exposure(service: &str) -> ExposureSpec {
-    ExposureSpec {
-        name: name(service),
-        enabled: true,
-        ensure: vec!["/bin/true".into()],
-        check: None,
-        undo: None,
-        interval: Duration::from_secs(300),
-        timeout: Duration::from_secs(30),
-        retry_delay: Duration::from_secs(2),
-        backoff_max: Duration::from_secs(300),
-        cwd: "/".into(),
-        env: std::collections::BTreeMap::new(),
-        env_file: None,
-    }
+    ExposureSpec::for_tests(service, "/bin/true")
 }
 
 pub(super) fn row(due_ms: i64, state: SlotState) -> SlotRow {

@@ -61,13 +61,15 @@ impl Look {
         };
         // What is accounted for is read now that nobody else writes it.
         let mut agenda = match agenda {
-            Some(agenda) => agenda,
+            Some(mut agenda) => {
+                agenda.declare(task.clone(), native);
+                agenda
+            }
             None => match slots.accounted() {
                 Ok(accounted) => Box::new(Agenda::new(task.clone(), native, accounted, clock::now())),
                 Err(e) => return Looked::Nothing { agenda: None, trouble: Some(e.to_string()) },
             },
         };
-        agenda.declare(task.clone(), native);
         let files = match slots.read(agenda.from_ms()) {
             Ok(files) => files,
             Err(e) => return Looked::Nothing { agenda: Some(agenda), trouble: Some(e.to_string()) },

@@ -28,7 +28,7 @@ pub(super) fn account(slots: &TaskSlots, job: &UnitName, accounted: &Accounted) 
 mod tests {
     use super::*;
     use crate::model::paths::Paths;
-    use crate::model::{Claim, Moment, SlotEnd, SlotKey, SlotLine, SlotState, Timing, Trigger};
+    use crate::model::{Claim, SlotEnd, SlotKey, SlotLine, SlotState};
     use crate::slots::Taken;
 
     const DAY: i64 = 86_400_000;
@@ -40,16 +40,7 @@ mod tests {
         let slots = TaskSlots::of(&Paths::new(folder.path()), &job);
         for n in 1..=103 {
             let slot = SlotKey::Due(n * 60_000);
-            let claim = Claim {
-                slot,
-                trigger: Trigger::Daemon,
-                timing: Timing::InTime,
-                pid: 1,
-                start_token: 0,
-                boot_id: "another".into(),
-                at: Moment::default(),
-                resumes: None,
-            };
+            let claim = Claim::for_tests(slot);
             let Taken::Ours(mut holding) = slots.take(&claim).unwrap() else { panic!("{slot} is taken") };
             // One was cut off, and waits for its end.
             if n > 1 {

@@ -43,8 +43,7 @@ impl Around<'_> {
             notify_socket: None,
             watchdog: None,
         };
-        let mut env: BTreeMap<String, String> =
-            environment::compose(&own, &file, &self.base, facts).into_iter().collect();
+        let mut env: BTreeMap<String, String> = environment::compose(&own, &file, &self.base, facts);
         let time = jiff::Timestamp::from_millisecond(slot.at_ms()).unwrap_or_default();
         for (name, value) in [
             ("SUPERVISOR_TASK", task.name.to_string()),

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use crate::machine::exposure::*;
 use crate::machine::words::{Reader, Recorded};
-use crate::model::{Status, UnitName};
+use crate::model::Status;
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 
@@ -15,20 +15,8 @@ pub(super) fn argv(word: &str) -> Vec<String> {
 }
 
 pub(super) fn spec(ensure: &str) -> ExposureSpec {
-    ExposureSpec {
-        name: UnitName::new("expose").unwrap(),
-        enabled: true,
-        ensure: argv(ensure),
-        check: Some(argv("check")),
-        undo: Some(argv("undo")),
-        interval: Duration::from_secs(300),
-        timeout: Duration::from_secs(30),
-        retry_delay: Duration::from_secs(2),
-        backoff_max: Duration::from_secs(300),
-        cwd: "/".into(),
-        env: std::collections::BTreeMap::new(),
-        env_file: None,
-    }
+    let (check, undo) = (Some(argv("check")), Some(argv("undo")));
+    ExposureSpec { check, undo, ..ExposureSpec::for_tests("expose", ensure) }
 }
 
 /// A machine and what it is told of the world.
