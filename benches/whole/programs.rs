@@ -10,12 +10,12 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds them with cargo's release profile. Ours too, over the one that came with this harness: what `cargo bench` builds
-    /// unwinds, what is shipped aborts.
+    /// Builds them with the profile that this harness was built with. Ours too, over the one that came with the harness: what
+    /// `cargo bench` builds unwinds, what is shipped aborts.
     pub fn build() -> Self {
         let ours = PathBuf::from(env!("CARGO_BIN_EXE_supervisor"));
         let examples = ours.with_file_name("examples");
-        cargo(&["build", "--release", "--bin", "supervisor"], &[]).expect("supervisor does not build");
+        cargo(&["build", "--bin", "supervisor"], &[]).expect("supervisor does not build");
         for example in ["floor", "svc"] {
             build_example(example);
         }
@@ -25,7 +25,7 @@ impl Programs {
 
 /// Statically where that can be: the dynamic loader takes about as long as the whole rest of so small a program's start.
 fn build_example(name: &str) {
-    let build = ["rustc", "--release", "--example", name];
+    let build = ["rustc", "--example", name];
     let fixed = ["-C", "target-feature=+crt-static", "-C", "relocation-model=static"];
     if cfg!(target_os = "linux") {
         let Err(why) = cargo(&build, &fixed) else { return };
@@ -38,8 +38,15 @@ fn build_example(name: &str) {
 fn cargo(words: &[&str], rustc: &[&str]) -> Result<(), String> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Where this harness was built, wherever it is run.
-    let target = Path::new(env!("CARGO_BIN_EXE_supervisor")).ancestors().nth(2).expect("the target folder");
-    command.args(words).arg("--quiet").arg("--target-dir").arg(target);
+    let folder = Path::new(env!("CARGO_BIN_EXE_supervisor")).parent().expect("the profile's folder");
+    let profile = match folder.file_name().and_then(|name| name.to_str()).expect("the profile's name") {
+        "debug" => "dev",
+        name => name,
+    };
+    command
+        .args(words)
+        .args(["--quiet", "--profile", profile, "--target-dir"])
+        .arg(folder.parent().expect("the target folder"));
     command.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
     if !rustc.is_empty() {
         command.arg("--").args(rustc);
