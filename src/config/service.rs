@@ -290,6 +290,7 @@ fn watch(ctx: &mut Ctx<'_>, f: &Fields<'_>, builtin: Option<Builtin>) -> Vec<Wat
         }
         let on = w.list(ctx, "on", ("a list of words", "[\"created\"]"), |ctx, member| member.choice(ctx, WATCH_ONS));
         specs.push(WatchSpec {
+            name: String::new(),
             paths: non_empty(ctx, w, "paths", "no folder is watched", |ctx| paths(ctx, w, "paths")),
             on: match w.get("on") {
                 Some(_) => non_empty(ctx, w, "on", "nothing is reacted to", |_| on),
@@ -303,6 +304,10 @@ fn watch(ctx: &mut Ctx<'_>, f: &Fields<'_>, builtin: Option<Builtin>) -> Vec<Wat
             run: w.get("run").and_then(|run| run.argv(ctx, "[\"program\", \"{path}\"]")).unwrap_or_default(),
             concurrency: w.number(ctx, "concurrency", 1, 1..=256),
             timeout: w.duration(ctx, "timeout", secs(300), &bounds::HANDLER_TIMEOUT),
+            retries: 3,
+            retry_delay: secs(10),
+            initial: crate::model::Initial::Seen,
+            poll: None,
         });
     }
     specs

@@ -23,6 +23,7 @@ mod task;
 #[cfg(test)]
 pub(crate) mod testing;
 mod time;
+mod watched;
 pub mod wire;
 
 pub use alert::{
@@ -30,7 +31,7 @@ pub use alert::{
     StoppedAt,
 };
 pub use alert_spec::{AlertSpec, CrashWindow, DeadmanSpec, SecretSpec, SinkKind, SinkSpec};
-pub use builtin::{Builtin, Durability, WatchOn, WatchSpec};
+pub use builtin::{Builtin, Durability, Initial, NEVER_WATCHED, WatchOn, WatchSpec};
 pub use emitted::{Emitted, EmittedRow};
 pub use event::{EventType, Record};
 pub use exit::{Exit, ExitClass, Signal, StopCause};
@@ -60,3 +61,6 @@ pub use task::{
     StepAction, StepSpec, StepWhen, TaskSpec,
 };
 pub use time::{Fraction, Moment, Mono};
+pub use watched::{
+    Again, Canary, DeadLetter, ReplayRequest, RetryRequest, WatchSetStatus, WatchState, WatchedFolder, WatcherStatus,
+};

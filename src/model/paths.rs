@@ -161,6 +161,16 @@ impl Paths {
         self.service(name).join("events.sock")
     }
 
+    /// Where the built-in file-watcher answers.
+    pub fn watch_socket(&self, name: &UnitName) -> PathBuf {
+        self.service(name).join("watch.sock")
+    }
+
+    /// What the built-in file-watcher called `name` has seen and handled.
+    pub fn watched(&self, name: &UnitName) -> PathBuf {
+        self.service(name).join("watched.sqlite")
+    }
+
     /// Events that the database does not take just now.
     pub fn spool(&self, name: &UnitName) -> PathBuf {
         self.service(name).join("spool")
