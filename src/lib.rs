@@ -24,7 +24,7 @@
 //! control   the sockets: client and server                                      -> model, process
 //! daemon    judges, records, answers                                            -> all of the above but import
 //! doctor    what is wrong with this machine's set-up                            -> model, process, store, manager, config, alert, runner (environment)
-//! emit      the event server: HTTP in, rows out                              -> model, process, store, alert (secrets)
+//! emit      the event server: HTTP in, rows out                              -> model, process, store, control (serving), alert (secrets)
 //! builtin   maintenance steps of calendar jobs                                 -> model, policy, machine, config, process, logs, store, slots, control, doctor
 //! cli       asks and prints                                                     -> model, policy (the leak detector, replayed), machine, config, import, control, store, alert (previews), journal and logs (reading), process, manager, install, doctor, slots, emit, builtin
 //! ```

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod http;
 pub mod server;
+pub mod serving;
 
 /// The daemon's paths; client and server both take them from here.
 pub mod routes {

@@ -3,41 +3,32 @@
 //! It understands requests and puts answers into words; what is done about them is the daemon's, which gets each as a
 //! [`Request`] with a place for the answer.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::routes;
+use super::serving::{Limits, Serving, respond};
 use crate::model::wire::{
     AlertBody, AlertReply, DigestBody, HeapSnapshotBody, HeapSnapshotReply, OrderBody, OrderReply, ReloadBody,
     ReloadReply, TaskRunBody, TaskRunReply, UpgradeBody, UpgradeReply, VersionReply, WhyReply, WireError,
 };
 use crate::model::{StatusReport, UnitName};
-use crate::process::socket;
 
 /// Longest body of a request, bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Longest head of a request, bytes.
-const MAX_HEAD: usize = 16 * 1024;
-
-/// How long a client may take for the head and for the body of its request.
+/// How long a client may take for the body of its request.
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Most connections at a time; the next ones wait.
-const MAX_CONNECTIONS: usize = 64;
 
 const ROUTES: &str = "GET /v1/status, GET /v1/why/NAME, GET /v1/version, POST /v1/order, POST /v1/reload, POST /v1/upgrade, POST /v1/alerts, POST /v1/digest, POST /v1/heap-snapshot, POST /v1/tasks/run, POST /v1/sync";
 
@@ -93,53 +84,14 @@ pub async fn serve(listener: UnixListener, to: To, closing: watch::Receiver<()>)
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(to.clone());
-    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
-    let mut told = closing.clone();
-    loop {
-        let accepted = async {
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, stream) = tokio::select! {
-            biased;
-            _ = told.changed() => break,
-            (slot, accepted) = accepted => match (slot, accepted) {
-                (Ok(slot), Ok((stream, _))) => (slot, stream),
-                // Out of descriptors, or the client has gone again: neither ends the service.
-                _ => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
-        if !socket::same_uid(&stream) {
-            continue;
-        }
+    let serving = Serving::new(router, Limits::default(), closing);
+    while let Some((stream, slot)) = serving.unix(&listener).await {
         if to.send(Request::Knock).await.is_err() {
             return;
         }
-        let service = TowerToHyperService::new(router.clone());
-        let mut closing = closing.clone();
-        tokio::spawn(async move {
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(MAX_PATIENCE).max_buf_size(MAX_HEAD);
-            // Who closes its end after asking is answered all the same.
-            http.half_close(true);
-            // A client that goes away, or speaks no HTTP, has its answer from hyper; nobody else needs to know.
-            let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-            tokio::select! {
-                _ = &mut connection => {}
-                _ = closing.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
-                }
-            }
-            drop(slot);
-        });
+        serving.attend(stream, slot);
     }
-    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
-    // The semaphore is never closed.
-    let _ = slots.acquire_many(all).await;
+    serving.done().await;
 }
 
 async fn status(State(to): State<To>) -> Response {
@@ -260,13 +212,4 @@ fn answer<T: Serialize>(result: Result<T, WireError>) -> Response {
             respond(status, &error(e))
         }
     }
-}
-
-fn respond<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    let mut bytes = serde_json::to_vec(body).unwrap_or_default();
-    bytes.push(b'\n');
-    let mut response = Response::new(Body::from(bytes));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-    response
 }

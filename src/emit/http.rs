@@ -4,7 +4,6 @@
 //! page's origin has to be this machine's, too.
 
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,18 +14,16 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use super::writer::{Kept, Refused, Writer};
 use super::{Door, body, stream};
-use crate::process::{clock, socket};
+use crate::control::serving::{Limits, Serving, refuse, respond};
+use crate::process::clock;
 use crate::store::{EmittedFilter, Reader, StoreError, StoreErrorKind};
 
 /// Longest body, bytes.
@@ -35,14 +32,11 @@ const MAX_BODY: usize = 4 << 20;
 /// All bodies that are on their way or being read, in KiB.
 const BODIES_KIB: usize = 32 << 10;
 
-/// Longest head of a request, bytes.
-const MAX_HEAD: usize = 16 << 10;
-
 /// How long a client may take for the head, and for the body, of its request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Most connections at a time; the next ones wait.
-const MAX_CONNECTIONS: usize = 256;
+/// What a body comes in is larger than what a head needs.
+const LIMITS: Limits = Limits { connections: 256, patience: PATIENCE, buffer: 256 << 10 };
 
 /// Events in one answer, unless fewer are asked for.
 const PAGE: usize = 1_000;
@@ -76,51 +70,20 @@ pub(super) fn router(writer: Writer, database: PathBuf, door: Door, closing: wat
 }
 
 /// Serves until `closing` is told, and then until those who are here have their answers.
-pub(super) async fn serve(tcp: TcpListener, unix: UnixListener, router: Router, mut closing: watch::Receiver<()>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        tokio::select! {
-            biased;
-            _ = closing.changed() => break,
-            accepted = tcp.accept() => match accepted {
-                Ok((stream, _)) => {
-                    // An answer is one write: nothing is gained by waiting for more.
-                    let _ = stream.set_nodelay(true);
-                    attend(stream, router.clone(), closing.clone(), slot);
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            },
-            accepted = unix.accept() => match accepted {
-                Ok((stream, _)) if socket::same_uid(&stream) => attend(stream, router.clone(), closing.clone(), slot),
-                Ok(_) => {}
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            },
+pub(super) async fn serve(tcp: TcpListener, unix: UnixListener, router: Router, closing: watch::Receiver<()>) {
+    let serving = Serving::new(router, LIMITS, closing);
+    let over_tcp = async {
+        while let Some((stream, slot)) = serving.tcp(&tcp).await {
+            serving.attend(stream, slot);
         }
-    }
-    // The semaphore is never closed.
-    let _ = slots.acquire_many(u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX)).await;
-}
-
-fn attend<S>(stream: S, router: Router, mut closing: watch::Receiver<()>, slot: OwnedSemaphorePermit)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    tokio::spawn(async move {
-        let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(MAX_HEAD.max(MAX_BODY / 16));
-        http.half_close(true);
-        // A client that goes away, or speaks no HTTP, has its answer from hyper; nobody else needs to know.
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
-        tokio::select! {
-            _ = &mut connection => {}
-            _ = closing.changed() => {
-                connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
-            }
+    };
+    let over_unix = async {
+        while let Some((stream, slot)) = serving.unix(&unix).await {
+            serving.attend(stream, slot);
         }
-        drop(slot);
-    });
+    };
+    tokio::join!(over_tcp, over_unix);
+    serving.done().await;
 }
 
 /// Only requests that are meant for us, of programs of this machine.
@@ -309,19 +272,6 @@ fn too_long() -> Response {
 
 fn again(mut response: Response) -> Response {
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(COME_AGAIN));
-    response
-}
-
-pub(super) fn refuse(status: StatusCode, message: &str) -> Response {
-    respond(status, &json!({ "error": { "message": message } }))
-}
-
-fn respond(status: StatusCode, body: &Value) -> Response {
-    let mut bytes = serde_json::to_vec(body).unwrap_or_default();
-    bytes.push(b'\n');
-    let mut response = Response::new(Body::from(bytes));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response
 }
 

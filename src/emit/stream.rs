@@ -12,7 +12,8 @@ use axum::response::Response;
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
-use super::http::{Asked, Desk, asked, read, refuse};
+use super::http::{Asked, Desk, asked, read};
+use crate::control::serving::refuse;
 use crate::store::EmittedFilter;
 
 /// Who may follow at the same time.
