@@ -26,6 +26,8 @@ pub(super) struct Spool {
     taken: u64,
     /// Events between those two.
     waiting: u64,
+    /// Behind the end stands what could neither be written whole nor be cut off.
+    soiled: bool,
     /// For keys of events that have none: what nobody else has, and a number.
     mark: String,
     next: u64,
@@ -62,7 +64,7 @@ impl Spool {
         if let Some(folder) = path.parent().filter(|_| outlive_power) {
             files::sync_folder(folder)?;
         }
-        Ok(Self { path: path.to_path_buf(), file, end, taken: 0, waiting, mark, next: 0, outlive_power })
+        Ok(Self { path: path.to_path_buf(), file, end, taken: 0, waiting, soiled: false, mark, next: 0, outlive_power })
     }
 
     /// Events that wait.
@@ -90,11 +92,15 @@ impl Spool {
         if self.end + lines.len() as u64 > ROOM {
             return Err(NotKept::Full);
         }
+        if self.soiled {
+            self.file.set_len(self.end).map_err(NotKept::Io)?;
+            self.soiled = false;
+        }
         let written =
             self.file.write_all(&lines).and_then(|()| if self.outlive_power { self.file.sync_data() } else { Ok(()) });
         if let Err(e) = written {
             // What stands of it is nobody's.
-            self.file.set_len(self.end).map_err(NotKept::Io)?;
+            self.soiled = self.file.set_len(self.end).is_err();
             return Err(NotKept::Io(e));
         }
         (self.end, self.next) = (self.end + lines.len() as u64, next);
@@ -102,15 +108,15 @@ impl Spool {
         Ok(())
     }
 
-    /// The next ones, in order, at most so many; and what [`Self::taken`] is to be told when the database has them. A line that tells
+    /// The next ones, in order, at most so many, and no further one when they have so many bytes; and what [`Self::taken`] is to be told when the database has them. A line that tells
     /// nothing (a disk has spoiled it) is passed over.
-    pub(super) fn next(&mut self, most: usize) -> io::Result<(Vec<Emitted>, Lines)> {
+    pub(super) fn next(&mut self, most: usize, most_bytes: u64) -> io::Result<(Vec<Emitted>, Lines)> {
         let mut reader = BufReader::new(File::open(&self.path)?);
         reader.seek(SeekFrom::Start(self.taken))?;
         let mut lines = Lines { bytes: 0, count: 0 };
         let mut events = Vec::new();
         let mut line = Vec::new();
-        while events.len() < most && self.taken + lines.bytes < self.end {
+        while events.len() < most && lines.bytes < most_bytes && self.taken + lines.bytes < self.end {
             line.clear();
             let length = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
             if length == 0 {
@@ -173,7 +179,7 @@ mod tests {
     }
 
     fn all(spool: &mut Spool) -> Vec<(String, String)> {
-        let (events, _) = spool.next(usize::MAX).unwrap();
+        let (events, _) = spool.next(usize::MAX, u64::MAX).unwrap();
         events.into_iter().map(|event| (event.event_type, event.key.unwrap())).collect()
     }
 
@@ -184,7 +190,8 @@ mod tests {
         spool.put(&[event("one", None), event("two", Some("k"))]).unwrap();
         spool.put(&[event("three", None)]).unwrap();
         assert_eq!(spool.waiting(), 3);
-        let (first, lines) = spool.next(2).unwrap();
+        assert_eq!(spool.next(2, 1).unwrap().0.len(), 1, "one at least");
+        let (first, lines) = spool.next(2, u64::MAX).unwrap();
         assert_eq!(first.len(), 2);
         spool.taken(&lines).unwrap();
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
@@ -195,7 +202,7 @@ mod tests {
         assert_eq!(spool.waiting(), 3);
         assert_eq!(all(&mut spool), [pair("one", "spool:a:1"), pair("two", "k"), pair("three", "spool:a:2")]);
         spool.put(&[event("four", None)]).unwrap();
-        let (events, lines) = spool.next(10).unwrap();
+        let (events, lines) = spool.next(10, u64::MAX).unwrap();
         assert_eq!(events.last().unwrap().key.as_deref(), Some("spool:b:1"));
         spool.taken(&lines).unwrap();
         assert_eq!((spool.waiting(), spool.bytes()), (0, 0));
@@ -214,7 +221,7 @@ mod tests {
         fs::write(&path, [b"rubbish\n", &whole[..], &whole[..9]].concat()).unwrap();
         let mut spool = open(folder.path(), "b");
         assert_eq!((spool.waiting(), spool.bytes()), (2, 8 + whole.len() as u64));
-        let (events, lines) = spool.next(10).unwrap();
+        let (events, lines) = spool.next(10, u64::MAX).unwrap();
         assert_eq!(events.len(), 1);
         spool.taken(&lines).unwrap();
         assert_eq!(spool.waiting(), 0);

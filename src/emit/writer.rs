@@ -12,10 +12,13 @@ use tokio::sync::{oneshot, watch};
 use super::spool::{NotKept, ROOM, Spool};
 use crate::model::{Emitted, Mono};
 use crate::process::clock;
-use crate::store::{Ledger, StoreError};
+use crate::store::{Ledger, StoreError, StoreErrorKind};
 
 /// Events in one transaction.
 const BATCH: usize = 5_000;
+
+/// Bytes of the spool in one transaction: the first ones go in where there is little room for them.
+const BATCH_BYTES: u64 = 4 << 20;
 
 /// Between two tries while the database is not well, or while something waits in the spool.
 const RETRY: Duration = Duration::from_secs(1);
@@ -103,7 +106,9 @@ impl Writer {
         let (jobs, inbox) = sync_channel(MOST_REQUESTS);
         let (tell, last) = watch::channel(0);
         let waiting = Arc::default();
-        let standing = Arc::new(Mutex::new(Standing::default()));
+        // What a former life has left is known before anybody asks.
+        let standing = Standing { spooled: spool.waiting(), spool_bytes: spool.bytes(), ..Standing::default() };
+        let standing = Arc::new(Mutex::new(standing));
         let keeper = Keeper {
             setting,
             spool,
@@ -240,8 +245,12 @@ impl Keeper {
 
     /// From the spool into the database, as long as that takes it.
     fn drain(&mut self) {
+        // Until then nothing is read from the spool in vain, for every request that comes.
+        if self.rests() {
+            return;
+        }
         while self.spool.waiting() > 0 {
-            let (events, lines) = match self.spool.next(BATCH) {
+            let (events, lines) = match self.spool.next(BATCH, BATCH_BYTES) {
                 Ok(next) => next,
                 Err(e) => return self.note(|standing| standing.full = Some(format!("the spool cannot be read: {e}"))),
             };
@@ -255,14 +264,19 @@ impl Keeper {
             self.note(|standing| standing.full = None);
         }
         if self.retry.is_some() {
-            // Nothing waits; whether it is well again is to be known all the same.
+            // Nothing waits; whether it is well again is to be known all the same, and opening it asks that.
+            self.ledger = None;
             self.emit(&[]);
         }
     }
 
+    /// Whether the database was not well a moment ago, and is left alone.
+    fn rests(&self) -> bool {
+        self.retry.is_some_and(|retry| clock::now().mono < retry)
+    }
+
     fn emit(&mut self, events: &[Emitted]) -> Option<Vec<Option<i64>>> {
-        let now = clock::now().mono;
-        if self.retry.is_some_and(|retry| now < retry) {
+        if self.rests() {
             return None;
         }
         match self.try_emit(events) {
@@ -275,8 +289,10 @@ impl Keeper {
                 Some(ids)
             }
             Err(e) => {
-                // What is wrong may be with the connection: it is opened anew.
-                self.ledger = None;
+                if e.kind != StoreErrorKind::Busy {
+                    // What is wrong may be with the connection: it is opened anew.
+                    self.ledger = None;
+                }
                 self.retry = Some(clock::now().mono.plus(RETRY));
                 self.note(|standing| standing.trouble = Some(e.to_string()));
                 None
@@ -288,9 +304,8 @@ impl Keeper {
         let ledger = match &mut self.ledger {
             Some(ledger) => ledger,
             none => {
-                let ledger = Ledger::open(&self.setting.database)?;
+                let ledger = Ledger::open_within(&self.setting.database, LOCKED_FOR)?;
                 ledger.outlive_power(self.setting.outlive_power)?;
-                ledger.wait_for_locks(LOCKED_FOR)?;
                 none.insert(ledger)
             }
         };
@@ -301,5 +316,102 @@ impl Keeper {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut standing);
         (standing.spooled, standing.spool_bytes) = (self.spool.waiting(), self.spool.bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn start(folder: &Path) -> (Writer, std::thread::JoinHandle<()>) {
+        let (database, spool) = (folder.join("observability.sqlite"), folder.join("spool"));
+        Writer::start(Setting { database, spool, outlive_power: false }).unwrap()
+    }
+
+    /// The database, locked as long as this is there.
+    fn locked(folder: &Path) -> rusqlite::Connection {
+        let database = folder.join("observability.sqlite");
+        drop(Ledger::open(&database).unwrap());
+        let other = rusqlite::Connection::open(&database).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        other
+    }
+
+    fn events(name: &str, count: usize) -> Vec<Emitted> {
+        let event = |n| Emitted {
+            timestamp_ms: 1,
+            category: "app".into(),
+            event_type: format!("{name}-{n}"),
+            service: None,
+            metadata: serde_json::Map::new(),
+            key: None,
+        };
+        (0..count).map(event).collect()
+    }
+
+    #[tokio::test]
+    async fn what_comes_faster_than_it_is_written_is_sent_away_and_what_was_let_in_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = locked(folder.path());
+        let (writer, thread) = start(folder.path());
+        // The thread waits for the lock with the first; the others queue behind it, until there are as many as may.
+        let batches: Vec<_> = (0..20).map(|n| events(&n.to_string(), 5_000)).collect();
+        let tasks: Vec<_> = batches
+            .into_iter()
+            .map(|batch| {
+                let writer = writer.clone();
+                tokio::spawn(async move { writer.keep(batch, 100).await })
+            })
+            .collect();
+        let mut kept = 0;
+        let mut sent_away = 0;
+        for task in tasks {
+            match task.await.unwrap() {
+                Ok(Kept { stored: 0, duplicates: 0, spooled }) => kept += spooled,
+                Err(Refused::Busy) => sent_away += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(sent_away > 0 && kept == 100_000 - sent_away * 5_000, "{kept} {sent_away}");
+        assert!(kept > MOST_EVENTS && kept <= MOST_EVENTS + 10_000, "{kept}");
+        // Who was sent away is let in when they come again.
+        assert_eq!(writer.keep(events("again", 1), 100).await.unwrap().spooled, 1);
+        drop(held);
+        drop(writer);
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_lock_longer_than_it_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, thread) = start(folder.path());
+        assert_eq!(writer.keep(events("before", 1), 100).await.unwrap().stored, 1);
+        let held = locked(folder.path());
+        let now = || clock::now().mono;
+        let (begin, mut longest, mut count) = (now(), Duration::ZERO, 0_i64);
+        while now().since(begin) < 3 * RETRY {
+            let asked = now();
+            let kept = writer.keep(events(&count.to_string(), 1), 100).await.unwrap();
+            assert_eq!(kept, Kept { stored: 0, duplicates: 0, spooled: 1 });
+            longest = longest.max(now().since(asked));
+            count += 1;
+        }
+        assert!(longest < 4 * LOCKED_FOR, "{longest:?}");
+        assert!(writer.standing().trouble.unwrap().contains("locked"));
+        drop(held);
+        // They go in by themselves, and it is known to be well then.
+        let mut last = writer.last();
+        last.wait_for(|last| *last == 1 + count).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while writer.standing().spooled > 0 || writer.standing().trouble.is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+        drop(writer);
+        thread.join().unwrap();
     }
 }

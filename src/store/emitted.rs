@@ -1,8 +1,6 @@
 //! Events that other programs have sent to the emit-server: each stands in `supervisor_emitted`, with a number that rises, and in
 //! `events` as far as that table takes it, in one transaction.
 
-use std::time::Duration;
-
 use rusqlite::types::Value as Sql;
 use rusqlite::{Statement, params, params_from_iter};
 use serde_json::Value;
@@ -48,14 +46,6 @@ impl Ledger {
     pub fn outlive_power(&self, outlive: bool) -> Result<(), StoreError> {
         let word = if outlive { "FULL" } else { "NORMAL" };
         self.conn.pragma_update(None, "synchronous", word).map_err(|error| self.cannot_write(&error))
-    }
-
-    /// How long another program's lock is waited for from now on.
-    ///
-    /// # Errors
-    /// See [`super::StoreErrorKind`].
-    pub fn wait_for_locks(&self, within: Duration) -> Result<(), StoreError> {
-        self.conn.busy_timeout(within).map_err(|error| self.cannot_write(&error))
     }
 }
 

@@ -50,11 +50,19 @@ impl Ledger {
     /// # Errors
     /// See [`StoreErrorKind`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_within(path, BUSY_TIMEOUT)
+    }
+
+    /// The same, by somebody who waits so long for another program's lock, now and later.
+    ///
+    /// # Errors
+    /// See [`StoreErrorKind`].
+    pub fn open_within(path: &Path, locked_for: Duration) -> Result<Self, StoreError> {
         let failed = |error: &io::Error| StoreError::io("open", path, error);
         create(path).map_err(|error| failed(&error))?;
         let id = identity(path).map_err(|error| failed(&error))?;
         let wrong = |error: rusqlite::Error| StoreError::sqlite("open", path, &error);
-        let mut conn = connect(path).map_err(wrong)?;
+        let mut conn = connect(path, locked_for).map_err(wrong)?;
         let foreign = prepare(&mut conn).map_err(wrong)?.map_err(|schema::Newer(found)| {
             let ours = schema::SCHEMA;
             let detail = format!("its tables have schema {found}, this version knows {ours}");
@@ -270,11 +278,11 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, locked_for: Duration) -> rusqlite::Result<Connection> {
     // Without CREATE: the file is there, with the right mode. Without URI: a path is a path.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
-    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.busy_timeout(locked_for)?;
     // In a file that is made now, free pages can be given back; in one that has tables this changes nothing.
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     // A file system without shared memory stays in another mode, which works as well.

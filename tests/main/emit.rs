@@ -1,51 +1,14 @@
 //! The built-in event server: what is answered for is on record once, whoever dies; and who is not answered.
 
-use std::collections::BTreeMap;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::emit_client::{Answer, Client};
+use super::emit_client::Client;
+use super::emit_load::{client, counts, killed_under_load, main_pid, on_record, served};
 use super::frail::free_port;
 use super::support::{Env, signal, wait_for};
-use super::tools::main_pid;
-
-/// An installation with an emit-server, which is up; `more`: lines of its table.
-fn served(more: &str) -> (Env, u16) {
-    let port = free_port();
-    let env = Env::new(&format!(
-        "[service.emit]\nbuiltin = \"emit-server\"\nlisten = \"127.0.0.1:{port}\"\nthrottle = \"0s\"\n{more}\n"
-    ));
-    env.start_daemon();
-    env.wait_status("emit", "up");
-    (env, port)
-}
-
-fn client(port: u16) -> Client {
-    wait_for("a connection", || Client::open(port).ok())
-}
-
-fn counts(answer: &Answer) -> [i64; 3] {
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    ["stored", "duplicates", "spooled"].map(|name| answer.body[name].as_i64().unwrap())
-}
-
-/// Event types on record, each with how often it is there, in both tables.
-fn on_record(env: &Env) -> BTreeMap<String, i64> {
-    // One statement: both as they are at one moment.
-    let rows = env.rows(
-        "SELECT 'ours', event_type, count(*) FROM supervisor_emitted GROUP BY 2 UNION ALL \
-         SELECT 'shared', event_type, count(*) FROM events WHERE category <> 'system' GROUP BY 2",
-    );
-    let of = |table: &str| -> BTreeMap<String, i64> {
-        let rows = rows.iter().filter(|row| row[0] == table);
-        rows.map(|row| (row[1].as_str().unwrap().to_owned(), row[2].as_i64().unwrap())).collect()
-    };
-    assert_eq!(of("ours"), of("shared"));
-    of("ours")
-}
 
 #[test]
 fn what_is_posted_is_on_record_listed_and_shown_as_it_comes() {
@@ -183,60 +146,7 @@ fn one_key_is_one_row_however_many_bring_it_at_once() {
 
 #[test]
 fn what_was_answered_for_is_there_once_after_every_kill() {
-    killed_under_load(4);
-}
-
-/// The same with as many kills as the whole of it wants.
-pub fn killed_under_load(kills: usize) {
-    let (env, port) = served("");
-    let (over, next) = (AtomicBool::new(false), AtomicU64::new(0));
-    let sent: Vec<(String, bool)> = std::thread::scope(|scope| {
-        let send = || {
-            let mut sent = Vec::new();
-            let mut client = None;
-            while !over.load(Ordering::Relaxed) {
-                let Some(open) = client.take().or_else(|| Client::open(port).ok()) else {
-                    std::thread::yield_now();
-                    continue;
-                };
-                let mut open: Client = open;
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let single = number % 3 == 0;
-                let names: Vec<String> = (0..if single { 1 } else { 20 }).map(|n| format!("e{number}-{n}")).collect();
-                let body: String = names.iter().map(|name| format!("{{\"event_type\":\"{name}\"}}\n")).collect();
-                let answered = match open.post(&body) {
-                    Ok(answer) if answer.status == 200 => {
-                        client = Some(open);
-                        true
-                    }
-                    _ => false,
-                };
-                sent.extend(names.into_iter().map(|name| (name, answered)));
-            }
-            sent
-        };
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(send)).collect();
-        for _ in 0..kills {
-            let pid = main_pid(&env, "emit");
-            let before = next.load(Ordering::Relaxed);
-            wait_for("some load", || (next.load(Ordering::Relaxed) > before + 60).then_some(()));
-            signal(pid, Signal::SIGKILL);
-            wait_for("the next one", || {
-                (env.try_status().is_some() && env.service("emit")["pid"] != pid).then_some(())
-            });
-        }
-        env.wait_status("emit", "up");
-        over.store(true, Ordering::Relaxed);
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
-    let rows = on_record(&env);
-    let answered = sent.iter().filter(|(_, answered)| *answered).count();
-    assert!(answered > 1000, "{answered}");
-    for (name, answered) in &sent {
-        let count = rows.get(name).copied().unwrap_or_default();
-        assert!(if *answered { count == 1 } else { count <= 1 }, "{name}: {count} times, answered: {answered}");
-    }
-    assert_eq!(env.stop_daemon(), Some(0));
+    killed_under_load(4, 60);
 }
 
 #[test]
@@ -255,7 +165,7 @@ fn while_the_database_is_locked_events_wait_on_disk_and_are_not_lost() {
     assert_eq!((health.status, &health.body["spooled"]), (200, &json!(50)), "{}", health.body);
     assert!(health.body["database"].as_str().unwrap().contains("locked"), "{}", health.body);
     // Killed while they wait, and again while they go in.
-    signal(main_pid(&env, "emit"), Signal::SIGKILL);
+    signal(main_pid(&env), Signal::SIGKILL);
     let mut sender = wait_for("the next one", || {
         let mut client = Client::open(port).ok()?;
         client.ask("GET /healthz", "", b"").ok().filter(|health| health.body["spooled"] == 50)?;

@@ -14,6 +14,8 @@ pub struct Client {
 
 pub struct Answer {
     pub status: u16,
+    /// `Retry-After`, in seconds.
+    pub retry_after: Option<u32>,
     pub body: Value,
 }
 
@@ -30,8 +32,13 @@ impl Client {
         let host = if more.contains("Host:") { String::new() } else { format!("Host: 127.0.0.1:{}\r\n", self.port) };
         let mut request = format!("{what} HTTP/1.1\r\n{host}{more}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
         request.extend_from_slice(body);
-        self.stream.write_all(&request)?;
+        self.send(&request)?;
         self.answer()
+    }
+
+    /// Bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
     pub fn post(&mut self, body: &str) -> std::io::Result<Answer> {
@@ -49,7 +56,8 @@ impl Client {
         }
     }
 
-    fn answer(&mut self) -> std::io::Result<Answer> {
+    /// The answer to what was sent.
+    pub fn answer(&mut self) -> std::io::Result<Answer> {
         let end = loop {
             if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end + 4;
@@ -57,15 +65,17 @@ impl Client {
             self.more()?;
         };
         let head = String::from_utf8_lossy(&self.buffer[..end]).to_lowercase();
-        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
-        let length: usize = length.ok_or(std::io::ErrorKind::InvalidData)?;
+        let number =
+            |name: &str| head.split(name).nth(1).and_then(|rest| rest.split("\r\n").next()?.parse::<u32>().ok());
+        let length = number("content-length: ").ok_or(std::io::ErrorKind::InvalidData)? as usize;
+        let retry_after = number("retry-after: ");
         while self.buffer.len() < end + length {
             self.more()?;
         }
         let body = serde_json::from_slice(&self.buffer[end..end + length])?;
         self.buffer.drain(..end + length);
         let status = head[9..12].parse().map_err(|_| std::io::ErrorKind::InvalidData)?;
-        Ok(Answer { status, body })
+        Ok(Answer { status, retry_after, body })
     }
 
     /// Reads a stream of events until `count` of them have come; their data.

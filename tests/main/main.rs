@@ -9,6 +9,8 @@ mod croner;
 mod doctor;
 mod emit;
 mod emit_client;
+mod emit_full;
+mod emit_load;
 mod exposures;
 mod frail;
 mod hangs;
