@@ -12,7 +12,6 @@
 )]
 
 #[path = "../tests/main/emit_client.rs"]
-#[allow(dead_code)]
 mod emit_client;
 
 use std::net::TcpListener;

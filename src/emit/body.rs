@@ -40,9 +40,15 @@ pub(super) struct Fault {
 /// Reads a body that came at `now_ms`. `key` stands for the request as a whole: its events get keys of their own by it.
 pub(super) fn read(body: &[u8], now_ms: i64, key: Option<&str>) -> Result<Vec<Emitted>, Fault> {
     let whole = |message: String| Fault { event: None, member: None, message };
-    if let Some(key) = key.filter(|key| key.is_empty() || key.len() > LONGEST_NAME - 8) {
-        let least = if key.is_empty() { "is empty" } else { "is too long" };
-        return Err(whole(format!("the header Idempotency-Key {least}; it has 1 to {} bytes", LONGEST_NAME - 8)));
+    let longest_key = LONGEST_NAME - 8;
+    let wrong = match key {
+        Some("") => Some("is empty"),
+        Some(key) if key.len() > longest_key => Some("is too long"),
+        Some(key) if key.contains('\0') => Some("holds a NUL character"),
+        _ => None,
+    };
+    if let Some(wrong) = wrong {
+        return Err(whole(format!("the header Idempotency-Key {wrong}; it has 1 to {longest_key} bytes")));
     }
     let mut values = Vec::new();
     let mut is_list = false;
@@ -163,6 +169,8 @@ fn timestamp(value: &Value) -> Result<i64, String> {
             }
         }
         Value::String(text) => match text.parse::<jiff::Timestamp>() {
+            // A clock that was never set says 1970, and what it tells is kept all the same.
+            Ok(at) if at.as_millisecond() < 0 => Err(format!("is {text:?}, which is before 1970")),
             Ok(at) => Ok(at.as_millisecond()),
             Err(_) => Err(format!(
                 "is {text:?}; as a text it is ISO 8601 with its offset, such as \"2026-11-22T07:55:00.000Z\""
@@ -226,6 +234,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_the_one_that_was_sent_also_after_it_has_waited_in_the_spool() {
+        let body =
+            br#"{"event_type":"x","a":1234567890123456789012345678,"b":18446744073709551615,"c":-0.0,"d":1e308}"#;
+        let event = read(body, NOW, None).unwrap().remove(0);
+        assert_eq!(event.metadata["a"].as_f64(), Some(1_234_567_890_123_456_789_012_345_678.0));
+        let waited: Emitted = serde_json::from_str(&serde_json::to_string(&event).unwrap()).unwrap();
+        assert_eq!(waited, event);
+    }
+
+    #[test]
     fn a_request_with_a_key_gives_its_events_keys() {
         let keys = |body: &str| {
             let events = read(body.as_bytes(), NOW, Some("r")).unwrap();
@@ -234,6 +252,7 @@ mod tests {
         assert_eq!(keys(r#"{"event_type":"x"}"#), ["r"]);
         assert_eq!(keys(r#"[{"event_type":"x"},{"event_type":"y","idempotency_key":"own"}]"#), ["r#1", "own"]);
         assert!(read(b"{}", NOW, Some("")).is_err() && read(b"{}", NOW, Some(&"k".repeat(300))).is_err());
+        assert!(read(b"{}", NOW, Some("a\0")).unwrap_err().message.contains("NUL"));
     }
 
     #[test]
@@ -245,6 +264,7 @@ mod tests {
         assert_eq!(at("1795334100000"), Ok(NOW));
         assert_eq!(at("1795334100000.0"), Ok(NOW));
         assert_eq!(at("\"2026-11-22T07:55:00Z\""), Ok(NOW));
+        assert_eq!(at("\"1970-01-01T00:00:00Z\""), Ok(0));
         assert_eq!(at("\"2026-11-22T08:55:00.250+01:00\""), Ok(NOW + 250));
         for (value, says) in [
             ("1795334100", "looks like seconds"),
@@ -253,6 +273,7 @@ mod tests {
             ("-1", "whole number"),
             ("1e300", "whole number"),
             ("\"yesterday\"", "ISO 8601"),
+            ("\"1969-12-31T23:59:59.999Z\"", "before 1970"),
             ("\"2026-11-22T07:55:00\"", "with its offset"),
             ("null", "is null"),
             ("[]", "is an array"),

@@ -146,7 +146,7 @@ fn one_key_is_one_row_however_many_bring_it_at_once() {
 
 #[test]
 fn what_was_answered_for_is_there_once_after_every_kill() {
-    killed_under_load(4, 60);
+    killed_under_load(4);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! A sender of events that keeps its connection.
+#![allow(dead_code, reason = "every theme takes what it needs")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,9 +1,14 @@
 //! The programs that this one is made for: the OpenClaw gateway and uvicorn; small servers that leak; the version before this
-//! one; and systemd. They have to be installed first and take their time, so a plain `cargo test` leaves them out; `.ci/run`
+//! one; and systemd; and our own servers for a week. They have to be installed first and take their time, so a plain `cargo test` leaves them out; `.ci/run`
 //! installs them and says where they are.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod calendar;
+mod emit;
+#[path = "../main/emit_client.rs"]
+mod emit_client;
+#[path = "../main/emit_load.rs"]
+mod emit_load;
 mod gateway;
 mod memory;
 mod minutely;
@@ -14,6 +19,7 @@ mod skew;
 mod support;
 mod systemd;
 mod uvicorn;
+mod week;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
