@@ -1,6 +1,8 @@
 //! What is posted, read: one object, an array of objects, or one object after the other (NDJSON). A body is taken as a whole or not at
 //! all, and what is wrong with it is said with the event's number and the member's name.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::model::Emitted;
@@ -13,6 +15,9 @@ const LONGEST_METADATA: usize = 256 << 10;
 
 /// A name (`event_type`, `category`, `service_name`) or a key, bytes.
 const LONGEST_NAME: usize = 256;
+
+/// Characters of a name or a text that an answer repeats.
+const SHOWN: usize = 80;
 
 /// In place of a category.
 const CATEGORY: &str = "app";
@@ -90,7 +95,8 @@ struct Wrong {
 
 impl Wrong {
     fn of(member: &str, message: impl AsRef<str>) -> Self {
-        Self { member: Some(member.to_owned()), message: format!("`{member}` {}", message.as_ref()) }
+        let member = shown(member);
+        Self { member: Some(member.to_string()), message: format!("`{member}` {}", message.as_ref()) }
     }
 
     fn in_event(self, number: usize) -> Fault {
@@ -170,14 +176,23 @@ fn timestamp(value: &Value) -> Result<i64, String> {
         }
         Value::String(text) => match text.parse::<jiff::Timestamp>() {
             // A clock that was never set says 1970, and what it tells is kept all the same.
-            Ok(at) if at.as_millisecond() < 0 => Err(format!("is {text:?}, which is before 1970")),
+            Ok(at) if at.as_millisecond() < 0 => Err(format!("is {:?}, which is before 1970", shown(text))),
             Ok(at) => Ok(at.as_millisecond()),
             Err(_) => Err(format!(
-                "is {text:?}; as a text it is ISO 8601 with its offset, such as \"2026-11-22T07:55:00.000Z\""
+                "is {:?}; as a text it is ISO 8601 with its offset, such as \"2026-11-22T07:55:00.000Z\"",
+                shown(text)
             )),
         },
         Value::Null => Err("is null: write a time, or leave it out".into()),
         other => Err(format!("is {}; it is milliseconds since 1970, or ISO 8601 as a text", kind(other))),
+    }
+}
+
+/// As much of what was sent as an answer repeats: whoever sends megabytes is not sent them back.
+fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
     }
 }
 
@@ -284,6 +299,22 @@ mod tests {
     }
 
     #[test]
+    fn null_is_no_value_of_any_member_that_has_a_column_and_one_of_those_that_have_none() {
+        for member in ["timestamp", "event_type", "action", "category", "service_name", "idempotency_key"] {
+            let mut event = json!({ "event_type": "x", member: null });
+            if member == "action" {
+                event.as_object_mut().unwrap().remove("event_type");
+            }
+            let (number, named, message) = fault(&event.to_string());
+            assert_eq!((number, named.as_deref()), (Some(1), Some(member)), "{message}");
+            assert!(message.contains("is null: write a ") && message.contains("leave it out"), "{message}");
+        }
+        assert!(fault(r#"{"event_type":"x","metadata":null}"#).2.contains("`metadata` is null, not an object"));
+        let unknown = read(br#"{"event_type":"x","a":null,"metadata":{"b":null}}"#, NOW, None).unwrap().remove(0);
+        assert_eq!(Value::from(unknown.metadata), json!({ "a": null, "b": null }));
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_the_events_number_and_the_members_name() {
         for (body, event, member, says) in [
             ("", None, None, "is empty"),
@@ -313,6 +344,13 @@ mod tests {
         assert_eq!(fault(&long).1.as_deref(), Some("metadata"));
         let name = format!(r#"{{"event_type":"{}"}}"#, "y".repeat(LONGEST_NAME + 1));
         assert!(fault(&name).2.contains("may have 256"));
+        for long in [
+            format!(r#"{{"event_type":"x","timestamp":"{}"}}"#, "é".repeat(1 << 20)),
+            format!(r#"{{"event_type":"x","{0}":1,"metadata":{{"{0}":1}}}}"#, "é".repeat(1 << 20)),
+        ] {
+            let (_, member, message) = fault(&long);
+            assert!(member.unwrap().len() < 300 && message.len() < 600, "little of it is sent back");
+        }
         let many = "{\"event_type\":\"x\"}".repeat(MOST_EVENTS + 1);
         assert!(fault(&many).2.contains("in parts"));
         let deep = format!("{{\"event_type\":\"x\",\"a\":{}", "[".repeat(100_000));

@@ -29,7 +29,7 @@ fn a_week_of_events_followers_and_nonsense_leaves_it_as_it_was() {
     std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let port = free_port();
     env.configure(&format!(
-        "[service.emit]\nbuiltin = \"emit-server\"\nlisten = \"127.0.0.1:{port}\"\ntoken_file = \"{}\"\nhealth.interval = \"1h\"\n",
+        "[service.emit]\nbuiltin = \"emit-server\"\nlisten = \"127.0.0.1:{port}\"\ntoken_file = \"{}\"\n",
         token.display()
     ));
     env.start_daemon();

@@ -5,13 +5,14 @@
 
 use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use supervisor::model::Growth;
 use supervisor::policy::trend::{Point, Trend, TrendSpec};
 use supervisor::process::memory::Tree;
 use supervisor::process::{identity, vitals};
 
-use crate::support::{Guard, pid_of, wait_for};
+use crate::support::{Guard, pass, pid_of, try_wait};
 
 const WEEK_SECONDS: f64 = 7.0 * 86_400.0;
 
@@ -53,7 +54,9 @@ impl Week {
 pub fn week(pid: i32, samples: usize, mut load: impl FnMut(usize)) -> Week {
     let start = identity::start_token(pid).unwrap();
     let open = || vitals::open_descriptors(pid).unwrap();
-    let before = open();
+    // Who has gone before is noticed a moment later.
+    let mut before = open();
+    pass(Duration::from_secs(1), || before = before.min(open()));
     let spec = TrendSpec { growth: Some(FAST), plateau: None, recycle: None };
     let (mut tree, mut trend) = (Tree::default(), Trend::new());
     let mut seen = Week { told: Vec::new(), bytes: Vec::new(), descriptors: [before, before, 0] };
@@ -66,14 +69,7 @@ pub fn week(pid: i32, samples: usize, mut load: impl FnMut(usize)) -> Week {
         seen.bytes.push(bytes);
         seen.descriptors[1] = seen.descriptors[1].max(open());
     }
-    wait_for("descriptors as before, or a look at them", {
-        let mut looks = 0;
-        move || {
-            looks += 1;
-            // Who has gone is noticed a moment later; three seconds are more than that.
-            (vitals::open_descriptors(pid)? <= before || looks > 600).then_some(())
-        }
-    });
+    try_wait(Duration::from_secs(3), || (open() <= before).then_some(()));
     seen.descriptors[2] = open();
     seen
 }
