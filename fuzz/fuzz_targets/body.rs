@@ -26,10 +26,11 @@ const LONGEST_MESSAGE: usize = 4096;
 
 fuzz_target!(|input: &[u8]| {
     // The first line, where it begins so, is the request's key.
-    let (key, body) = match input.strip_prefix(b"#").and_then(|rest| rest.split_at_checked(rest.iter().position(|b| *b == b'\n')?)) {
-        Some((key, body)) => (std::str::from_utf8(key).ok(), &body[1..]),
-        None => (None, input),
-    };
+    let (key, body) =
+        match input.strip_prefix(b"#").and_then(|rest| rest.split_at_checked(rest.iter().position(|b| *b == b'\n')?)) {
+            Some((key, body)) => (std::str::from_utf8(key).ok(), &body[1..]),
+            None => (None, input),
+        };
     match read(body, NOW, key) {
         Ok(events) => taken(body, &events, key),
         Err(fault) => refused(&fault),
@@ -41,7 +42,10 @@ fn taken(body: &[u8], events: &[Emitted], key: Option<&str>) {
     let mut size = 0;
     for event in events {
         assert!(!event.event_type.is_empty() && !event.category.is_empty());
-        for name in [Some(&event.event_type), Some(&event.category), event.service.as_ref(), event.key.as_ref()].into_iter().flatten() {
+        for name in [Some(&event.event_type), Some(&event.category), event.service.as_ref(), event.key.as_ref()]
+            .into_iter()
+            .flatten()
+        {
             assert!(name.len() <= 256 && !name.contains('\0'), "{name:?}");
         }
         assert!(key.is_none() || event.key.is_some(), "a request's key is a key for each of its events");
@@ -49,7 +53,8 @@ fn taken(body: &[u8], events: &[Emitted], key: Option<&str>) {
     }
     // A number may be written longer than it was sent (1e9, 1E400 are told apart by serde_json), names of members are not repeated.
     assert!(size <= body.len() * 24 + events.len() * 1024, "{size} bytes of {}", body.len());
-    let again = |body: String| read(body.as_bytes(), NOW + 1, None).unwrap_or_else(|fault| panic!("{} {body}", fault.message));
+    let again =
+        |body: String| read(body.as_bytes(), NOW + 1, None).unwrap_or_else(|fault| panic!("{} {body}", fault.message));
     let values: Vec<Value> = events.iter().map(written).collect();
     assert_eq!(again(Value::from(values.clone()).to_string()), events, "as an array");
     if !values.is_empty() {
@@ -68,7 +73,8 @@ fn written(event: &Emitted) -> Value {
     assert!(event.timestamp_ms >= 0);
     // A number before 1973 would be taken for seconds.
     let at = jiff::Timestamp::from_millisecond(event.timestamp_ms).unwrap();
-    let timestamp = if event.timestamp_ms < 100_000_000_000 { json!(at.to_string()) } else { json!(event.timestamp_ms) };
+    let timestamp =
+        if event.timestamp_ms < 100_000_000_000 { json!(at.to_string()) } else { json!(event.timestamp_ms) };
     let mut value = json!({
         "timestamp": timestamp,
         "category": event.category,
