@@ -228,6 +228,23 @@ mod tests {
     }
 
     #[test]
+    fn what_could_neither_be_written_whole_nor_cut_off_is_cut_off_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = open(folder.path(), "a");
+        let path = folder.path().join("spool");
+        spool.put(&[event("one", None)]).unwrap();
+        // A disk that takes half a line and then neither this nor that.
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"timest").unwrap();
+        let well = std::mem::replace(&mut spool.file, File::open(&path).unwrap());
+        assert!(matches!(spool.put(&[event("two", None)]), Err(NotKept::Io(_))));
+        spool.file = well;
+        spool.put(&[event("three", None)]).unwrap();
+        let names = |spool: &mut Spool| all(spool).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(&mut spool), ["one", "three"]);
+        assert_eq!(names(&mut open(folder.path(), "b")), ["one", "three"]);
+    }
+
+    #[test]
     fn it_grows_to_its_room_and_no_further() {
         let folder = tempfile::tempdir().unwrap();
         let mut spool = open(folder.path(), "a");
