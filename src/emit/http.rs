@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
+use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -28,6 +29,9 @@ use crate::store::{EmittedFilter, Reader, StoreError, StoreErrorKind};
 
 /// Longest body, bytes.
 const MAX_BODY: usize = 4 << 20;
+
+/// Of a body that is refused for its length so much is listened to, bytes.
+const HEARD_OUT: usize = 4 * MAX_BODY;
 
 /// All bodies that are on their way or being read, in KiB.
 const BODIES_KIB: usize = 32 << 10;
@@ -129,11 +133,15 @@ fn is_local(host: &str) -> bool {
 async fn take(State(desk): State<Desk>, headers: HeaderMap, body: Body) -> Response {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > MAX_BODY) {
+        hear_out(body).await;
         return too_long();
     }
     // Who does not say how much comes is given room for the most.
     let kib = u32::try_from(length.unwrap_or(MAX_BODY).div_ceil(1024).max(1)).unwrap_or(u32::MAX);
-    let Ok(_room) = desk.bodies.clone().try_acquire_many_owned(kib) else { return busy() };
+    let Ok(_room) = desk.bodies.clone().try_acquire_many_owned(kib) else {
+        hear_out(body).await;
+        return busy();
+    };
     let bytes = match tokio::time::timeout(PATIENCE, axum::body::to_bytes(body, MAX_BODY)).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(_)) if length.is_none() => return too_long(),
@@ -165,6 +173,13 @@ async fn take(State(desk): State<Desk>, headers: HeaderMap, body: Body) -> Respo
             again(refuse(StatusCode::SERVICE_UNAVAILABLE, &why))
         }
     }
+}
+
+/// Reads a body and forgets it: who is still sending when the connection is closed finds it broken, and never reads the answer.
+async fn hear_out(body: Body) {
+    let mut body = Limited::new(body, HEARD_OUT);
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(PATIENCE, all).await;
 }
 
 /// What may stand behind `?`.

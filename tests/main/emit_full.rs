@@ -160,6 +160,9 @@ fn bodies_that_are_under_way_have_so_much_room_and_who_comes_then_is_told_to_com
     });
     assert_eq!((refused.status, refused.retry_after), (429, Some(1)), "{}", refused.body);
     assert!(refused.body["error"]["message"].as_str().unwrap().contains("come again"), "{}", refused.body);
+    // Also who has much to send hears it, and not that the connection is gone.
+    let refused = late.post(&" ".repeat(3 << 20)).unwrap();
+    assert_eq!((refused.status, refused.retry_after), (429, Some(1)), "{}", refused.body);
     let health = client(port).ask("GET /healthz", "", b"").unwrap();
     assert_eq!(health.status, 200, "it is busy, and well: {}", health.body);
     let mut body = b"{\"event_type\":\"slow\"}".to_vec();
