@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     println!("{}, load {before} before\n", host::machine());
     let chosen: Vec<&str> = names.iter().map(String::as_str).chain(quick.then_some("--quick")).collect();
     println!("    cargo bench --bench whole -- {}\n", chosen.join(" "));
-    print!("{}", table::markdown(&rows, !quick));
+    print!("{}", table::markdown(&rows, "floor", !quick));
     let missed = rows.iter().filter(|row| row.holds(!quick) == Some(false)).count();
     if missed > 0 {
         println!("\nMarks that are MISSED: {missed}.");

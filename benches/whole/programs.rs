@@ -13,14 +13,20 @@ impl Programs {
     /// Builds them with the profile that this harness was built with. Ours too, over the one that came with the harness: what
     /// `cargo bench` builds unwinds, what is shipped aborts.
     pub fn build() -> Self {
-        let ours = PathBuf::from(env!("CARGO_BIN_EXE_supervisor"));
-        let examples = ours.with_file_name("examples");
-        cargo(&["build", "--bin", "supervisor"], &[]).expect("supervisor does not build");
-        for example in ["floor", "svc"] {
-            build_example(example);
-        }
-        Self { ours, floor: examples.join("floor"), svc: examples.join("svc") }
+        Self { ours: ours(), floor: example("floor"), svc: example("svc") }
     }
+}
+
+/// The supervisor.
+pub fn ours() -> PathBuf {
+    cargo(&["build", "--bin", "supervisor"], &[]).expect("supervisor does not build");
+    PathBuf::from(env!("CARGO_BIN_EXE_supervisor"))
+}
+
+/// One of the examples.
+pub fn example(name: &str) -> PathBuf {
+    build_example(name);
+    Path::new(env!("CARGO_BIN_EXE_supervisor")).with_file_name("examples").join(name)
 }
 
 /// Statically where that can be: the dynamic loader takes about as long as the whole rest of so small a program's start.

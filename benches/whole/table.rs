@@ -54,8 +54,8 @@ impl Row {
 
     fn mark_text(&self) -> String {
         match self.mark {
-            Mark::AtMostTimes(n) => format!("≤ {n} × floor"),
-            Mark::AtLeastTimes(n) => format!("≥ {n} × floor"),
+            Mark::AtMostTimes(n) => format!("≤ {n} ×"),
+            Mark::AtLeastTimes(n) => format!("≥ {n} ×"),
             Mark::AtMost(n) => format!("≤ {n}"),
             Mark::AtLeast(n) => format!("≥ {n}"),
             Mark::Never => "0".into(),
@@ -64,9 +64,10 @@ impl Row {
     }
 }
 
-pub fn markdown(rows: &[Row], judge_times: bool) -> String {
-    let mut text = String::from(
-        "| figure | unit | n | floor: median[, p95], range | ours: median[, p95], range | ratio | mark | |\n\
+/// `other`: what ours is held against.
+pub fn markdown(rows: &[Row], other: &str, judge_times: bool) -> String {
+    let mut text = format!(
+        "| figure | unit | n | {other}: median[, p95], range | ours: median[, p95], range | ratio | mark | |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
@@ -121,7 +122,7 @@ pub fn median(of: &[f64]) -> Option<f64> {
     Some(if sorted.len() % 2 == 1 { upper } else { f64::midpoint(sorted[middle - 1], upper) })
 }
 
-fn quantile(of: &[f64], q: f64) -> Option<f64> {
+pub fn quantile(of: &[f64], q: f64) -> Option<f64> {
     let mut sorted = of.to_vec();
     sorted.sort_by(f64::total_cmp);
     let place = (sorted.len() as f64 * q) as usize;
