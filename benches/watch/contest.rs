@@ -29,6 +29,8 @@ struct Seen {
     missed_apart: usize,
     missed_burst: usize,
     twice: usize,
+    /// The handler had begun before the file was closed: what it reads may be half of it.
+    too_soon: usize,
 }
 
 pub fn measure(plan: &Plan) -> Vec<Row> {
@@ -75,6 +77,7 @@ pub fn measure(plan: &Plan) -> Vec<Row> {
                 Mark::Never,
             ),
             count("handled twice", theirs.twice, ours.twice, Mark::Never),
+            count("begun before it was closed", theirs.too_soon, ours.too_soon, Mark::Never),
         ]);
     }
     rows
@@ -135,8 +138,10 @@ fn one(plan: &Plan, who: Contestant, apart: usize, burst: usize, seen: &mut Seen
         let before = into.len();
         for file in made {
             let Some(begun) = begun.get(&file.path) else { continue };
-            into.extend(begun.iter().min().map(|first| host::ms(file.closed, *first)));
+            let first = begun.iter().min().map(|first| host::ms(file.closed, *first));
+            into.extend(first);
             seen.twice += usize::from(begun.len() > 1);
+            seen.too_soon += usize::from(first.is_some_and(|first| first < 0.0));
         }
         made.len() - (into.len() - before)
     };
