@@ -36,6 +36,8 @@ pub(super) const MAX_WAIT: Bounds = secs(1)..=secs(31 * DAY);
 
 pub(super) const SETTLE: Bounds = secs(0)..=secs(HOUR);
 pub(super) const HANDLER_TIMEOUT: Bounds = ms(100)..=secs(DAY);
+/// Below a second a scan would follow the last without a pause; above an hour the scan that is made in any case comes first.
+pub(super) const POLL: Bounds = secs(1)..=secs(HOUR);
 
 pub(super) const LOOK_INTERVAL: Bounds = ms(100)..=secs(DAY);
 pub(super) const LOOK_TIMEOUT: Bounds = ms(100)..=secs(HOUR);

@@ -39,6 +39,7 @@ mod task;
 mod typed;
 mod units;
 mod validate;
+mod watch;
 
 #[cfg(test)]
 mod tests;

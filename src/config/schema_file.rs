@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::schema::{DurationText, PathText, SizeText};
 use super::schema_memory::Memory;
 use super::schema_rest::{Alerts, AnyTask};
-use crate::model::{Builtin, Durability, ManagerKind, ProcessType, RestartMode, Sweep, WatchOn};
+use crate::model::{Builtin, Durability, Initial, ManagerKind, ProcessType, RestartMode, Sweep, WatchOn};
 
 /// The services that the supervisor keeps alive, its calendar jobs, and where alerts go.
 #[derive(Default, Serialize, JsonSchema)]
@@ -336,7 +336,10 @@ pub(super) struct Parts {
 #[derive(Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Watch {
-    /// Folders.
+    /// What its files are remembered under, and what `supervisor watch` knows it by; by default the first of its paths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Folders. One that is not there is watched from when it is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     paths: Vec<PathText>,
@@ -345,24 +348,39 @@ pub(super) struct Watch {
     on: Vec<WatchOn>,
     /// Sub-folders too.
     recursive: bool,
-    /// A file is taken up when its size and modification time have not changed for this long.
+    /// A file is taken up when its size and modification time have not changed for this long, 0s to 1h.
     settle: DurationText,
-    /// Files that are left alone: globs in gitignore syntax.
+    /// Files that are left alone: globs in gitignore syntax. Partial downloads, .DS_Store and ._* are left alone in any case, unless
+    /// the same glob stands here with ! before it.
     ignore: Vec<String>,
-    /// Program and arguments; {path}, {name} and {dir} stand for the file.
+    /// Program and arguments, without a shell; {path}, {name}, {dir}, {event}, {from} and {attempt} stand for the file, what happened
+    /// to it, and how often its handler was started. The same comes as JSON on stdin.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     run: Vec<String>,
     /// Handlers at the same time.
     #[schemars(range(min = 1, max = 256))]
     concurrency: u32,
-    /// For one handler.
+    /// For one handler: it is ended then, with all that it has started, and has failed.
     timeout: DurationText,
+    /// How often a handler that fails is run again; then the file is given up, until `supervisor watch retry`.
+    #[schemars(range(max = 100))]
+    retries: u32,
+    /// Pause before the first of them, 0s to 5m; twice as long before each further one, an hour at most.
+    retry_delay: DurationText,
+    /// What becomes of the files that are there when a folder is watched for the first time: seen, they are left alone; handle, they are
+    /// new.
+    initial: Initial,
+    /// Scan the folders this often, 1s to 1h, in place of being told of changes; by default only volumes that tell of none are
+    /// scanned, each 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    poll: Option<DurationText>,
 }
 
 impl Default for Watch {
     fn default() -> Self {
         Self {
+            name: None,
             paths: Vec::new(),
             on: vec![WatchOn::Created],
             recursive: false,
@@ -371,6 +389,10 @@ impl Default for Watch {
             run: Vec::new(),
             concurrency: 1,
             timeout: DurationText("5m"),
+            retries: 3,
+            retry_delay: DurationText("10s"),
+            initial: Initial::Seen,
+            poll: None,
         }
     }
 }

@@ -8,10 +8,9 @@ use super::fault::code;
 use super::fields::Fields;
 use super::reader::{Ctx, Field, Span};
 use super::units::{Wrong, quoted};
-use super::{expand, health, loopback, memory};
+use super::{expand, health, loopback, memory, watch};
 use crate::model::{
-    Builtin, Durability, LogSpec, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName, WatchOn,
-    WatchSpec,
+    Builtin, Durability, LogSpec, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName,
 };
 
 pub(super) const KEYS: &[&str] = &[
@@ -46,8 +45,6 @@ pub(super) const KEYS: &[&str] = &[
     "token_file",
 ];
 pub(super) const LOG_KEYS: &[&str] = &["max_size", "keep"];
-pub(super) const WATCH_KEYS: &[&str] =
-    &["paths", "on", "recursive", "settle", "ignore", "run", "concurrency", "timeout"];
 
 /// Where the emit-server listens unless `listen` says otherwise.
 const EMIT_SERVER_LISTEN: &str = "127.0.0.1:18790";
@@ -63,13 +60,6 @@ const PROCESS_TYPES: &[(&str, ProcessType)] = &[
     ("adaptive", ProcessType::Adaptive),
     ("background", ProcessType::Background),
 ];
-const WATCH_ONS: &[(&str, WatchOn)] = &[
-    ("created", WatchOn::Created),
-    ("modified", WatchOn::Modified),
-    ("removed", WatchOn::Removed),
-    ("renamed", WatchOn::Renamed),
-];
-
 /// A service as read, with the places of what is checked against other services.
 pub(super) struct ServiceDraft {
     pub(super) spec: ServiceSpec,
@@ -137,7 +127,7 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> Service
         log: log(ctx, f),
         health,
         memory,
-        watch: watch(ctx, f, builtin),
+        watch: watch::read(ctx, f, builtin),
         listen,
         durability,
         token_file,
@@ -262,7 +252,7 @@ fn log(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> LogSpec {
 }
 
 /// A fault where `key` is there although the service is not that built-in one.
-fn only_for(ctx: &mut Ctx<'_>, f: &Fields<'_>, key: &str, is: Option<Builtin>, wanted: Builtin) -> bool {
+pub(super) fn only_for(ctx: &mut Ctx<'_>, f: &Fields<'_>, key: &str, is: Option<Builtin>, wanted: Builtin) -> bool {
     if is == Some(wanted) {
         return true;
     }
@@ -272,45 +262,6 @@ fn only_for(ctx: &mut Ctx<'_>, f: &Fields<'_>, key: &str, is: Option<Builtin>, w
         f.conflict(ctx, key, format!("only builtin = \"{name}\" has this key"), "not for this service", &help);
     }
     false
-}
-
-fn watch(ctx: &mut Ctx<'_>, f: &Fields<'_>, builtin: Option<Builtin>) -> Vec<WatchSpec> {
-    const EXAMPLE: &str = "{ paths = [\"~/Downloads\"], run = [\"/usr/local/bin/handler\", \"{path}\"] }";
-    let is_watcher = only_for(ctx, f, "watch", builtin, Builtin::FileWatcher);
-    let tables = f.inner_list(ctx, "watch", WATCH_KEYS, EXAMPLE);
-    if is_watcher && tables.is_empty() {
-        f.missing(ctx, "a `watch` table", &format!("write watch = [{EXAMPLE}]"));
-    }
-    let mut specs = Vec::with_capacity(tables.len());
-    for w in &tables {
-        for (key, example) in [("paths", "paths = [\"~/Downloads\"]"), ("run", "run = [\"program\", \"{path}\"]")] {
-            if w.get(key).is_none() {
-                w.missing(ctx, &format!("`{key}`"), &format!("write {example}"));
-            }
-        }
-        let on = w.list(ctx, "on", ("a list of words", "[\"created\"]"), |ctx, member| member.choice(ctx, WATCH_ONS));
-        specs.push(WatchSpec {
-            name: String::new(),
-            paths: non_empty(ctx, w, "paths", "no folder is watched", |ctx| paths(ctx, w, "paths")),
-            on: match w.get("on") {
-                Some(_) => non_empty(ctx, w, "on", "nothing is reacted to", |_| on),
-                None => vec![WatchOn::Created],
-            },
-            recursive: w.boolean(ctx, "recursive", false),
-            settle: w.duration(ctx, "settle", secs(2), &bounds::SETTLE),
-            ignore: w.list(ctx, "ignore", ("a list of globs", "[\"*.part\"]"), |ctx, member| {
-                member.text(ctx, "a glob in quotes", "\"*.part\"").map(str::to_owned)
-            }),
-            run: w.get("run").and_then(|run| run.argv(ctx, "[\"program\", \"{path}\"]")).unwrap_or_default(),
-            concurrency: w.number(ctx, "concurrency", 1, 1..=256),
-            timeout: w.duration(ctx, "timeout", secs(300), &bounds::HANDLER_TIMEOUT),
-            retries: 3,
-            retry_delay: secs(10),
-            initial: crate::model::Initial::Seen,
-            poll: None,
-        });
-    }
-    specs
 }
 
 /// What `read` gives; a fault where the list at `key` was written and is empty.

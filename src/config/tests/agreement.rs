@@ -8,7 +8,7 @@ use super::{EVERY_KEY, fleet, read};
 use crate::config::schema_file::{File, Health, Log, Service, Startup, Supervisor, Watch};
 use crate::config::schema_memory::{Idle, Memory};
 use crate::config::schema_rest::{Alerts, Deadman, Exposure, Step, Task};
-use crate::config::{alerts, exposure, fault::code, health, memory, parse, schema, service, sink, step, task};
+use crate::config::{alerts, exposure, fault::code, health, memory, parse, schema, service, sink, step, task, watch};
 
 fn schema_value() -> Value {
     serde_json::from_str(&schema()).unwrap()
@@ -30,7 +30,7 @@ const TABLES: &[(&str, &[&str], &str)] = &[
     ("/definitions/Memory", memory::KEYS, "[service.web.memory]"),
     ("/definitions/Idle", memory::IDLE_KEYS, "[service.web.memory.idle]"),
     ("/definitions/Figure", memory::FIGURE_KEYS, "[service.web.memory.heap]"),
-    ("/definitions/Watch", service::WATCH_KEYS, "[[service.watcher.watch]]"),
+    ("/definitions/Watch", watch::KEYS, "[[service.watcher.watch]]"),
     ("/definitions/Health", health::KEYS, "[service.web.health]"),
     ("/definitions/Startup", health::STARTUP_KEYS, "[service.web.health.startup]"),
     ("/definitions/Parts", health::PARTS_KEYS, "[service.web.health.parts]"),

@@ -7,6 +7,7 @@ mod files;
 mod health;
 mod memory;
 mod mutation;
+mod watch;
 
 use super::{Parsed, Source, Surroundings, parse};
 
