@@ -1,8 +1,6 @@
 //! The programs that this one is made for: the OpenClaw gateway and uvicorn; small servers that leak; the version before this
-//! one; and systemd; and our own servers for a week. They have to be installed first and take their time, so a plain `cargo test` leaves them out; `.ci/run`
-//! installs them and says where they are.
-//! one; systemd; and the file-watcher with a great many files. They have to be installed first and take their time, so a plain
-//! `cargo test` leaves them out; `.ci/run` installs them and says where they are.
+//! one; systemd; our own servers for a week; and the file-watcher with a great many files. They have to be installed first and take
+//! their time, so a plain `cargo test` leaves them out; `.ci/run` installs them and says where they are.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod calendar;
