@@ -25,8 +25,9 @@
 //! daemon    judges, records, answers                                            -> all of the above but import
 //! doctor    what is wrong with this machine's set-up                            -> model, process, store, manager, config, alert, runner (environment)
 //! emit      the event server: HTTP in, rows out                              -> model, process, store, control (serving), alert (secrets)
+//! watch     the file-watcher: changes of files in, handlers run              -> model, policy, process, control
 //! builtin   maintenance steps of calendar jobs                                 -> model, policy, machine, config, process, logs, store, slots, control, doctor
-//! cli       asks and prints                                                     -> model, policy (the leak detector, replayed), machine, config, import, control, store, alert (previews), journal and logs (reading), process, manager, install, doctor, slots, emit, builtin
+//! cli       asks and prints                                                     -> model, policy (the leak detector, replayed), machine, config, import, control, store, alert (previews), journal and logs (reading), process, manager, install, doctor, slots, emit, watch, builtin
 //! ```
 pub mod alert;
 pub mod builtin;
@@ -51,3 +52,4 @@ pub mod process;
 pub mod runner;
 pub mod slots;
 pub mod store;
+pub mod watch;

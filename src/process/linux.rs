@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
@@ -173,4 +174,46 @@ pub(super) fn port_is_only_lingering(port: u16) -> bool {
 /// Orphaned grandchildren become our children instead of init's.
 pub(super) fn become_subreaper() -> bool {
     nix::sys::prctl::set_child_subreaper(true).is_ok()
+}
+
+/// Volumes on which changes by other machines are not told (linux/magic.h, and what file systems in user space have).
+const REMOTE: [i64; 10] = [
+    0x6969,      // NFS
+    0x517B,      // SMB
+    0xFF53_4D42, // CIFS
+    0xFE53_4D42, // SMB2
+    0x6573_5546, // FUSE: sshfs, s3fs, rclone
+    0x0102_1997, // 9P
+    0x5346_414F, // AFS
+    0x7375_7245, // Coda
+    0x00C3_6400, // Ceph
+    0x564c,      // NCP
+];
+
+/// Whether the volume of `path` is one of this machine's own.
+pub(super) fn is_local(path: &Path) -> Option<bool> {
+    let kind = i64::from(nix::sys::statfs::statfs(path).ok()?.filesystem_type().0);
+    Some(!REMOTE.contains(&(kind & 0xFFFF_FFFF)))
+}
+
+/// By which signal the holder of a lease is told (fcntl.h).
+const F_SETSIG: libc::c_int = 10;
+
+/// Whether somebody has `file`, which is open for reading only, open for writing: a lease on it is refused then (fcntl(2), `F_SETLEASE`).
+/// It is given back at once. Who opens the file in between would have us told by a signal: one that is ignored unless somebody asks for it.
+#[expect(unsafe_code, reason = "leases have no wrapper in nix")]
+pub(super) fn is_being_written(file: &std::fs::File) -> Option<bool> {
+    let fd = file.as_raw_fd();
+    // SAFETY: the descriptor is open for as long as the calls last, and each takes a number.
+    let (told, taken) =
+        unsafe { (libc::fcntl(fd, F_SETSIG, libc::SIGURG), libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK)) };
+    if told != 0 {
+        return None;
+    }
+    if taken != 0 {
+        return (std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock).then_some(true);
+    }
+    // SAFETY: as above.
+    unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+    Some(false)
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -229,4 +230,15 @@ fn sysctl(mib: &mut [i32; 3]) -> Option<Vec<u8>> {
     }
     buffer.truncate(length);
     Some(buffer)
+}
+
+/// Whether the volume of `path` is one of this machine's own.
+pub(super) fn is_local(path: &Path) -> Option<bool> {
+    let volume = nix::sys::statfs::statfs(path).ok()?;
+    Some(volume.flags().contains(nix::mount::MntFlags::MNT_LOCAL))
+}
+
+/// macOS has no leases, and to look through all descriptors of all processes for each file costs more than it tells.
+pub(super) fn is_being_written(_file: &std::fs::File) -> Option<bool> {
+    None
 }

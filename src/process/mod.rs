@@ -33,6 +33,7 @@ pub mod spawn;
 pub mod table;
 pub mod tune;
 pub mod vitals;
+pub mod volume;
 pub mod wait;
 pub mod watch;
 

@@ -19,8 +19,8 @@ mod skew;
 mod support;
 mod systemd;
 mod uvicorn;
-mod week;
 mod watch;
+mod week;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

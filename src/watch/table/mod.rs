@@ -1,0 +1,146 @@
+//! What was seen and what is to be done, on disk: one SQLite file for each watcher, which nobody else writes. It outlives a kill at any
+//! moment; after a loss of power it may be a little older, and some files are handled a second time.
+//!
+//! `files` are those that are dealt with: a file that is there and is not in it, or is in it otherwise, is to be handled. `work` has
+//! what cannot be seen by looking: handlers that have begun, that failed and are tried again, and those that were given up.
+
+mod files;
+mod folders;
+mod work;
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+pub(super) use files::Gone;
+pub(super) use folders::{Folder, Root};
+pub(super) use work::{Outcome, Work};
+
+use crate::error::{Error, ErrorKind};
+
+/// The number of the tables below, in SQLite's own `user_version`.
+const SCHEMA: i64 = 1;
+
+/// How long a reader (`supervisor watch status`) is waited for.
+const LOCKED_FOR: Duration = Duration::from_secs(5);
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS root (
+  id INTEGER PRIMARY KEY, watch_set TEXT NOT NULL, path BLOB NOT NULL, shape TEXT NOT NULL, since INTEGER NOT NULL,
+  taken INTEGER NOT NULL, scanned_ms INTEGER, UNIQUE (watch_set, path)
+);
+CREATE TABLE IF NOT EXISTS folder (
+  id INTEGER PRIMARY KEY, root INTEGER NOT NULL, path BLOB NOT NULL, parent INTEGER, dev INTEGER NOT NULL,
+  ino INTEGER NOT NULL, modified INTEGER NOT NULL, UNIQUE (root, path)
+);
+CREATE INDEX IF NOT EXISTS folder_by_parent ON folder (parent);
+CREATE TABLE IF NOT EXISTS file (
+  folder INTEGER NOT NULL, name BLOB NOT NULL, dev INTEGER NOT NULL, ino INTEGER NOT NULL, born INTEGER NOT NULL,
+  size INTEGER NOT NULL, modified INTEGER NOT NULL, handled_ms INTEGER, gone_ms INTEGER, PRIMARY KEY (folder, name)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS file_by_number ON file (ino, dev);
+CREATE INDEX IF NOT EXISTS file_gone ON file (gone_ms) WHERE gone_ms IS NOT NULL;
+CREATE TABLE IF NOT EXISTS work (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, root INTEGER NOT NULL, path BLOB NOT NULL, event TEXT NOT NULL, origin BLOB,
+  state INTEGER NOT NULL, attempts INTEGER NOT NULL, failures INTEGER NOT NULL, due_ms INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL, why TEXT, UNIQUE (root, path)
+);
+CREATE INDEX IF NOT EXISTS work_due ON work (state, due_ms);
+";
+
+/// Most of the log that is kept when all of it is in the tables, bytes.
+const LOG_LIMIT: i64 = 4 << 20;
+
+/// The watcher's table.
+pub(super) struct Table {
+    conn: Connection,
+}
+
+/// What SQLite says when it does not take or give something.
+pub(super) type Told<T> = rusqlite::Result<T>;
+
+impl Table {
+    /// Opens it, or makes it.
+    ///
+    /// # Errors
+    /// `Refused` when it was written by a newer version or is no such table: a person has to do something.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let conn = Connection::open(path).map_err(|e| cannot("open", path, &e))?;
+        let prepare = || -> Told<i64> {
+            conn.busy_timeout(LOCKED_FOR)?;
+            conn.pragma_update(None, "journal_mode", "WAL")?;
+            // A kill loses nothing; a loss of power loses what came last, which is looked at again.
+            conn.pragma_update(None, "synchronous", "NORMAL")?;
+            conn.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
+            let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            if found <= SCHEMA {
+                conn.execute_batch(TABLES)?;
+                conn.pragma_update(None, "user_version", SCHEMA)?;
+            }
+            Ok(found)
+        };
+        let found = prepare().map_err(|e| cannot("read", path, &e))?;
+        if found > SCHEMA {
+            let message = format!("{} was written by a newer version of the supervisor", path.display());
+            return Err(Error::new(ErrorKind::Refused, message).hint("install that version again"));
+        }
+        conn.set_prepared_statement_cache_capacity(64);
+        Ok(Self { conn })
+    }
+
+    /// Opens it for reading, if it is there.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, Error> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .and_then(|conn| conn.busy_timeout(LOCKED_FOR).map(|()| conn))
+            .map_err(|e| cannot("open", path, &e))?;
+        Ok(Some(Self { conn }))
+    }
+
+    /// Begins a transaction, unless one has begun.
+    pub(super) fn begin(&self) -> Told<()> {
+        if self.conn.is_autocommit() { self.conn.execute_batch("BEGIN IMMEDIATE") } else { Ok(()) }
+    }
+
+    /// Ends it: all of it is kept.
+    pub(super) fn commit(&self) -> Told<()> {
+        if self.conn.is_autocommit() { Ok(()) } else { self.conn.execute_batch("COMMIT") }
+    }
+
+    /// Ends it: nothing of it is.
+    pub(super) fn roll_back(&self) {
+        if !self.conn.is_autocommit() {
+            // What cannot be rolled back has been already.
+            let _ = self.conn.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+fn cannot(what: &str, path: &Path, error: &rusqlite::Error) -> Error {
+    let message = format!("cannot {what} the table of watched files {}: {error}", path.display());
+    let broken = matches!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+    );
+    if broken {
+        let hint = "move it away; the files that are there now are taken as seen then";
+        return Error::new(ErrorKind::Refused, message).hint(hint);
+    }
+    Error::new(ErrorKind::Internal, message)
+}
+
+/// SQLite's numbers have a sign; nothing but equality is asked of these.
+fn signed(number: u64) -> i64 {
+    i64::from_ne_bytes(number.to_ne_bytes())
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::from_ne_bytes(number.to_ne_bytes())
+}
+
+#[cfg(test)]
+mod tests;
