@@ -1,6 +1,8 @@
 //! `[service.NAME.health]`: which probe asks what, and how often. Every address is one of this machine: a probe decides
 //! over life and death, and a network in between would take part in that.
 
+use std::path::Path;
+
 use toml::de::DeValue;
 
 use super::bounds::{self, secs};
@@ -9,7 +11,7 @@ use super::fields::Fields;
 use super::loopback;
 use super::reader::{Ctx, Field, integer};
 use super::units::{Wrong, quoted};
-use crate::model::{HealthSpec, ProbeKind, ProbeSpec, Program, Signal};
+use crate::model::{Builtin, HealthSpec, ProbeKind, ProbeSpec, Program, Signal};
 
 pub(super) const KEYS: &[&str] = &[
     "http",
@@ -77,18 +79,24 @@ pub(super) fn read(ctx: &mut Ctx<'_>, service: &Fields<'_>, owner: &Owner<'_>) -
     Some(HealthSpec { probe: probe?, interval, timeout, failures, startup, parts, diagnostic_signal })
 }
 
-/// Of the emit-server at this address, where nothing else is said.
-pub(super) fn of_server(listen: &str) -> HealthSpec {
-    let kind = ProbeKind::Http(format!("http://{listen}/healthz"));
-    HealthSpec {
-        probe: ProbeSpec { kind, expect_status: 200, expect_json: None },
+/// Of a service that is part of this binary, where nothing else is said: the emit-server is asked at the address where it listens,
+/// the file-watcher at its socket, where it tells of its folders, too.
+pub(super) fn of_builtin(builtin: Builtin, listen: Option<&str>, watcher: &Path) -> Option<HealthSpec> {
+    let good = |kind| ProbeSpec { kind, expect_status: 200, expect_json: None };
+    let watcher = |path: &str| good(ProbeKind::HttpUnix { socket: watcher.to_owned(), path: path.to_owned() });
+    let (probe, parts) = match builtin {
+        Builtin::EmitServer => (good(ProbeKind::Http(format!("http://{}/healthz", listen?))), None),
+        Builtin::FileWatcher => (watcher("/healthz"), Some(watcher("/parts"))),
+    };
+    Some(HealthSpec {
+        probe,
         interval: secs(10),
         timeout: secs(5),
         failures: 4,
         startup: None,
-        parts: None,
+        parts,
         diagnostic_signal: None,
-    }
+    })
 }
 
 /// The one probe of a table.

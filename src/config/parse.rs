@@ -11,6 +11,7 @@ use super::reader::{Ctx, Field, Span};
 use super::units::{Wrong, quoted};
 use super::validate::{self, Draft, Unit};
 use super::{Source, Surroundings, alerts, exposure, service, task};
+use crate::model::paths::Paths;
 use crate::model::{AlertSpec, Fleet, ManagerKind, UnitName, Unusable};
 
 pub(super) const ROOT_KEYS: &[&str] = &["supervisor", "service", "task", "alerts"];
@@ -48,7 +49,9 @@ pub fn parse(source: &Source, around: &Surroundings) -> Parsed {
         Some(table) => alerts::read(&mut ctx, &table),
         None => AlertSpec::default(),
     };
-    let units = units(&mut ctx, &f);
+    // Without a state directory there is no fleet, whatever its services say.
+    let state_dir = supervisor.state_dir.clone().unwrap_or_else(|| around.default_state_dir());
+    let units = units(&mut ctx, &f, &Paths::new(&state_dir));
     validate::check(&mut ctx, &units);
 
     let (first_faults, faults) = ctx.into_faults();
@@ -214,7 +217,7 @@ fn label_prefix(ctx: &mut Ctx<'_>, field: &Field<'_>) -> Option<String> {
 }
 
 /// All services and tasks, in the order of the text.
-fn units(ctx: &mut Ctx<'_>, root: &Fields<'_>) -> Vec<Unit> {
+fn units(ctx: &mut Ctx<'_>, root: &Fields<'_>, paths: &Paths) -> Vec<Unit> {
     let mut found: Vec<(Span, &str, bool, Field<'_>)> = Vec::new();
     for (group, is_task) in [("service", false), ("task", true)] {
         let example = format!("[{group}.NAME] as its header, and its keys below that");
@@ -261,7 +264,7 @@ fn units(ctx: &mut Ctx<'_>, root: &Fields<'_>) -> Vec<Unit> {
                 match is_task {
                     true if is_exposure => Draft::Exposure(Box::new(exposure::read(ctx, name.clone(), &f))),
                     true => Draft::Task(Box::new(task::read(ctx, name.clone(), &f))),
-                    false => Draft::Service(Box::new(service::read(ctx, name.clone(), &f))),
+                    false => Draft::Service(Box::new(service::read(ctx, name.clone(), &f, paths))),
                 }
             }
         };

@@ -94,7 +94,7 @@ pub(super) struct Service {
     ports: Vec<u16>,
     /// How far a stop reaches: every descendant that can be found, or the process group only.
     sweep: Sweep,
-    /// Offer NOTIFY_SOCKET and wait for READY=1.
+    /// Offer NOTIFY_SOCKET and wait for READY=1; by default true for a builtin.
     notify: bool,
     /// Started when these services are ready, stopped before them.
     after: Vec<String>,
@@ -104,7 +104,7 @@ pub(super) struct Service {
     process_type: ProcessType,
     /// Rotation of its two log files.
     log: Log,
-    /// How its health is probed; without this table it is not.
+    /// How its health is probed; without this table it is not, unless it is a builtin, which is asked at its own address.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<Health>,
     /// How its memory is judged; without this table it is not.

@@ -9,6 +9,7 @@ use super::fields::Fields;
 use super::reader::{Ctx, Field, Span};
 use super::units::{Wrong, quoted};
 use super::{expand, health, loopback, memory, watch};
+use crate::model::paths::Paths;
 use crate::model::{
     Builtin, Durability, LogSpec, ProcessType, Program, RestartMode, ServiceSpec, Signal, Sweep, UnitName,
 };
@@ -69,7 +70,8 @@ pub(super) struct ServiceDraft {
     pub(super) ports_at: Vec<(u16, Span)>,
 }
 
-pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> ServiceDraft {
+/// `paths`: where the file has state be.
+pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>, paths: &Paths) -> ServiceDraft {
     let program = program(ctx, f);
     let builtin = match program {
         Program::Builtin(builtin) => Some(builtin),
@@ -85,7 +87,7 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> Service
     }
     let stop_timeout = f.duration(ctx, "stop_timeout", secs(30), &bounds::STOP_TIMEOUT);
     // It says itself when it can be reached.
-    let notify = f.boolean(ctx, "notify", builtin == Some(Builtin::EmitServer));
+    let notify = f.boolean(ctx, "notify", builtin.is_some());
     let (ports, mut ports_at) = ports(ctx, f);
     let (listen, listen_at) = listen(ctx, f, builtin);
     ports_at.extend(listen_at);
@@ -98,7 +100,9 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> Service
     let stop_signal = stop_signal(ctx, f);
     let owner = health::Owner { program: &program, stop_signal, notify };
     let health = health::read(ctx, f, &owner);
-    let health = health.or_else(|| listen.as_deref().filter(|_| f.get("health").is_none()).map(health::of_server));
+    let own = builtin.filter(|_| f.get("health").is_none());
+    let health =
+        health.or_else(|| own.and_then(|own| health::of_builtin(own, listen.as_deref(), &paths.watch_socket(&name))));
     let memory = memory::read(ctx, f, &owner);
     let home = ctx.around.home.clone();
     let spec = ServiceSpec {
@@ -122,7 +126,7 @@ pub(super) fn read(ctx: &mut Ctx<'_>, name: UnitName, f: &Fields<'_>) -> Service
         sweep: f.choice(ctx, "sweep", Sweep::Tree, SWEEPS),
         notify,
         after,
-        watch_config: paths(ctx, f, "watch_config"),
+        watch_config: watched_config(ctx, f),
         process_type: f.choice(ctx, "process_type", ProcessType::Interactive, PROCESS_TYPES),
         log: log(ctx, f),
         health,
@@ -237,8 +241,8 @@ pub(super) fn environment(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> BTreeMap<String,
     env
 }
 
-fn paths(ctx: &mut Ctx<'_>, f: &Fields<'_>, key: &str) -> Vec<PathBuf> {
-    f.list(ctx, key, ("a list of paths", "[\"~/some/path\"]"), |ctx, member| member.path(ctx))
+fn watched_config(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> Vec<PathBuf> {
+    f.list(ctx, "watch_config", ("a list of paths", "[\"~/some/path\"]"), |ctx, member| member.path(ctx))
 }
 
 fn log(ctx: &mut Ctx<'_>, f: &Fields<'_>) -> LogSpec {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::words::millis;
 use crate::model::Answer;
+use crate::process::socket;
 
 /// How long a Unix socket whose queue is full is left alone before it is tried again.
 const QUEUE_FULL: Duration = Duration::from_millis(20);
@@ -103,13 +104,7 @@ impl Place {
         let wire = match self {
             Self::Tcp(address) => TcpStream::connect(address).await.map(Wire::Tcp),
             Self::Localhost(port) => localhost(*port).await.map(Wire::Tcp),
-            Self::Unix(path) => loop {
-                match UnixStream::connect(path).await {
-                    // Linux: whoever listens has not taken those before us yet. They wait as we would over TCP.
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_FULL).await,
-                    connected => break connected.map(Wire::Unix),
-                }
-            },
+            Self::Unix(path) => unix(path).await.map(Wire::Unix),
         };
         let wire = wire.map_err(|error| unreached(&error))?;
         progress.connected.store(true, Relaxed);
@@ -133,13 +128,23 @@ async fn localhost(port: u16) -> io::Result<TcpStream> {
     }
 }
 
+async fn unix(path: &Path) -> io::Result<UnixStream> {
+    // Where the path is too long for a socket, a small file of ours says where it really is.
+    let place = socket::place_of(path)?;
+    loop {
+        match UnixStream::connect(&place).await {
+            // Linux: whoever listens has not taken those before us yet. They wait as we would over TCP.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_FULL).await,
+            connected => return connected,
+        }
+    }
+}
+
 /// What it means that there is no connection.
 pub(super) fn unreached(error: &io::Error) -> Answer {
     let Some(errno) = error.raw_os_error().map(Errno::from_raw) else {
-        // Of our own library's errors there is one: the path does not fit.
-        return Answer::Misasked(format!(
-            "the path is no socket's: {error}; a socket's path has at most 103 bytes, so let the service make it at a shorter one"
-        ));
+        // Of our own library's errors there is one: the path is none that the system takes.
+        return Answer::Misasked(format!("the path is no socket's: {error}; check the address"));
     };
     match errno {
         Errno::ECONNREFUSED => Answer::Failed("nobody listens there (connection refused)".into()),

@@ -55,8 +55,8 @@ pub fn connect_at_once(path: &Path) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// Where the socket of `path` really is.
-fn place_of(path: &Path) -> io::Result<Cow<'_, Path>> {
+/// Where the socket really is that [`bind`] was to make at `path`; `NotFound` while nobody has.
+pub fn place_of(path: &Path) -> io::Result<Cow<'_, Path>> {
     if fits(path) {
         return Ok(path.into());
     }

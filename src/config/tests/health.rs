@@ -1,8 +1,17 @@
-//! Faults of a health table.
+//! Faults of a health table, and what is asked without one.
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::faults::{expect, in_service};
-use super::read;
+use super::{around, fleet, read, source};
 use crate::config::fault::code::{ADDRESS, BAD_FORM, CONFLICT, MISSING, OUT_OF_BOUNDS, PATH, UNKNOWN_KEY, WRONG_TYPE};
+use crate::config::{Surroundings, parse};
+use crate::model::{ProbeKind, ProbeSpec};
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
 
 /// A line in a health table that is right but for it, at line 5.
 pub(super) fn in_health(line: &str, column: usize, code: &'static str, word: &'static str) {
@@ -83,4 +92,39 @@ fn probes() {
     let long = format!("health = {{ unix = \"/{}\" }}", "x".repeat(103));
     in_service(&long, 19, OUT_OF_BOUNDS, "shorter path");
     expect("[service.a]\nbuiltin = \"emit-server\"\nlisten = \"0.0.0.0:1\"\n", &[(ADDRESS, 3, 10, "127.0.0.1")]);
+}
+
+#[test]
+fn the_file_watcher_is_asked_at_its_socket_in_the_state_directory() {
+    let text = |more: &str| {
+        format!(
+            "[supervisor]\nstate_dir = \"/state\"\n[service.w]\nbuiltin = \"file-watcher\"\n{more}\n[[service.w.watch]]\npaths = [\"/x\"]\nrun = [\"y\"]\n"
+        )
+    };
+    let spec = fleet(&text("")).services.remove(0);
+    let over = |path: &str| ProbeSpec {
+        kind: ProbeKind::HttpUnix { socket: "/state/supervisor/services/w/watch.sock".into(), path: path.into() },
+        expect_status: 200,
+        expect_json: None,
+    };
+    let health = spec.health.unwrap();
+    assert!(spec.notify, "it tells when it is ready");
+    assert_eq!((health.probe, health.parts), (over("/healthz"), Some(over("/parts"))));
+    assert_eq!((health.interval, health.timeout, health.failures), (secs(10), secs(5), 4));
+    // What is written goes first, all of it.
+    let spec = fleet(&text("notify = false\nhealth.heartbeat_file = \"/beat\"")).services.remove(0);
+    let health = spec.health.unwrap();
+    assert!(!spec.notify && health.parts.is_none());
+    assert_eq!(health.probe.kind, ProbeKind::HeartbeatFile("/beat".into()));
+    // An override of the state directory moves the socket, too.
+    let moved = Surroundings { state_dir: Some("/given".into()), ..around() };
+    let fleet = parse(&source(&text("")), &moved).fleet.unwrap();
+    let health = fleet.services[0].health.as_ref().unwrap();
+    let socket = PathBuf::from("/given/supervisor/services/w/watch.sock");
+    assert!(matches!(&health.probe.kind, ProbeKind::HttpUnix { socket: at, .. } if *at == socket));
+    // Of the others only the emit-server has something to be asked by itself.
+    let fleet = self::fleet("[service.a]\ncommand = [\"x\"]\n[service.b]\nbuiltin = \"emit-server\"\n");
+    assert!(fleet.services[0].health.is_none() && !fleet.services[0].notify);
+    let kind = &fleet.services[1].health.as_ref().unwrap().probe.kind;
+    assert_eq!(*kind, ProbeKind::Http("http://127.0.0.1:18790/healthz".into()));
 }

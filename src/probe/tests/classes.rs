@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::servers::{reply, request, says, tcp, unix};
+use super::servers::{Server, reply, request, says, tcp, unix, unix_at};
 use super::*;
-use crate::probe::connect;
+use crate::probe::{connect, parts};
+use crate::process::{files, socket};
 
 #[test]
 fn a_good_answer_is_good_however_it_is_framed() {
@@ -141,10 +144,12 @@ fn nobody_there_is_a_failure_and_a_wrong_place_is_not() {
     std::fs::write(&path, "").unwrap();
     let (kind, _) = of(&answer(spec(ProbeKind::Unix(path)), LONG));
     assert!(["failed", "misasked"].contains(&kind), "{kind}");
+    // Too long for a socket: services.toml may have no such path, one of our own is elsewhere once it is there.
     let long = folder.path().join("s".repeat(120));
-    is(&answer(spec(ProbeKind::Unix(long.clone())), LONG), "misasked", "at most 103 bytes");
-    let over = |socket| spec(ProbeKind::HttpUnix { socket, path: "/".into() });
-    is(&answer(over(long), LONG), "misasked", "at most 103 bytes");
+    is(&answer(spec(ProbeKind::Unix(long.clone())), LONG), "failed", "no such socket");
+    let over = |socket: PathBuf| spec(ProbeKind::HttpUnix { socket, path: "/".into() });
+    is(&answer(over(long), LONG), "failed", "no such socket");
+    is(&answer(over("/nul\0".into()), LONG), "misasked", "no socket's");
     is(&answer(spec(ProbeKind::Http("http://".into())), LONG), "misasked", "no address");
     is(&answer(spec(ProbeKind::Notify), LONG), "not asked", "WATCHDOG=1");
 }
@@ -161,6 +166,33 @@ fn a_unix_socket_is_asked_as_a_port_is() {
     assert_eq!(answer(over("/healthz?x"), LONG), Answer::Good);
     is(&answer(over("/other?token=secret"), LONG), "misasked", "/other?... of the socket ");
     assert_eq!(answer(spec(ProbeKind::Unix(path)), LONG), Answer::Good);
+}
+
+#[test]
+fn a_socket_of_ours_is_found_where_it_really_is_and_asked_for_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = |stream: &mut UnixStream, _: &Server| {
+        let said = match request(stream).split(' ').nth(1) {
+            Some("/healthz") => reply("200 OK", "", "ok"),
+            Some("/parts") => reply("200 OK", "", r#"{"/in":"ok","/gone":"there is no such folder"}"#),
+            _ => reply("404 No", "", ""),
+        };
+        let _ = stream.write_all(said.as_bytes());
+    };
+    for path in [folder.path().join("watch.sock"), folder.path().join("d".repeat(100)).join("watch.sock")] {
+        files::ensure_dir(path.parent().unwrap()).unwrap();
+        let (listener, real) = socket::bind(&path).unwrap();
+        let server = unix_at(listener, &real, serve);
+        let over = |text: &str| spec(ProbeKind::HttpUnix { socket: path.clone(), path: text.into() });
+        assert_eq!(answer(over("/healthz"), LONG), Answer::Good, "{}", path.display());
+        let of = over("/parts");
+        let found = run(async move { parts(&of, LONG).await }).unwrap();
+        let found = found.iter().map(|part| (part.name.as_str(), part.trouble.as_deref())).collect::<Vec<_>>();
+        assert_eq!(found, [("/gone", Some("there is no such folder")), ("/in", None)]);
+        // Its end is told over the socket.
+        drop(server);
+        std::fs::remove_file(real).unwrap();
+    }
 }
 
 #[test]

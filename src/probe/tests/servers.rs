@@ -66,7 +66,15 @@ pub(super) fn tcp(serve: impl Fn(&mut TcpStream, &Server) + Send + Sync + 'stati
 }
 
 pub(super) fn unix(path: &Path, serve: impl Fn(&mut UnixStream, &Server) + Send + Sync + 'static) -> Guard {
-    let listener = UnixListener::bind(path).unwrap();
+    unix_at(UnixListener::bind(path).unwrap(), path, serve)
+}
+
+/// The same for one that listens already, at `path`.
+pub(super) fn unix_at(
+    listener: UnixListener,
+    path: &Path,
+    serve: impl Fn(&mut UnixStream, &Server) + Send + Sync + 'static,
+) -> Guard {
     let accept = move || listener.accept().unwrap().0;
     let path = path.to_owned();
     guard(0, accept, Box::new(serve), Box::new(move || drop(UnixStream::connect(&path))))
