@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::{Context, Output, Stop, error_text, names};
-use crate::emit;
 use crate::error::{Error, ErrorKind};
 use crate::model::{Builtin, Program};
+use crate::{emit, watch};
 
 /// `serve`
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -27,11 +27,15 @@ pub(super) fn run(args: &Serve, context: &Context<'_>, output: &mut Output<'_>) 
     let name = names::one(&args.name)?;
     let wrong = |message: String| Error::new(ErrorKind::Usage, message);
     let spec = fleet.service(&name).ok_or_else(|| wrong(format!("services.toml has no service called {name}")))?;
-    let Program::Builtin(Builtin::EmitServer) = spec.program else {
+    let Program::Builtin(builtin) = spec.program else {
         let message = format!("service {name} is no program that is part of this one");
         return Err(wrong(message).hint(format!("`supervisor start {name}` has it started")).into());
     };
-    match emit::serve(spec, &place.paths) {
+    let serve = match builtin {
+        Builtin::EmitServer => emit::serve,
+        Builtin::FileWatcher => watch::serve,
+    };
+    match serve(spec, &place.paths) {
         Ok(()) => Ok(0),
         Err(error) if error.kind == ErrorKind::Refused => {
             output.notes.write_all(error_text(&error, context.json).as_bytes())?;

@@ -9,7 +9,7 @@ use super::Options;
 use super::environment::{self, Base, RunFacts};
 use crate::logs::fifo;
 use crate::machine::{Hold, Refusal};
-use crate::model::{Builtin, Program, ServiceSpec, UnitName, paths::Paths, paths::Stream};
+use crate::model::{Program, ServiceSpec, paths::Paths, paths::Stream};
 use crate::process::{clock, handover, identity, ports, spawn};
 
 /// Everything a start needs besides the specification.
@@ -88,13 +88,12 @@ fn prepare(spec: &ServiceSpec) -> Result<Prepared, NotStarted> {
     };
     let (program, argv) = match &spec.program {
         Program::Command(argv) => (find(spec, argv, &file)?, argv.clone()),
-        Program::Builtin(Builtin::EmitServer) => {
+        Program::Builtin(_) => {
             let own = handover::own_program();
             let own = own.map_err(|e| NotStarted::short(format!("our own program cannot be found: {e}")))?;
             let name = own.display().to_string();
             (own, vec![name])
         }
-        Program::Builtin(builtin) => return Err(absent_builtin(*builtin, &spec.name)),
     };
     if !spec.cwd.is_dir() {
         let reason = format!("its working directory {} does not exist", spec.cwd.display());
@@ -165,13 +164,21 @@ fn find(spec: &ServiceSpec, argv: &[String], file: &BTreeMap<String, String>) ->
     })
 }
 
-fn absent_builtin(builtin: Builtin, name: &UnitName) -> NotStarted {
-    let word = match builtin {
-        Builtin::FileWatcher => "file-watcher",
-        Builtin::EmitServer => "emit-server",
-    };
-    NotStarted::hold(
-        format!("the built-in {word} is not part of this version"),
-        format!("write `enabled = false` for service.{name} until it is"),
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Builtin;
+
+    #[test]
+    fn what_is_part_of_this_binary_is_started_from_it() {
+        for builtin in [Builtin::EmitServer, Builtin::FileWatcher] {
+            let mut spec = ServiceSpec::for_tests("own");
+            spec.program = Program::Builtin(builtin);
+            let Ok(prepared) = prepare(&spec) else { panic!("{builtin:?} cannot be started") };
+            assert_eq!(prepared.program, handover::own_program().unwrap());
+            assert_eq!(prepared.argv, [prepared.program.display().to_string()]);
+            spec.cwd = "/nowhere".into();
+            assert!(!is_prepared(&spec), "its folder is looked at as any other's");
+        }
+    }
 }
