@@ -20,6 +20,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinError;
 
 use super::writer::{Kept, Refused, Writer};
 use super::{Door, body, stream};
@@ -42,6 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a body comes in is larger than what a head needs.
 const LIMITS: Limits = Limits { connections: 256, patience: PATIENCE, buffer: 256 << 10 };
 
+/// Who reads the database at the same time, the others wait for a moment: SQLite keeps the descriptors of as many as there were at once.
+const READERS: usize = 4;
+
 /// Events in one answer, unless fewer are asked for.
 const PAGE: usize = 1_000;
 
@@ -53,16 +57,41 @@ const ROUTES: &str = "POST /events, GET /events, GET /events/stream, GET /health
 #[derive(Clone)]
 pub(super) struct Desk {
     pub(super) writer: Writer,
-    pub(super) database: PathBuf,
+    database: PathBuf,
     pub(super) closing: watch::Receiver<()>,
     bodies: Arc<Semaphore>,
     pub(super) streams: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
+}
+
+impl Desk {
+    /// Asks the database; one that nobody has made yet has nothing.
+    pub(super) async fn ask<T, Q>(&self, question: Q) -> Result<Result<T, StoreError>, JoinError>
+    where
+        T: Default + Send + 'static,
+        Q: FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    {
+        // The semaphore is never closed.
+        let place = self.readers.clone().acquire_owned().await;
+        let database = self.database.clone();
+        tokio::task::spawn_blocking(move || {
+            // Held until it has read, also when who asked has gone meanwhile.
+            let _place = place;
+            match Reader::open(&database) {
+                Ok(reader) => question(&reader),
+                Err(e) if e.kind == StoreErrorKind::Gone => Ok(T::default()),
+                Err(e) => Err(e),
+            }
+        })
+        .await
+    }
 }
 
 pub(super) fn router(writer: Writer, database: PathBuf, door: Door, closing: watch::Receiver<()>) -> Router {
     let bodies = Arc::new(Semaphore::new(BODIES_KIB));
     let streams = Arc::new(Semaphore::new(stream::MOST));
-    let desk = Desk { writer, database, closing, bodies, streams };
+    let readers = Arc::new(Semaphore::new(READERS));
+    let desk = Desk { writer, database, closing, bodies, streams, readers };
     Router::new()
         .route("/events", post(take).get(list))
         .route("/events/stream", get(stream::follow))
@@ -231,8 +260,7 @@ async fn list(State(desk): State<Desk>, query: Result<Query<Asked>, Unreadable>)
         Err(refusal) => return *refusal,
     };
     let after = filter.after;
-    let found =
-        tokio::task::spawn_blocking(move || read(&desk.database, |reader| reader.emitted(&filter, limit))).await;
+    let found = desk.ask(move |reader| reader.emitted(&filter, limit)).await;
     match found {
         Ok(Ok(rows)) => {
             let next = rows.last().map_or(after, |row| row.id);
@@ -240,18 +268,6 @@ async fn list(State(desk): State<Desk>, query: Result<Query<Asked>, Unreadable>)
         }
         Ok(Err(e)) => again(refuse(StatusCode::SERVICE_UNAVAILABLE, &e.to_string())),
         Err(e) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
-    }
-}
-
-/// Asks the database; one that nobody has made yet has nothing.
-pub(super) fn read<T: Default>(
-    database: &std::path::Path,
-    ask: impl FnOnce(&Reader) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    match Reader::open(database) {
-        Ok(reader) => ask(&reader),
-        Err(e) if e.kind == StoreErrorKind::Gone => Ok(T::default()),
-        Err(e) => Err(e),
     }
 }
 

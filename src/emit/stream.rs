@@ -12,9 +12,9 @@ use axum::response::Response;
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
-use super::http::{Asked, Desk, asked, read};
+use super::http::{Asked, Desk, asked};
 use crate::control::serving::refuse;
-use crate::store::EmittedFilter;
+use crate::store::{EmittedFilter, Reader};
 
 /// Who may follow at the same time.
 pub(super) const MOST: usize = 64;
@@ -43,9 +43,7 @@ pub(super) async fn follow(State(desk): State<Desk>, headers: HeaderMap, query: 
     let last_seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
     filter.after = last_seen.unwrap_or(filter.after);
     if filter.after == 0 && filter.since_ms.is_none() {
-        let database = desk.database.clone();
-        let last = tokio::task::spawn_blocking(move || read(&database, |reader| reader.last_emitted())).await;
-        match last {
+        match desk.ask(Reader::last_emitted).await {
             Ok(Ok(last)) => filter.after = last,
             Ok(Err(e)) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &e.to_string()),
             Err(e) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
@@ -74,8 +72,8 @@ async fn show(desk: Desk, mut filter: EmittedFilter, pages: mpsc::Sender<Bytes>)
             return;
         }
         last.mark_unchanged();
-        let (database, wanted) = (desk.database.clone(), filter.clone());
-        let found = tokio::task::spawn_blocking(move || read(&database, |reader| reader.emitted(&wanted, LOOK))).await;
+        let wanted = filter.clone();
+        let found = desk.ask(move |reader| reader.emitted(&wanted, LOOK)).await;
         // While the database cannot be read nothing is shown, and nothing passed over.
         let rows = found.ok().and_then(Result::ok).unwrap_or_default();
         for row in &rows {

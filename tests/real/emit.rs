@@ -39,7 +39,8 @@ fn a_week_of_events_followers_and_nonsense_leaves_it_as_it_was() {
         ten_minutes(port, n);
     }
     let seen = week(pid, TEN_MINUTES_EACH, |n| ten_minutes(port, n + 10));
-    seen.was_flat("the event server");
+    // SQLite keeps what its readers had open for the next ones, as long as the one that writes is there: of as many as there are at a time.
+    seen.was_flat("the event server", 4);
     assert_eq!(main_pid(&env), pid, "it is the same one");
     assert_eq!(stored(&env), ((TEN_MINUTES_EACH + 10) * (EVENTS + 1)) as i64);
     assert_eq!(env.stop_daemon(), Some(0));
