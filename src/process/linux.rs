@@ -192,7 +192,7 @@ const REMOTE: [i64; 10] = [
 
 /// Whether the volume of `path` is one of this machine's own.
 pub(super) fn is_local(path: &Path) -> Option<bool> {
-    let kind = i64::from(nix::sys::statfs::statfs(path).ok()?.filesystem_type().0);
+    let kind = nix::sys::statfs::statfs(path).ok()?.filesystem_type().0;
     Some(!REMOTE.contains(&(kind & 0xFFFF_FFFF)))
 }
 

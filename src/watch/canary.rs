@@ -30,7 +30,7 @@ impl Canary {
     }
 
     /// Where it is, for whoever watches it.
-    pub(super) fn folder(&self) -> &Path {
+    pub(super) fn real_folder(&self) -> &Path {
         &self.real
     }
 
@@ -100,7 +100,7 @@ mod tests {
         assert!(canary.told().trouble.is_some_and(|why| why.contains("20 s")));
         canary.begin(at(40));
         assert!(!canary.sees(Path::new("/elsewhere"), at(41)));
-        assert!(canary.sees(&canary.folder().join("canary"), at(41)));
+        assert!(canary.sees(&canary.real_folder().join("canary"), at(41)));
         assert_eq!(canary.told(), model::Canary { proved_ms: Some(41_000), trouble: None });
         assert_eq!(canary.due(), None);
     }

@@ -153,7 +153,7 @@ impl Items {
             if *at > now {
                 return None;
             }
-            let Some(Reverse((at, key))) = self.due.pop() else { return None };
+            let Reverse((at, key)) = self.due.pop()?;
             // What was looked at in between has another time.
             let is_due =
                 self.all.get(&key).is_some_and(|i| matches!(i.stage, Stage::Settling { due, .. } if due == at));

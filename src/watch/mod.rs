@@ -71,9 +71,9 @@ pub fn serve(spec: &ServiceSpec, paths: &Paths) -> Result<(), Error> {
     let mut eye = eye::Eye::open(keeper::waker(&send));
     let canary = canary::Canary::new(canary);
     if let Ok(watching) = &mut eye
-        && let Err(e) = watching.watch(canary.folder(), false)
+        && let Err(e) = watching.watch(canary.real_folder(), false)
     {
-        anstream::eprintln!("{} is not watched: {e:?}", canary.folder().display());
+        anstream::eprintln!("{} is not watched: {e:?}", canary.real_folder().display());
     }
     let ended = send.clone();
     let handlers = handler::Handlers::new(spec.cwd.clone(), move |id, end| {

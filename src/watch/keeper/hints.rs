@@ -8,7 +8,7 @@ use super::super::eye::Hint;
 use super::super::items::{Key, Seen, Stage};
 use super::super::judge::{Stat, Verdict, judge, was_there};
 use super::super::look::{self, Found};
-use super::super::table::{Gone, Told};
+use super::super::table::{Elsewhere, Gone, Told};
 use super::{GRACE, Keeper};
 use crate::model::{Moment, WatchOn};
 
@@ -136,11 +136,11 @@ impl Keeper {
                 self.table.know(folder, name, &stat, None)?;
             }
             Verdict::Moved => {
-                let Some((from, from_name, from_path)) = elsewhere else { return Ok(()) };
+                let Some(from) = elsewhere else { return Ok(()) };
                 self.table.begin()?;
-                self.table.move_file((from, &from_name), (folder, name), &stat)?;
+                self.table.move_file((from.folder, &from.name), (folder, name), &stat)?;
                 if on.renamed {
-                    let origin = joined(&from_path, &from_name);
+                    let origin = joined(&from.path, &from.name);
                     self.table.put(id, &key.1, WatchOn::Renamed, Some(&origin), now.wall_ms)?;
                     self.work_due = Some(0);
                 }
@@ -170,8 +170,8 @@ impl Keeper {
         root.there.as_ref().map_or_else(|| root.declared.clone(), |there| there.real.clone()).join(path(&key.1))
     }
 
-    /// Where the same file is known to have been, and is not any more: folder, name, path of the folder.
-    fn elsewhere(&self, key: &Key, stat: &Stat) -> Told<Option<(i64, Vec<u8>, Vec<u8>)>> {
+    /// Where the same file is known to have been, and is not any more.
+    fn elsewhere(&self, key: &Key, stat: &Stat) -> Told<Option<Elsewhere>> {
         let root = &self.roots[key.0];
         for other in self.table.by_number(root.id, stat)? {
             let below = joined(&other.path, &other.name);
@@ -183,7 +183,7 @@ impl Keeper {
             let is_gone = stat.links == 1
                 || !matches!(look::at(&self.real_path(&(key.0, below))), Found::File(there) if there.is_file(stat));
             if is_gone {
-                return Ok(Some((other.folder, other.name, other.path)));
+                return Ok(Some(other));
             }
         }
         Ok(None)

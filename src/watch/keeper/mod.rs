@@ -46,6 +46,9 @@ const BLOCKED_FOR: Duration = Duration::from_secs(30);
 /// Entries of folders in one turn.
 const ENTRIES: usize = 256;
 
+/// What a request comes to.
+pub(super) type Answer = Result<Again, String>;
+
 /// What comes to the loop.
 pub(super) enum Input {
     /// There are hints.
@@ -215,7 +218,7 @@ impl Keeper {
 
     /// Everything of a turn but the ends of handlers, in one transaction.
     fn write_turn(&mut self, now: Moment, requests: Vec<Input>) -> Told<()> {
-        let mut answers: Vec<(oneshot::Sender<Result<Again, String>>, Result<Again, String>)> = Vec::new();
+        let mut answers: Vec<(oneshot::Sender<Answer>, Answer)> = Vec::new();
         for request in requests {
             self.table.begin()?;
             match request {

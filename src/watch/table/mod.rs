@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-pub(super) use files::Gone;
+pub(super) use files::{Elsewhere, Gone};
 pub(super) use folders::{Folder, Root};
 pub(super) use work::{Outcome, Work};
 

@@ -70,11 +70,11 @@ fn a_folder_that_is_gone_takes_what_is_below_it_along_and_nothing_beside_it() {
 #[test]
 fn work_is_counted_resumed_and_given_up() {
     let (_folder, table, root) = table();
-    let mut work = table.begin_new(root.id, b"x", WatchOn::Created, 1).unwrap();
+    table.begin_new(root.id, b"x", WatchOn::Created, 1).unwrap();
     assert!(table.is_under_way(root.id, b"x").unwrap() && table.due(root.id, i64::MAX, 9).unwrap().is_empty());
     // Killed: its beginning counts.
     table.resume(&[]).unwrap();
-    work = table.due(root.id, 1, 9).unwrap().remove(0);
+    let mut work = table.due(root.id, 1, 9).unwrap().remove(0);
     assert_eq!((work.attempts, work.failures), (1, 0));
     table.begin_again(&mut work, 2).unwrap();
     table.ended(&work, &Outcome::NotBegun { due_ms: 5, why: "no program".into() }, 3).unwrap();
