@@ -24,6 +24,9 @@ use crate::process::clock;
 /// A request is answered within this.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Longer than any probe waits.
+const SILENCE: Duration = Duration::from_secs(130);
+
 #[derive(Clone)]
 pub(super) struct Desk {
     pub(super) spec: Arc<ServiceSpec>,
@@ -66,7 +69,11 @@ impl Desk {
 async fn health(State(desk): State<Desk>) -> Response {
     match desk.standing().failure(&desk.busy, clock::now().mono) {
         None => respond(StatusCode::OK, &json!({ "ok": true })),
-        Some(why) => respond(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ok": false, "why": why })),
+        Some(why) => {
+            // Who says that he is not well lives, and is left alone. This one has to be started anew: to a probe it is silent.
+            tokio::time::sleep(SILENCE).await;
+            respond(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ok": false, "why": why }))
+        }
     }
 }
 
