@@ -3,15 +3,15 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind as ClapKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use super::alerts::args::Alerts;
 use super::examples::*;
 pub use super::memory::args::Memory;
-use super::plain;
 use super::serve::Serve;
 pub use super::tasks::args::Tasks;
+pub use super::watch::args::Watch;
+use super::{plain, wrong};
 use crate::error::{Error, ErrorKind};
 
 /// Keeps local services alive, and puts every exit on record.
@@ -126,6 +126,8 @@ pub enum Ask {
     /// Draw what a service's memory did, and tell whether it grows
     #[command(after_help = MEMORY_EXAMPLES, override_usage = "supervisor memory [OPTIONS] [NAME]\n       supervisor memory replay [OPTIONS] --growth <RATE> [FILE]")]
     Memory(Memory),
+    /// Tell how watched folders stand, or have files handled again
+    Watch(Watch),
     /// Tell what is wrong with this machine's set-up, each with what mends it
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
@@ -396,7 +398,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Ear
     let json = args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--json");
     let mut invocation = match plain::status(&args) {
         Some(plain) => plain,
-        None => Invocation::try_parse_from(args).map_err(|error| early(&error, json))?,
+        None => Invocation::try_parse_from(args).map_err(|error| wrong::early(&error, json))?,
     };
     for path in [&mut invocation.global.config, &mut invocation.global.state_dir].into_iter().flatten() {
         *path = std::path::absolute(&*path).map_err(|fault| Early::Wrong {
@@ -412,43 +414,11 @@ pub fn grammar() -> clap::Command {
     Invocation::command()
 }
 
-fn early(error: &clap::Error, json: bool) -> Early {
-    let rendered = error.render();
-    match error.kind() {
-        ClapKind::DisplayHelp | ClapKind::DisplayVersion => {
-            Early::Text { plain: rendered.to_string(), coloured: rendered.ansi().to_string() }
-        }
-        ClapKind::MissingSubcommand | ClapKind::DisplayHelpOnMissingArgumentOrSubcommand => Early::Wrong {
-            error: Error::new(ErrorKind::Usage, "no command was given")
-                .hint("try `supervisor status`, or `supervisor --help` for all commands"),
-            json,
-        },
-        _ => Early::Wrong { error: usage_error(&rendered.to_string()), json },
-    }
-}
-
-/// clap's text (an `error:` paragraph, `tip:` lines, a `Usage:` line) as our sentence and hint.
-fn usage_error(rendered: &str) -> Error {
-    let mut paragraphs = rendered.split("\n\n");
-    let first = paragraphs.next().unwrap_or_default();
-    let message = first.strip_prefix("error: ").unwrap_or(first).lines().map(str::trim).collect::<Vec<_>>().join(" ");
-    let lines = || rendered.lines().map(str::trim);
-    // 'to pass ... as a value, use `-- ...`' is true, but never what was meant here.
-    let tips = lines().filter_map(|line| line.strip_prefix("tip: ")).filter(|tip| !tip.starts_with("to pass "));
-    let tips: Vec<&str> = tips.collect();
-    let usage = lines().find_map(|line| line.strip_prefix("Usage: "));
-    let hint = match (tips.is_empty(), usage) {
-        (false, _) => tips.join("; "),
-        (true, Some(usage)) => format!("type `{usage}`, or `--help` with it"),
-        (true, None) => "`supervisor --help` tells what can be typed".to_owned(),
-    };
-    Error::new(ErrorKind::Usage, message).hint(hint)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::alerts::args::{One, Preview, Say, Silence, Test, Unsilence};
     use super::super::memory::args::{Replay, What};
+    use super::super::watch::args::{Replay as Once, Retry as Again, Shown, What as Asked};
     use super::*;
 
     fn read(line: &str) -> Result<Invocation, Early> {
@@ -477,6 +447,10 @@ mod tests {
 
     fn say(what: Say) -> Command {
         Command::Ask(Ask::Alerts(Alerts { say: Some(what), ..Alerts::default() }))
+    }
+
+    fn watch(what: Asked) -> Command {
+        Command::Ask(Ask::Watch(Watch { what }))
     }
 
     #[test]
@@ -573,6 +547,22 @@ mod tests {
                     ..Memory::default()
                 })),
             ),
+            ("supervisor watch status", watch(Asked::Status(Shown::default()))),
+            ("supervisor watch status a", watch(Asked::Status(Shown { name: Some("a".into()) }))),
+            ("supervisor watch retry --all", watch(Asked::Retry(Again { all: true, ..Again::default() }))),
+            (
+                "supervisor watch retry 3 4 --set in --service a",
+                watch(Asked::Retry(Again {
+                    ids: vec![3, 4],
+                    all: false,
+                    set: Some("in".into()),
+                    service: Some("a".into()),
+                })),
+            ),
+            (
+                "supervisor watch replay --since 24h --set in",
+                watch(Asked::Replay(Once { since: "24h".into(), set: Some("in".into()), service: None })),
+            ),
             ("supervisor doctor", Command::Ask(Ask::Doctor(Doctor::default()))),
             (
                 "supervisor doctor --self-test --calendar",
@@ -635,6 +625,12 @@ mod tests {
             ("supervisor why", "<NAME>", "supervisor why <NAME>"),
             ("supervisor why a b", "unexpected argument 'b'", "supervisor why"),
             ("supervisor logs", "<NAME>", "supervisor logs <NAME>"),
+            ("supervisor watch", "no command was given", "`supervisor watch --help`"),
+            ("supervisor watch retry", "<ID>...", "supervisor watch retry [OPTIONS] <ID>...|--all"),
+            ("supervisor watch retry --set in", "<ID>...", "supervisor watch retry"),
+            ("supervisor watch retry 0", "0 is not in 1..", "--help"),
+            ("supervisor watch retry 1 --all", "cannot be used with", "supervisor watch retry"),
+            ("supervisor watch replay", "--since <WHEN>", "supervisor watch replay"),
             ("supervisor logs a -n x", "invalid value 'x'", "--help"),
             ("supervisor logs a -n -1", "unexpected argument '-1'", "supervisor logs"),
             ("supervisor logs a -n 5 --since 1h", "cannot be used with", "supervisor logs"),

@@ -103,6 +103,29 @@ Reads `t_seconds,rss_bytes,pid` lines, oldest first; a header with such names is
 another life. Prints `t_seconds verdict bytes_per_hour` for each alert, with --json one object a line. What cannot be true \
 (negative bytes, a time that goes back) is left out, with a note on stderr. Exits 2 for a line that cannot be read, with its number.";
 
+pub(super) const WATCH_STATUS_EXAMPLES: &str = "\
+Examples:
+  supervisor watch status
+  supervisor --json watch status | jq '.sets[] | {name, known, waiting, dead}'
+
+Asks the file-watcher itself; when that does not run, tells what it has written down, with a note on stderr, and exits 3. \
+--json prints {schema, service, pid, events, canary, sets: [{name, run, folders, known, waiting, running, retrying, dead, handled, \
+...}], dead}: the newest 100 files that were given up.";
+
+pub(super) const WATCH_RETRY_EXAMPLES: &str = "\
+Examples:
+  supervisor watch retry 17 18
+  supervisor watch retry --all --set invoices
+
+Exits 4 when the file-watcher does not run, 6 when it has no such file or no such set.";
+
+pub(super) const WATCH_REPLAY_EXAMPLES: &str = "\
+Examples:
+  supervisor watch replay --since 24h
+  supervisor watch replay --since 2026-11-22T10:00 --set invoices
+
+For when a handler did the wrong thing and did not say so. Exits 4 when the file-watcher does not run.";
+
 pub(super) const SILENCE_EXAMPLES: &str = "\
 Examples:
   supervisor alerts silence gateway 2h

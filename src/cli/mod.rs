@@ -36,7 +36,9 @@ mod tests;
 mod uninstall;
 mod unread;
 mod upgrade;
+mod watch;
 mod why;
+mod wrong;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -143,6 +145,7 @@ fn execute_to(ask: &Ask, context: &Context<'_>, output: &mut Output<'_>) -> Resu
         Ask::Alerts(args) => alerts::run(args, context, output),
         Ask::Tasks(args) => tasks::run(args, context, output),
         Ask::Memory(args) => memory::run(args, context, output),
+        Ask::Watch(args) => watch::run(args, context, output),
         Ask::Step(args) => step::run(args, context, output),
         Ask::Serve(args) => serve::run(args, context, output),
         Ask::Doctor(args) => doctor::run(args, context, output),

@@ -112,7 +112,7 @@ impl Grid<'_> {
 }
 
 /// At most `width` characters, the last one `…` where some are missing.
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

@@ -18,7 +18,8 @@ use crate::error::{Error, ErrorKind};
 use crate::model::paths::Paths;
 use crate::model::wire::{Outcome, RunnerReply, RunnerRequest};
 use crate::model::{
-    AlertSpec, Fleet, Intent, ManagerKind, Program, RunView, RunnerInfo, ServiceSpec, SlotRow, Status, UnitName,
+    AlertSpec, Builtin, Fleet, Intent, ManagerKind, Program, RunView, RunnerInfo, ServiceSpec, SlotRow, Status,
+    UnitName,
 };
 use crate::store::{EventRow, Filter, SlotCounts, SlotFilter};
 
@@ -128,7 +129,24 @@ impl Facts {
 
     /// A daemon that expects these requests in turn (method and path) and answers each with a status and a body.
     pub(super) fn daemon(&self, script: &[(&'static str, u16, String)]) -> Heard<String> {
-        let listener = UnixListener::bind(self.paths().daemon_socket()).unwrap();
+        self.answering(&self.paths().daemon_socket(), script)
+    }
+
+    /// The same for a file-watcher, which is declared, too.
+    pub(super) fn watcher(&mut self, service: &str, script: &[(&'static str, u16, String)]) -> Heard<String> {
+        self.declare_watcher(service);
+        self.answering(&self.paths().watch_socket(&name(service)), script)
+    }
+
+    /// Declares a file-watcher that does not run.
+    pub(super) fn declare_watcher(&mut self, service: &str) {
+        let program = Program::Builtin(Builtin::FileWatcher);
+        self.declared().services.push(ServiceSpec { program, ..spec(service) });
+        std::fs::create_dir_all(self.paths().service(&name(service))).unwrap();
+    }
+
+    fn answering(&self, socket: &Path, script: &[(&'static str, u16, String)]) -> Heard<String> {
+        let listener = UnixListener::bind(socket).unwrap();
         let heard = Heard::default();
         let (told, mut script) = (heard.clone(), VecDeque::from(script.to_vec()));
         std::thread::spawn(move || {

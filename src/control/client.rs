@@ -1,5 +1,7 @@
 //! The asking side: blocking, one request a connection to the daemon, JSON lines to a runner.
 
+mod watcher;
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use crate::model::wire::{
 };
 use crate::model::{Standing, StatusReport, UnitName};
 use crate::process::socket;
+
+pub use watcher::Watcher;
 
 /// How long a connection may take: a living server accepts at once, so more means that it is stopped or drowned.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -76,8 +80,8 @@ impl Daemon {
 
     /// The same in the daemon's own words, which are JSON on one line, and what they come to.
     pub fn status_as_said(mut self) -> Result<(Vec<u8>, Standing), Error> {
-        let said = self.exchange("GET", routes::STATUS, None, Patience::Short)?;
-        let standing = self.read(&said)?;
+        let said = self.line.exchange("GET", routes::STATUS, None, Patience::Short)?;
+        let standing = self.line.read(&said)?;
         Ok((said, standing))
     }
 
@@ -133,52 +137,12 @@ impl Daemon {
 
     /// GET `path`.
     pub fn get<T: DeserializeOwned>(self, path: &str) -> Result<T, Error> {
-        self.ask("GET", path, None, Patience::Short)
+        self.line.ask("GET", path, None, Patience::Short)
     }
 
     /// POST `body` to `path`.
     pub fn post<T: DeserializeOwned>(self, path: &str, body: &impl Serialize, patience: Patience) -> Result<T, Error> {
-        let body = serde_json::to_vec(body).map_err(unwritable)?;
-        self.ask("POST", path, Some(&body), patience)
-    }
-
-    fn ask<T: DeserializeOwned>(
-        mut self,
-        method: &str,
-        path: &str,
-        body: Option<&[u8]>,
-        patience: Patience,
-    ) -> Result<T, Error> {
-        let body = self.exchange(method, path, body, patience)?;
-        self.read(&body)
-    }
-
-    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
-        serde_json::from_slice(body).map_err(|error| self.line.misspoke(&error.to_string()))
-    }
-
-    /// The body of a good answer.
-    fn exchange(
-        &mut self,
-        method: &str,
-        path: &str,
-        body: Option<&[u8]>,
-        patience: Patience,
-    ) -> Result<Vec<u8>, Error> {
-        self.line.write(&http::request(method, path, body))?;
-        self.line.be_patient(patience)?;
-        let answer = http::read_answer(&mut self.line.stream, MAX_ANSWER).map_err(|fault| match fault {
-            http::HttpFault::Io(error) => self.line.failed("read from", &error),
-            http::HttpFault::ClosedEarly => self.line.went_away(),
-            fault => self.line.misspoke(&fault.to_string()),
-        })?;
-        if (200..300).contains(&answer.status) {
-            return Ok(answer.body);
-        }
-        Err(match serde_json::from_slice::<ErrorBody>(&answer.body) {
-            Ok(body) => from_wire(body.error),
-            Err(_) => self.line.misspoke(&format!("{} to {method} {path}{}", answer.status, excerpt(&answer.body))),
-        })
+        self.line.post(path, body, patience)
     }
 }
 
@@ -247,7 +211,15 @@ impl Runner {
 /// The body of an answer that is an error.
 #[derive(serde::Deserialize)]
 struct ErrorBody {
-    error: WireError,
+    error: Said,
+}
+
+/// A [`WireError`] of one that may not know our exit codes: what it does not do, it refuses.
+#[derive(serde::Deserialize)]
+struct Said {
+    code: Option<u8>,
+    message: String,
+    hint: Option<String>,
 }
 
 fn from_wire(error: WireError) -> Error {
@@ -270,6 +242,7 @@ fn excerpt(bytes: &[u8]) -> String {
 enum Who {
     Daemon,
     Runner,
+    Watcher,
 }
 
 impl Who {
@@ -277,6 +250,7 @@ impl Who {
         match self {
             Self::Daemon => "daemon",
             Self::Runner => "runner",
+            Self::Watcher => "file-watcher",
         }
     }
 
@@ -284,6 +258,7 @@ impl Who {
         match self {
             Self::Daemon => "start it with `supervisor run`",
             Self::Runner => "its service manager starts it; with the embedded manager that is `supervisor run`",
+            Self::Watcher => "`supervisor status` tells how its service stands",
         }
     }
 }
@@ -316,6 +291,53 @@ impl Line {
         let line = Self { who, socket: socket.to_path_buf(), stream };
         line.stream.set_write_timeout(Some(ANSWER)).map_err(|error| line.failed("write to", &error))?;
         Ok(line)
+    }
+
+    /// POST `body` to `path`.
+    fn post<T: DeserializeOwned>(self, path: &str, body: &impl Serialize, patience: Patience) -> Result<T, Error> {
+        let body = serde_json::to_vec(body).map_err(unwritable)?;
+        self.ask("POST", path, Some(&body), patience)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        mut self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+        patience: Patience,
+    ) -> Result<T, Error> {
+        let body = self.exchange(method, path, body, patience)?;
+        self.read(&body)
+    }
+
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
+        serde_json::from_slice(body).map_err(|error| self.misspoke(&error.to_string()))
+    }
+
+    /// The body of a good answer.
+    fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+        patience: Patience,
+    ) -> Result<Vec<u8>, Error> {
+        self.write(&http::request(method, path, body))?;
+        self.be_patient(patience)?;
+        let answer = http::read_answer(&mut self.stream, MAX_ANSWER).map_err(|fault| match fault {
+            http::HttpFault::Io(error) => self.failed("read from", &error),
+            http::HttpFault::ClosedEarly => self.went_away(),
+            fault => self.misspoke(&fault.to_string()),
+        })?;
+        if (200..300).contains(&answer.status) {
+            return Ok(answer.body);
+        }
+        Err(match serde_json::from_slice::<ErrorBody>(&answer.body) {
+            Ok(ErrorBody { error: Said { code, message, hint } }) => {
+                from_wire(WireError { code: code.unwrap_or(ErrorKind::Refused.exit_code()), message, hint })
+            }
+            Err(_) => self.misspoke(&format!("{} to {method} {path}{}", answer.status, excerpt(&answer.body))),
+        })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {

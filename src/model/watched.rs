@@ -97,6 +97,26 @@ pub enum WatchState {
     Partly,
 }
 
+impl WatchState {
+    /// The word in JSON and in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Watched => "watched",
+            Self::Polled => "polled",
+            Self::Absent => "absent",
+            Self::Denied => "denied",
+            Self::Partly => "partly",
+        }
+    }
+
+    /// The state that has this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [Self::Unknown, Self::Watched, Self::Polled, Self::Absent, Self::Denied, Self::Partly];
+        all.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
 /// A file whose handler has failed for the last time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {

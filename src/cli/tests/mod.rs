@@ -9,6 +9,7 @@ mod reading;
 mod status;
 mod tasks;
 mod upgrade;
+mod watch;
 
 use std::io::{self, Write};
 

@@ -6,9 +6,9 @@ use super::{EVERY_KEY, OURS, around, fleet, read, source};
 use crate::config::{parse, render, state_dir};
 use crate::model::{
     AlertSpec, Builtin, BuiltinStep, CalendarFields, CalendarRule, CalendarTable, CatchUp, CrashWindow, DayHours,
-    DeadmanSpec, FigureSpec, Initial, LogSpec, ManagerKind, OnGrowth, Overlap, ProbeKind, ProcessType, Program,
-    PruneSpec, RestartMode, Schedule, SecretSpec, ServiceSpec, Severity, Signal, SinkKind, SinkSpec, StepAction,
-    StepSpec, StepWhen, Sweep, TaskSpec, UnitName,
+    DeadmanSpec, FigureSpec, LogSpec, ManagerKind, OnGrowth, Overlap, ProbeKind, ProcessType, Program, PruneSpec,
+    RestartMode, Schedule, SecretSpec, ServiceSpec, Severity, Signal, SinkKind, SinkSpec, StepAction, StepSpec,
+    StepWhen, Sweep, TaskSpec, UnitName,
 };
 
 const fn secs(n: u64) -> Duration {
@@ -234,8 +234,6 @@ fn every_key_is_taken_over() {
     assert_eq!(fleet.services[1].program, Program::Builtin(Builtin::EmitServer));
     let watch = &fleet.services[2].watch[0];
     assert_eq!((watch.paths[0].to_str(), watch.recursive, watch.concurrency), (Some("/home/u/in"), true, 4));
-    assert_eq!((watch.name.as_str(), watch.initial, watch.poll), ("in", Initial::Handle, Some(secs(60))));
-    assert_eq!((watch.retries, watch.retry_delay), (5, secs(1)));
     let kinds: Vec<_> = fleet.services[3..].iter().map(|s| s.health.as_ref().unwrap().probe.kind.clone()).collect();
     assert_eq!(kinds[0], ProbeKind::Unix("/run/x.sock".into()));
     assert_eq!(kinds[1], ProbeKind::Ws("ws://127.0.0.1:18789".into()));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::faults::expect;
-use super::fleet;
+use super::{EVERY_KEY, fleet};
 use crate::config::fault::code::{BAD_FORM, CONFLICT, NAME, OUT_OF_BOUNDS, WRONG_TYPE};
 use crate::model::{Initial, WatchSpec};
 
@@ -27,6 +27,13 @@ fn a_set_of_two_keys_has_the_rest_by_default() {
     let zero =
         sets("watch = [{ paths = [\"/in\"], run = [\"x\"], settle = \"0s\", retries = 0, retry_delay = \"0s\" }]\n");
     assert_eq!((zero[0].settle, zero[0].retries, zero[0].retry_delay), (Duration::ZERO, 0, Duration::ZERO));
+}
+
+#[test]
+fn every_key_is_taken_over() {
+    let set = fleet(EVERY_KEY).services.remove(2).watch.remove(0);
+    assert_eq!((set.name.as_str(), set.initial, set.poll), ("in", Initial::Handle, Some(Duration::from_secs(60))));
+    assert_eq!((set.retries, set.retry_delay), (5, Duration::from_secs(1)));
 }
 
 #[test]
