@@ -182,7 +182,7 @@ fn our_own_file_has_no_fault_and_the_six_services() {
     assert!(OURS.starts_with("#:schema ./.config/services.schema.json\n"));
     let enabled = |name: &str| fleet.service(&UnitName::new(name).unwrap()).map(|s| s.enabled);
     let ours = ["gateway", "embedding-server", "file-watcher", "emit-server"].map(enabled);
-    assert_eq!(ours, [Some(true), Some(true), Some(false), Some(true)]);
+    assert_eq!(ours, [Some(true); 4]);
     let tasks: Vec<_> = fleet.tasks.iter().map(|t| (t.name.as_str(), t.enabled)).collect();
     assert_eq!(tasks, [("daily-tasks", true), ("weekly-tasks", true)]);
     let gateway = fleet.service(&name("gateway")).unwrap();
