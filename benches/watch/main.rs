@@ -16,6 +16,8 @@
     reason = "a benchmark measures time, starts programs, and fails by panicking"
 )]
 
+#[path = "../whole/chosen.rs"]
+mod chosen;
 mod contest;
 mod contestants;
 #[path = "../whole/host.rs"]
@@ -41,6 +43,7 @@ mod watcher;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use chosen::Chosen;
 use support::Env;
 use table::Row;
 use watcher::{Records, Tree};
@@ -100,39 +103,20 @@ const MEASURES: [(&str, Measure); 4] = [
 ];
 
 fn main() -> ExitCode {
-    let (mut quick, mut strict, mut names) = (false, false, Vec::new());
-    for arg in std::env::args().skip(1) {
-        match arg.as_str() {
-            "--quick" => quick = true,
-            "--strict" => strict = true,
-            // What cargo adds.
-            "--bench" => {}
-            name if MEASURES.iter().any(|(known, _)| *known == name) => names.push(arg),
-            other => {
-                let known = MEASURES.map(|(name, _)| name).join(", ");
-                eprintln!("{other:?} is neither a measure ({known}) nor --quick nor --strict");
-                return ExitCode::from(2);
-            }
-        }
-    }
+    let chosen = match Chosen::read(&MEASURES.map(|(name, _)| name)) {
+        Ok(chosen) => chosen,
+        Err(code) => return code,
+    };
     programs::ours();
-    let plan = Plan { quick, seed: host::now(), handler: programs::example("handled") };
+    let plan = Plan { quick: chosen.quick, seed: host::now(), handler: programs::example("handled") };
     let before = host::load();
     let mut rows = Vec::new();
     for (name, measure) in MEASURES {
-        let is_wanted = if names.is_empty() { name != "million" } else { names.iter().any(|wanted| wanted == name) };
-        if is_wanted {
+        if chosen.has(name, name != "million") {
             eprintln!("measuring: {name}");
             rows.extend(measure(&plan));
         }
     }
-    println!("{}, load {before} before, seed {}\n", host::machine(), plan.seed);
-    let chosen: Vec<&str> = names.iter().map(String::as_str).chain(quick.then_some("--quick")).collect();
-    println!("    cargo bench --bench watch -- {}\n", chosen.join(" "));
-    print!("{}", table::markdown(&rows, "theirs, or floor", !quick));
-    let missed = rows.iter().filter(|row| row.holds(!quick) == Some(false)).count();
-    if missed > 0 {
-        println!("\nMarks that are MISSED: {missed}.");
-    }
-    ExitCode::from(u8::from(strict && missed > 0))
+    let before = format!("load {before} before, seed {}", plan.seed);
+    chosen.report("watch", "theirs, or floor", &before, &rows)
 }

@@ -11,6 +11,7 @@
 //! memory are not had, and a writer that is killed may leave half a line (pipes take 512 bytes at once, not 4096).
 
 mod checks;
+mod chosen;
 mod footprint;
 mod host;
 mod log;
@@ -24,6 +25,7 @@ mod table;
 
 use std::process::ExitCode;
 
+use chosen::Chosen;
 use programs::Programs;
 use table::Row;
 
@@ -46,38 +48,19 @@ const MEASURES: [(&str, Measure); 7] = [
 ];
 
 fn main() -> ExitCode {
-    let (mut quick, mut strict, mut names) = (false, false, Vec::new());
-    for arg in std::env::args().skip(1) {
-        match arg.as_str() {
-            "--quick" => quick = true,
-            "--strict" => strict = true,
-            // What cargo adds.
-            "--bench" => {}
-            name if MEASURES.iter().any(|(known, _)| *known == name) => names.push(arg),
-            other => {
-                let known = MEASURES.map(|(name, _)| name).join(", ");
-                eprintln!("{other:?} is neither a measure ({known}) nor --quick nor --strict");
-                return ExitCode::from(2);
-            }
-        }
-    }
+    let chosen = match Chosen::read(&MEASURES.map(|(name, _)| name)) {
+        Ok(chosen) => chosen,
+        Err(code) => return code,
+    };
     peer::stop_on_signals();
-    let plan = Plan { quick, programs: Programs::build() };
+    let plan = Plan { quick: chosen.quick, programs: Programs::build() };
     let before = host::load();
     let mut rows = Vec::new();
     for (name, measure) in MEASURES {
-        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+        if chosen.has(name, true) {
             eprintln!("measuring: {name}");
             rows.extend(measure(&plan));
         }
     }
-    println!("{}, load {before} before\n", host::machine());
-    let chosen: Vec<&str> = names.iter().map(String::as_str).chain(quick.then_some("--quick")).collect();
-    println!("    cargo bench --bench whole -- {}\n", chosen.join(" "));
-    print!("{}", table::markdown(&rows, "floor", !quick));
-    let missed = rows.iter().filter(|row| row.holds(!quick) == Some(false)).count();
-    if missed > 0 {
-        println!("\nMarks that are MISSED: {missed}.");
-    }
-    ExitCode::from(u8::from(strict && missed > 0))
+    chosen.report("whole", "floor", &format!("load {before} before"), &rows)
 }

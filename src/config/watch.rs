@@ -11,7 +11,7 @@ use super::fields::{Fields, nearest};
 use super::reader::{Ctx, Field, Span};
 use super::service::{non_empty, only_for};
 use super::units::{Wrong, quoted};
-use crate::model::{Builtin, Initial, WatchOn, WatchSpec};
+use crate::model::{Builtin, Initial, PLACEHOLDERS, WatchOn, WatchSpec};
 
 pub(super) const KEYS: &[&str] = &[
     "name",
@@ -28,9 +28,6 @@ pub(super) const KEYS: &[&str] = &[
     "initial",
     "poll",
 ];
-
-/// What may stand in braces in `run`.
-const PLACEHOLDERS: [&str; 6] = ["path", "name", "dir", "attempt", "event", "from"];
 
 const ONS: &[(&str, WatchOn)] = &[
     ("created", WatchOn::Created),

@@ -40,6 +40,9 @@ pub const NEVER_WATCHED: &[&str] = &[
     "._*",
 ];
 
+/// What a word of `run` may have in braces: it stands for something of the file.
+pub const PLACEHOLDERS: [&str; 6] = ["path", "name", "dir", "attempt", "event", "from"];
+
 /// What becomes of the files that are there when a folder is watched for the first time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]

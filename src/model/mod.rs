@@ -31,7 +31,7 @@ pub use alert::{
     StoppedAt,
 };
 pub use alert_spec::{AlertSpec, CrashWindow, DeadmanSpec, SecretSpec, SinkKind, SinkSpec};
-pub use builtin::{Builtin, Durability, Initial, NEVER_WATCHED, WatchOn, WatchSpec};
+pub use builtin::{Builtin, Durability, Initial, NEVER_WATCHED, PLACEHOLDERS, WatchOn, WatchSpec};
 pub use emitted::{Emitted, EmittedRow};
 pub use event::{EventType, Record};
 pub use exit::{Exit, ExitClass, Signal, StopCause};

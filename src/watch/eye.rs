@@ -123,12 +123,12 @@ impl Eye {
         std::mem::take(&mut *lock(&self.hints))
     }
 
-    /// Watches a folder, and where the system does so by itself all that is below it. Gives whether that is new.
-    pub(super) fn watch(&mut self, folder: &Path, below: bool) -> Result<bool, Unwatched> {
+    /// Watches a folder, and where the system does so by itself all that is below it.
+    pub(super) fn watch(&mut self, folder: &Path, below: bool) -> Result<(), Unwatched> {
         // A folder that is another one under the same name has no watch any more: only notify knows, and to ask again costs little.
         let is_new = !self.watched.contains(folder);
         if !is_new && sees_below() {
-            return Ok(false);
+            return Ok(());
         }
         let mode = if below && sees_below() { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
         self.watcher.watch(folder, mode).map_err(|e| match e.kind {
@@ -144,7 +144,7 @@ impl Eye {
                 lock(&self.hints).lost = true;
             }
         }
-        Ok(is_new)
+        Ok(())
     }
 
     /// Watches a folder, and what is below it, no more.

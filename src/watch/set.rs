@@ -192,6 +192,9 @@ mod tests {
             b"--from=/folder/a",
         ];
         assert_eq!(argv, wanted);
+        for name in crate::model::PLACEHOLDERS {
+            assert!(value(name, &told).is_some(), "{name}");
+        }
         let event: Value = serde_json::from_slice(&set.stdin(&told)).unwrap();
         assert_eq!(event["path_hex"], "2f666f6c6465722f7b6e616d657dff2e706e67");
         assert_eq!((&event["event"], &event["mtime_ms"], &event["attempt"]), (&json!("renamed"), &json!(5), &json!(2)));

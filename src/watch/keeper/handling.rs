@@ -31,7 +31,8 @@ impl Keeper {
     /// A file that settles is looked at.
     pub(super) fn look_again(&mut self, key: &Key, now: Moment) -> Told<()> {
         let set = self.roots[key.0].set;
-        match look::at(&self.real_path(key)) {
+        let at = self.real_path(key);
+        match look::at(&at) {
             Found::File(stat) => {
                 let seen = self.seen(key, stat);
                 self.items.seen(key, set, seen, now.mono, self.sets[set].spec.settle);
@@ -39,7 +40,6 @@ impl Keeper {
             }
             _ => {
                 self.items.remove_settling(key, set);
-                let at = self.real_path(key);
                 self.is_gone(key, &at, now)
             }
         }
@@ -155,11 +155,7 @@ impl Keeper {
         self.table.commit()?;
         self.ends.clear();
         for (id, outcome, is_well) in recorded {
-            if is_well && let Some(running) = self.running.get(&id) {
-                self.handled[self.roots[running.key.0].set] =
-                    (self.handled[self.roots[running.key.0].set].0 + 1, Some(now.wall_ms));
-            }
-            self.settle_end(id, outcome, now);
+            self.settle_end(id, outcome, is_well, now);
         }
         Ok(())
     }
@@ -193,12 +189,13 @@ impl Keeper {
     }
 
     /// What follows from an end that is down.
-    fn settle_end(&mut self, id: i64, outcome: Outcome, now: Moment) {
+    fn settle_end(&mut self, id: i64, outcome: Outcome, is_well: bool, now: Moment) {
         let Some(Running { key, work, .. }) = self.running.remove(&id) else { return };
         let set = self.roots[key.0].set;
         self.items.remove(&key, set);
         let shown = || self.roots[key.0].declared.join(path(&key.1)).display().to_string();
         match outcome {
+            Outcome::Done if is_well => self.handled[set] = (self.handled[set].0 + 1, Some(now.wall_ms)),
             Outcome::Done => {}
             Outcome::Again { due_ms, why } => {
                 let seconds = due_ms.saturating_sub(now.wall_ms) / 1000;

@@ -277,8 +277,8 @@ impl Keeper {
             self.running.remove(&job.id);
             self.items.remove(&key, self.roots[key.0].set);
         }
-        let sets: Vec<usize> = self.roots.iter().map(|root| root.set).collect();
-        self.items.forget(|_| true, |root| sets[root]);
+        let roots = &self.roots;
+        self.items.forget(|_| true, |root| roots[root].set);
         self.scan_all(true);
         self.next_check = now.mono;
         self.reload = true;

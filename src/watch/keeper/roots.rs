@@ -107,8 +107,9 @@ impl Root {
                     let remedy = "let this user read it, or put it into `ignore`";
                     (WatchState::Partly, Some(why), Some(remedy.to_owned()))
                 }
-                (None, Some((path, why)), _) => {
-                    let why = format!("{} is scanned every 30 s: {why}", path.display());
+                (None, Some((path, why)), every) => {
+                    let every = every.unwrap_or(POLL_EVERY).as_secs_f64();
+                    let why = format!("{} is scanned every {every} s: {why}", path.display());
                     let remedy = "raise fs.inotify.max_user_watches, or put folders that do not matter into `ignore`";
                     (WatchState::Partly, Some(why), cfg!(target_os = "linux").then(|| remedy.to_owned()))
                 }
@@ -142,38 +143,37 @@ impl Keeper {
                 root.unwatched = None;
                 root.troubles.clear();
                 root.scan.begin_whole();
-                self.work_due = Some(0);
-                let root = &mut self.roots[index];
                 let vigil = root.vigil.take();
+                self.work_due = Some(0);
                 self.forget_watches(before.map(|there| there.real), vigil);
             }
             Place::Absent => {
-                let before = root.there.take();
-                root.next_poll = None;
-                root.scan = Scan::default();
                 if root.since.take().is_some() {
                     // What comes there now has not been there before.
                     self.table.begin()?;
                     self.table.taken(root.id)?;
                 }
-                let set = root.set;
-                self.items.forget(|of| of == index, |_| set);
-                self.reload = true;
-                self.forget_watches(before.map(|there| there.real), None);
+                self.leave(index);
                 self.keep_vigil(index);
             }
             Place::Denied(why, remedy) => {
-                let before = root.there.take();
-                root.next_poll = None;
-                root.scan = Scan::default();
                 root.denied = Some((why, remedy));
-                let set = root.set;
-                self.items.forget(|of| of == index, |_| set);
-                self.reload = true;
-                self.forget_watches(before.map(|there| there.real), None);
+                self.leave(index);
             }
         }
         Ok(())
+    }
+
+    /// Nothing of a root can be looked at for now.
+    fn leave(&mut self, index: usize) {
+        let root = &mut self.roots[index];
+        let before = root.there.take();
+        root.next_poll = None;
+        root.scan = Scan::default();
+        let set = root.set;
+        self.items.forget(|of| of == index, |_| set);
+        self.reload = true;
+        self.forget_watches(before.map(|there| there.real), None);
     }
 
     /// Looks at those that are not there.

@@ -209,7 +209,7 @@ impl Keeper {
             return;
         }
         match self.eye.as_mut().map(|eye| eye.watch(real, below)) {
-            Some(Ok(_)) => root.unwatched = root.unwatched.take().filter(|(path, _)| path != real),
+            Some(Ok(())) => root.unwatched = root.unwatched.take().filter(|(path, _)| path != real),
             // Its parent's listing sees that.
             Some(Err(Unwatched::Absent)) => {}
             Some(Err(Unwatched::Most)) => root.is_unwatched(real, "the system watches no more folders for this user"),
