@@ -293,7 +293,8 @@ impl Keeper {
         if self.has_to_scan() {
             return Some(now);
         }
-        let blocked = self.blocked.iter().flatten().map(|(until, _)| *until);
+        // Who ends starts no handler: there is nothing to wake up for.
+        let blocked = self.blocked.iter().flatten().map(|(until, _)| *until).filter(|_| self.closing.is_none());
         let polls = self.roots.iter().filter_map(|root| root.next_poll);
         let work = self.work_due.map(|due_ms| {
             let left = u64::try_from(due_ms.saturating_sub(clock::now().wall_ms)).unwrap_or(0);
