@@ -1,5 +1,6 @@
 //! A command that is asked for something and ends: with a time limit, since launchctl and others are known to hang.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -16,17 +17,24 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::clock;
 use super::reap;
 use super::spawn::find_program;
+use super::sys::ExitWatch;
+use super::watch::Ended;
 use crate::model::{Exit, Mono, Signal};
 
 /// What is kept of each stream unless less is wanted, bytes.
 const KEEP: usize = 1 << 20;
 
+/// Longest wait; what is waited for tells of itself, this is for nothing but care.
+const LONGEST: Duration = Duration::from_secs(1);
+
 /// What a program of the owner's has of our environment; the rest may hold secrets.
 const KEPT: [&str; 5] = ["PATH", "HOME", "LANG", "TMPDIR", "USER"];
 
-/// How often an end is looked for that no pipe tells of. When the last pipe is closed it is near, and is looked for more often
-/// at first.
+/// How often an end is looked for that nobody tells of.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The same when the end has been told and there is nothing to reap yet: macOS tells a little before (xnu, `proc_exit`).
+const LOOK_SOON: Duration = Duration::from_millis(1);
 
 /// Children that their commands wait for: nobody else may reap them.
 static CLAIMED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -132,6 +140,8 @@ pub struct Given<'a> {
     pub environment: &'a [(&'a str, &'a str)],
     /// Whether it gets these only, and nothing of our environment.
     pub only_these: bool,
+    /// Variables of our environment that it does not get.
+    pub without: &'a [&'a str],
     /// What is on its stdin. It need not read it.
     pub stdin: &'a [u8],
     /// What is kept of each stream, bytes; 1 MiB unless told.
@@ -160,8 +170,7 @@ pub fn run_with<S: AsRef<OsStr>>(
     given: &Given<'_>,
     limit: Duration,
 ) -> Result<Finished, NoAnswer> {
-    let mut asked = Asked::start(program, arguments, given)
-        .map_err(|source| NoAnswer::NotStarted { program: program.to_owned(), source })?;
+    let mut asked = start(program, arguments, given, Cow::Borrowed(given.stdin))?;
     let end = clock::now().mono.plus(limit);
     if let Some(onlooker) = given.onlooker {
         onlooker.started(asked.pid);
@@ -174,23 +183,72 @@ pub fn run_with<S: AsRef<OsStr>>(
     }
 }
 
+/// Runs `program` as [`run_with`] does, for who waits for more than its end. Nothing of what it writes is kept, but what
+/// `output` takes.
+pub fn begin<S: AsRef<OsStr>>(program: &Path, arguments: &[S], given: &Given<'_>) -> Result<Begun, NoAnswer> {
+    start(program, arguments, given, Cow::Owned(given.stdin.to_vec())).map(Begun)
+}
+
+fn start<'a, S: AsRef<OsStr>>(
+    program: &Path,
+    arguments: &[S],
+    given: &Given<'_>,
+    stdin: Cow<'a, [u8]>,
+) -> Result<Asked<'a>, NoAnswer> {
+    Asked::start(program, arguments, given, stdin)
+        .map_err(|source| NoAnswer::NotStarted { program: program.to_owned(), source })
+}
+
+/// A command that is under way. Who drops it ends it, with all that is in its group.
+#[derive(Debug)]
+pub struct Begun(Asked<'static>);
+
+impl Begun {
+    /// How it ended, once it has. Never blocks. To be asked when one of its descriptors is ready, and after its pause.
+    pub fn try_end(&mut self) -> Option<Exit> {
+        self.0.try_end()
+    }
+
+    /// What to poll for.
+    pub fn descriptors(&self) -> impl Iterator<Item = PollFd<'_>> {
+        self.0.descriptors()
+    }
+
+    /// After this it is to be looked at, though no descriptor is ready; `None`: they tell of everything.
+    pub fn pause(&self) -> Option<Duration> {
+        self.0.pause()
+    }
+
+    /// Kills it, with all that is in its group. Its end is still to be waited for.
+    pub fn kill(&self) {
+        super::signal::group(self.0.pid, Signal::KILL);
+    }
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A command under way.
+#[derive(Debug)]
 struct Asked<'a> {
     pid: i32,
+    /// Tells of its end, where the system does.
+    exit: Option<ExitWatch>,
+    /// It has told.
+    is_told: bool,
     /// Its stdin, until all is written or it will not have more.
     stdin: Option<std::fs::File>,
-    /// What is still to be written there.
-    unread: &'a [u8],
+    /// What is written there, and how much of it has been.
+    words: Cow<'a, [u8]>,
+    written: usize,
     out: Stream,
     err: Stream,
     reaped: bool,
 }
 
 /// One of its pipes, until its end.
+#[derive(Debug)]
 struct Stream {
     pipe: Option<std::fs::File>,
     said: Vec<u8>,
@@ -200,13 +258,22 @@ struct Stream {
 
 impl<'a> Asked<'a> {
     #[expect(clippy::disallowed_methods, reason = "the one place where commands are asked")]
-    fn start<S: AsRef<OsStr>>(program: &Path, arguments: &[S], given: &Given<'a>) -> io::Result<Self> {
+    fn start<S: AsRef<OsStr>>(
+        program: &Path,
+        arguments: &[S],
+        given: &Given<'_>,
+        words: Cow<'a, [u8]>,
+    ) -> io::Result<Self> {
         let mut command = Command::new(program);
         if given.only_these {
             command.env_clear();
         }
+        // Who takes nothing away has nothing copied.
+        for name in given.without.iter().filter(|name| std::env::var_os(name).is_some()) {
+            command.env_remove(name);
+        }
         command.args(arguments).envs(given.environment.iter().copied()).process_group(0);
-        command.stdin(if given.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
+        command.stdin(if words.is_empty() { Stdio::null() } else { Stdio::piped() });
         let (out, err) = match given.output {
             Some([out, err]) => (out.try_clone()?.into(), err.try_clone()?.into()),
             None => (Stdio::piped(), Stdio::piped()),
@@ -225,14 +292,17 @@ impl<'a> Asked<'a> {
         let out = Stream::new(child.stdout.take().map(OwnedFd::from), keep);
         let err = Stream::new(child.stderr.take().map(OwnedFd::from), keep);
         let stdin = child.stdin.take().map(|pipe| nonblocking(OwnedFd::from(pipe)));
-        Ok(Self { pid, stdin, unread: given.stdin, out, err, reaped: false })
+        // One that has ended by now need not tell.
+        let exit = ExitWatch::open(pid).ok();
+        Ok(Self { pid, exit, is_told: false, stdin, words, written: 0, out, err, reaped: false })
     }
 
     /// Writes what its stdin takes.
     fn write(&mut self) {
         while let Some(pipe) = &mut self.stdin {
-            match pipe.write(self.unread) {
-                Ok(n) if n > 0 && n < self.unread.len() => self.unread = &self.unread[n..],
+            let unread = &self.words[self.written..];
+            match pipe.write(unread) {
+                Ok(n) if n > 0 && n < unread.len() => self.written += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 // All is written, or nobody reads it any more.
@@ -243,35 +313,49 @@ impl<'a> Asked<'a> {
 
     /// How it ended; `None` when it did not until `end`.
     fn wait(&mut self, end: Mono, onlooker: Option<&dyn Onlooker>) -> Option<Exit> {
-        let mut pause = Duration::from_millis(1);
         loop {
-            self.write();
-            self.out.read();
-            self.err.read();
-            if let Some(exit) = reap::try_reap(self.pid) {
-                self.reaped = true;
-                // What it wrote last. Whoever it left behind may hold the pipes open; that is not waited for.
-                self.out.read();
-                self.err.read();
+            if let Some(exit) = self.try_end() {
                 return Some(exit);
             }
             let now = clock::now().mono;
             if now >= end || onlooker.is_some_and(Onlooker::is_enough) {
                 return None;
             }
-            let mut left = Duration::from_nanos(end.0.saturating_sub(now.0)).min(LOOK_EVERY);
-            if self.out.pipe.is_none() && self.err.pipe.is_none() {
-                left = left.min(pause);
-                pause = pause.saturating_mul(2);
-            }
-            let mut pipes: Vec<PollFd<'_>> = [&self.out, &self.err]
-                .into_iter()
-                .filter_map(|stream| Some(PollFd::new(stream.pipe.as_ref()?.as_fd(), PollFlags::POLLIN)))
-                .chain(self.stdin.iter().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)))
-                .collect();
+            let left = Duration::from_nanos(end.0.saturating_sub(now.0));
+            let left = left.min(self.pause().or(onlooker.map(|_| LOOK_EVERY)).unwrap_or(LONGEST));
+            let mut descriptors: Vec<PollFd<'_>> = self.descriptors().collect();
             // A signal ends it early, and that is as good as a look.
-            let _ = poll(&mut pipes, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
+            let _ = poll(&mut descriptors, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         }
+    }
+
+    /// How it ended, once it has; and what is to be written and read meanwhile.
+    fn try_end(&mut self) -> Option<Exit> {
+        self.write();
+        self.out.read();
+        self.err.read();
+        let Some(exit) = reap::try_reap(self.pid) else {
+            self.is_told = self.exit.as_ref().is_some_and(|exit| exit.poll_end() != Ended::NotYet);
+            return None;
+        };
+        self.reaped = true;
+        // What it wrote last. Whoever it left behind may hold the pipes open; that is not waited for.
+        self.out.read();
+        self.err.read();
+        Some(exit)
+    }
+
+    fn descriptors(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let exit = self.exit.as_ref().filter(|_| !self.is_told);
+        [&self.out, &self.err]
+            .into_iter()
+            .filter_map(|stream| Some(PollFd::new(stream.pipe.as_ref()?.as_fd(), PollFlags::POLLIN)))
+            .chain(self.stdin.iter().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)))
+            .chain(exit.map(|exit| PollFd::new(exit.as_fd(), PollFlags::POLLIN)))
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        if self.exit.is_none() { Some(LOOK_EVERY) } else { self.is_told.then_some(LOOK_SOON) }
     }
 }
 

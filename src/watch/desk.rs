@@ -1,7 +1,6 @@
 //! The Unix socket: how it is, for probes and for `supervisor watch`.
 
 use std::path::PathBuf;
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::keeper::Input;
+use super::keeper::{Input, Post};
 use super::standing::{Busy, Standing};
 use super::{eye, status_of};
 use crate::control::serving::{refuse, respond};
@@ -33,7 +32,7 @@ pub(super) struct Desk {
     pub(super) table: PathBuf,
     pub(super) standing: Arc<Mutex<Standing>>,
     pub(super) busy: Arc<Busy>,
-    pub(super) inbox: Sender<Input>,
+    pub(super) inbox: Post,
 }
 
 pub(super) fn router(desk: Desk) -> Router {
@@ -54,7 +53,7 @@ impl Desk {
     async fn ask(&self, request: impl FnOnce(oneshot::Sender<Result<Again, String>>) -> Input) -> Response {
         let (answer, answered) = oneshot::channel();
         let gone = || refuse(StatusCode::SERVICE_UNAVAILABLE, "the watcher is ending");
-        if self.inbox.send(request(answer)).is_err() {
+        if !self.inbox.send(request(answer)) {
             return gone();
         }
         match tokio::time::timeout(PATIENCE, answered).await {

@@ -6,11 +6,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use notify::event::{AccessKind, AccessMode, Event, EventKind, ModifyKind};
-use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher, WatcherKind};
+use notify::event::{AccessKind, AccessMode, CreateKind, Event, EventKind, ModifyKind};
+use notify::{Config, ErrorKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher, WatcherKind};
 
 /// Hints that are kept; more than are are worth a scan.
 const MOST: usize = 50_000;
@@ -24,6 +23,8 @@ pub(super) struct Hint {
     pub(super) content: bool,
     /// Somebody who wrote it has closed it.
     pub(super) closed: bool,
+    /// It is a file that has just been made, and that its writer closes it will be told.
+    pub(super) made: bool,
 }
 
 /// What has been told since it was asked last.
@@ -33,6 +34,8 @@ pub(super) struct Hints {
     pub(super) paths: HashMap<PathBuf, Hint>,
     /// Something was lost: everything has to be looked at.
     pub(super) lost: bool,
+    /// There is more than that files were made.
+    urgent: bool,
 }
 
 impl Hints {
@@ -40,17 +43,23 @@ impl Hints {
         self.paths.is_empty() && !self.lost
     }
 
+    fn is_lost(&mut self) {
+        (self.lost, self.urgent) = (true, true);
+    }
+
     fn take_in(&mut self, path: PathBuf, hint: Hint) {
+        self.urgent |= !hint.made;
         let known = self.paths.len();
         if known >= MOST && !self.paths.contains_key(&path) {
             self.paths = HashMap::new();
-            self.lost = true;
+            self.is_lost();
             return;
         }
         let all = self.paths.entry(path).or_default();
         all.name |= hint.name;
         all.content |= hint.content;
         all.closed |= hint.closed;
+        all.made |= hint.made;
     }
 }
 
@@ -70,7 +79,6 @@ pub(super) struct Eye {
     watcher: RecommendedWatcher,
     watched: HashSet<PathBuf>,
     hints: Arc<Mutex<Hints>>,
-    content: Arc<AtomicBool>,
 }
 
 /// Whether one watch has all that is below a folder. Else each folder needs its own, and is listed only after it has it: so nothing that
@@ -89,33 +97,34 @@ pub(super) fn kind() -> &'static str {
 }
 
 impl Eye {
-    /// Begins; `wake` is called whenever there are hints where there were none.
+    /// Begins; `content`: changes of content are of interest to somebody. `wake` is called whenever there are hints where there were none, and whenever there are urgent ones where there were
+    /// none; with whether they are.
     ///
     /// # Errors
     /// When the system gives no more of what it takes (inotify instances).
-    pub(super) fn open(wake: impl Fn() + Send + 'static) -> notify::Result<Self> {
+    pub(super) fn open(content: bool, wake: impl Fn(bool) + Send + 'static) -> notify::Result<Self> {
         let hints = Arc::<Mutex<Hints>>::default();
-        let content = Arc::new(AtomicBool::new(false));
-        let (into, wanted) = (Arc::clone(&hints), Arc::clone(&content));
+        let into = Arc::clone(&hints);
+        // Who reads a file is no matter of ours, and where thousands are read would drown the rest.
+        let names = EventKindMask::CREATE | EventKindMask::REMOVE | EventKindMask::MODIFY_NAME;
+        let mut kinds = names | EventKindMask::ACCESS_CLOSE;
+        if content {
+            kinds |= EventKindMask::MODIFY_DATA | EventKindMask::MODIFY_META;
+        }
         let watcher = RecommendedWatcher::new(
             move |event: notify::Result<Event>| {
                 let mut hints = lock(&into);
-                let was_empty = hints.is_empty();
-                take_in(&mut hints, event, wanted.load(Ordering::Relaxed));
-                let is_news = was_empty && !hints.is_empty();
+                let before = (!hints.is_empty(), hints.urgent);
+                take_in(&mut hints, event, content);
+                let after = (!hints.is_empty(), hints.urgent);
                 drop(hints);
-                if is_news {
-                    wake();
+                if after != before {
+                    wake(after.1);
                 }
             },
-            Config::default().with_follow_symlinks(false),
+            Config::default().with_follow_symlinks(false).with_event_kinds(kinds),
         )?;
-        Ok(Self { watcher, watched: HashSet::new(), hints, content })
-    }
-
-    /// Whether changes of content are of interest to anybody.
-    pub(super) fn want_content(&self, wanted: bool) {
-        self.content.store(wanted, Ordering::Relaxed);
+        Ok(Self { watcher, watched: HashSet::new(), hints })
     }
 
     /// What was told since this was asked last.
@@ -141,7 +150,7 @@ impl Eye {
             self.watched.insert(folder.to_owned());
             if sees_below() {
                 // A stream of events ends and another one begins: what came in between is told by nobody.
-                lock(&self.hints).lost = true;
+                lock(&self.hints).is_lost();
             }
         }
         Ok(())
@@ -178,11 +187,11 @@ fn lock(hints: &Mutex<Hints>) -> MutexGuard<'_, Hints> {
 fn take_in(hints: &mut Hints, event: notify::Result<Event>, content: bool) {
     let Ok(event) = event else {
         // Whatever it is that could not be told.
-        hints.lost = true;
+        hints.is_lost();
         return;
     };
     if event.need_rescan() {
-        hints.lost = true;
+        hints.is_lost();
     }
     let hint = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Hint { closed: true, ..Hint::default() },
@@ -191,6 +200,8 @@ fn take_in(hints: &mut Hints, event: notify::Result<Event>, content: bool) {
             Hint { content: true, ..Hint::default() }
         }
         EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => return,
+        // Only inotify tells of who closes a file.
+        EventKind::Create(CreateKind::File) if !sees_below() => Hint { made: true, ..Hint::default() },
         _ => Hint { name: true, ..Hint::default() },
     };
     for path in event.paths {
@@ -200,7 +211,7 @@ fn take_in(hints: &mut Hints, event: notify::Result<Event>, content: bool) {
 
 #[cfg(test)]
 mod tests {
-    use notify::event::{CreateKind, DataChange, Flag};
+    use notify::event::{DataChange, Flag};
 
     use super::*;
 
@@ -218,7 +229,8 @@ mod tests {
         take_in(&mut hints, event(EventKind::Create(CreateKind::File), "/a"), true);
         take_in(&mut hints, event(EventKind::Modify(ModifyKind::Data(DataChange::Any)), "/a"), true);
         take_in(&mut hints, event(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/a"), true);
-        assert_eq!(hints.paths[Path::new("/a")], Hint { name: true, content: true, closed: true });
+        let is_told = !sees_below();
+        assert_eq!(hints.paths[Path::new("/a")], Hint { name: !is_told, content: true, closed: true, made: is_told });
         assert_eq!(hints.paths.len(), 1);
     }
 

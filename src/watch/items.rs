@@ -45,6 +45,8 @@ pub(super) struct Item {
     pub(super) since: Mono,
     /// What is down of it.
     pub(super) work: Option<Work>,
+    /// Something was told of it since it was ready, or its handler began.
+    pub(super) told: bool,
 }
 
 /// All of them.
@@ -110,7 +112,7 @@ impl Items {
     /// A file has come, or has changed.
     pub(super) fn settle(&mut self, key: Key, set: usize, event: WatchOn, seen: Seen, now: Mono, for_: Duration) {
         let settling = Stage::Settling { seen: seen.stat, unchanged: now, due: now };
-        self.insert(key.clone(), set, Item { event, stage: settling, since: now, work: None });
+        self.insert(key.clone(), set, Item { event, stage: settling, since: now, work: None, told: false });
         self.seen(&key, set, seen, now, for_);
     }
 
@@ -138,7 +140,8 @@ impl Items {
     /// What is down already waits for its turn.
     pub(super) fn ready(&mut self, key: Key, set: usize, work: Work, now: Mono) {
         self.ready[set].push_back(key.clone());
-        self.insert(key, set, Item { event: work.event, stage: Stage::Ready, since: now, work: Some(work) });
+        let item = Item { event: work.event, stage: Stage::Ready, since: now, work: Some(work), told: false };
+        self.insert(key, set, item);
     }
 
     fn insert(&mut self, key: Key, set: usize, item: Item) {
@@ -186,17 +189,25 @@ impl Items {
     pub(super) fn runs(&mut self, key: &Key, set: usize) {
         if let Some(item) = self.all.get_mut(key) {
             item.stage = Stage::Running;
+            // It was looked at just now.
+            item.told = false;
             self.running[set] += 1;
         }
     }
 
-    /// It is not on its way any more.
-    pub(super) fn remove(&mut self, key: &Key, set: usize) {
-        let Some(item) = self.all.remove(key) else { return };
+    /// Something was told of it; gives whether it is on its way.
+    pub(super) fn is_told(&mut self, key: &Key) -> bool {
+        self.all.get_mut(key).map(|item| item.told = true).is_some()
+    }
+
+    /// It is not on its way any more; gives whether something was told of it meanwhile.
+    pub(super) fn remove(&mut self, key: &Key, set: usize) -> bool {
+        let Some(item) = self.all.remove(key) else { return false };
         self.count[set] = self.count[set].saturating_sub(1);
         if item.stage == Stage::Running {
             self.running[set] = self.running[set].saturating_sub(1);
         }
+        item.told
     }
 
     /// A file that settles has gone.

@@ -34,7 +34,6 @@ mod table;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -67,20 +66,19 @@ pub fn serve(spec: &ServiceSpec, paths: &Paths) -> Result<(), Error> {
     let table = Table::open(&paths.watched(&spec.name))?;
     let sets = spec.watch.iter().map(Set::new).collect::<Result<Vec<Set>, Error>>()?;
     let roots = roots(&table, &sets, &paths.watched(&spec.name))?;
-    let (send, inbox) = channel();
-    let mut eye = eye::Eye::open(keeper::waker(&send));
+    let (post, inbox) = keeper::inbox().map_err(|e| cannot("open a pair of sockets", e))?;
+    let hints = post.clone();
+    // A loop that has ended needs no hints.
+    let mut eye = eye::Eye::open(sets.iter().any(Set::wants_content), move |urgent| {
+        hints.send(keeper::Input::Hints { urgent });
+    });
     let canary = canary::Canary::new(canary);
     if let Ok(watching) = &mut eye
         && let Err(e) = watching.watch(canary.real_folder(), false)
     {
         anstream::eprintln!("{} is not watched: {e:?}", canary.real_folder().display());
     }
-    let ended = send.clone();
-    let handlers = handler::Handlers::new(spec.cwd.clone(), move |id, end| {
-        // A loop that has ended does not count it: it is done again.
-        let _ = ended.send(keeper::Input::Ended(id, end));
-    });
-    let handlers = handlers.map_err(|e| Error::new(ErrorKind::Internal, format!("cannot hand on our output: {e}")))?;
+    let handlers = handler::Handlers::new(spec.cwd.clone()).map_err(|e| cannot("hand on our output", e))?;
     let standing = Arc::<Mutex<Standing>>::default();
     let busy = Arc::<standing::Busy>::default();
     let desk = desk::Desk {
@@ -88,11 +86,11 @@ pub fn serve(spec: &ServiceSpec, paths: &Paths) -> Result<(), Error> {
         table: paths.watched(&spec.name),
         standing: Arc::clone(&standing),
         busy: Arc::clone(&busy),
-        inbox: send.clone(),
+        inbox: post.clone(),
     };
     let answering = answer(desk, &paths.watch_socket(&spec.name), move || {
         // A loop that has ended need not be told.
-        let _ = send.send(keeper::Input::Stop);
+        post.send(keeper::Input::Stop);
     })?;
     let keeper = keeper::Keeper::new(keeper::Parts { sets, roots, table, eye, handlers, canary, standing, busy });
     notify::tell("READY=1");
@@ -100,6 +98,10 @@ pub fn serve(spec: &ServiceSpec, paths: &Paths) -> Result<(), Error> {
     notify::tell("STOPPING=1");
     answering.end();
     Ok(())
+}
+
+fn cannot(what: &str, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Internal, format!("cannot {what}: {error}"))
 }
 
 /// The folders of all sets, each with what is known of it.
@@ -136,17 +138,16 @@ impl Answering {
 }
 
 fn answer(desk: desk::Desk, path: &Path, stop: impl Fn() + Send + 'static) -> Result<Answering, Error> {
-    let internal = |what: &str, e: std::io::Error| Error::new(ErrorKind::Internal, format!("cannot {what}: {e}"));
     let (listener, _) = socket::bind(path).map_err(|e| Error::io("cannot open the socket", path, &e))?;
-    listener.set_nonblocking(true).map_err(|e| internal("open the socket", e))?;
+    listener.set_nonblocking(true).map_err(|e| cannot("open the socket", e))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| internal("start the runtime", e))?;
+        .map_err(|e| cannot("start the runtime", e))?;
     let entered = runtime.enter();
-    let listener = UnixListener::from_std(listener).map_err(|e| internal("open the socket", e))?;
-    let mut term = signal(SignalKind::terminate()).map_err(|e| internal("catch signals", e))?;
-    let mut int = signal(SignalKind::interrupt()).map_err(|e| internal("catch signals", e))?;
+    let listener = UnixListener::from_std(listener).map_err(|e| cannot("open the socket", e))?;
+    let mut term = signal(SignalKind::terminate()).map_err(|e| cannot("catch signals", e))?;
+    let mut int = signal(SignalKind::interrupt()).map_err(|e| cannot("catch signals", e))?;
     drop(entered);
     let (close, closing) = watch::channel(());
     let serve = move || {
@@ -164,7 +165,7 @@ fn answer(desk: desk::Desk, path: &Path, stop: impl Fn() + Send + 'static) -> Re
         });
     };
     let thread = std::thread::Builder::new().name("answers".into()).spawn(serve);
-    Ok(Answering { close, thread: thread.map_err(|e| internal("start a thread", e))? })
+    Ok(Answering { close, thread: thread.map_err(|e| cannot("start a thread", e))? })
 }
 
 /// What a watcher that does not run has written down; `None`: it never ran.

@@ -131,12 +131,10 @@ impl Keeper {
     /// Starts what has gone down as begun.
     pub(super) fn launch(&mut self, now: Moment) {
         for (job, _) in std::mem::take(&mut self.launches) {
-            let id = job.id;
-            let running = usize::try_from(self.items.all_running()).unwrap_or(usize::MAX);
-            if let Err(e) = self.handlers.run(job, running) {
-                // As if it had been started and could not be: seen to in the next turn.
-                self.ends.push((id, End::NotStarted(format!("there can be no further thread: {e}"))));
-                self.next_check = now.mono;
+            if let Err(why) = self.handlers.begin(&job, now.mono) {
+                // Seen to in the next turn, which is at once.
+                self.ends.push((job.id, End::NotStarted(why)));
+                self.lull = Some(now.mono);
             }
         }
     }
@@ -165,12 +163,12 @@ impl Keeper {
         let root = &self.roots[key.0];
         let spec = &self.sets[root.set].spec;
         let later = |after: Duration| now.wall_ms.saturating_add(i64::try_from(after.as_millis()).unwrap_or(i64::MAX));
-        let is_there = work.event == WatchOn::Removed || matches!(look::at(&self.real_path(key)), Found::File(_));
+        let is_there = || work.event == WatchOn::Removed || matches!(look::at(&self.real_path(key)), Found::File(_));
         let outcome = match end {
             End::Well => Outcome::Done,
             End::NotStarted(why) => Outcome::NotBegun { due_ms: later(BLOCKED_FOR), why: why.clone() },
             // There is nothing to try again with.
-            End::Failed(_) if !is_there => Outcome::Done,
+            End::Failed(_) if !is_there() => Outcome::Done,
             End::Failed(why) if work.failures >= spec.retries => Outcome::Dead { why: why.clone() },
             End::Failed(why) => {
                 let delay = backed_off(spec.retry_delay, RETRY_MOST, work.failures, clock::fraction());
@@ -192,7 +190,7 @@ impl Keeper {
     fn settle_end(&mut self, id: i64, outcome: Outcome, is_well: bool, now: Moment) {
         let Some(Running { key, work, .. }) = self.running.remove(&id) else { return };
         let set = self.roots[key.0].set;
-        self.items.remove(&key, set);
+        let was_told = self.items.remove(&key, set);
         let shown = || self.roots[key.0].declared.join(path(&key.1)).display().to_string();
         match outcome {
             Outcome::Done if is_well => self.handled[set] = (self.handled[set].0 + 1, Some(now.wall_ms)),
@@ -219,17 +217,19 @@ impl Keeper {
             }
         }
         // What was told meanwhile was not looked at.
-        self.recheck.push(key);
+        if was_told {
+            self.recheck.push(key);
+        }
     }
 
     fn is_due(&mut self, due_ms: i64) {
         self.work_due = Some(self.work_due.map_or(due_ms, |due| due.min(due_ms)));
     }
 
-    /// Files whose handlers have ended are looked at.
+    /// Files of which something was told while their handlers ran are looked at.
     pub(super) fn look_after_ends(&mut self, now: Moment) -> Told<()> {
         for key in std::mem::take(&mut self.recheck) {
-            self.look(&key, now)?;
+            self.look(&key, false, now)?;
         }
         Ok(())
     }

@@ -72,7 +72,7 @@ impl Keeper {
         let key = (root, below);
         let item = self.items.get(&key);
         let settles = item.is_some_and(|item| matches!(item.stage, Stage::Settling { .. }));
-        if !hint.name && !set.wants_content() && !settles {
+        if !hint.name && !hint.made && !set.wants_content() && !settles {
             return Ok(());
         }
         if set.ignores_all_of(path(&key.1)) {
@@ -81,13 +81,16 @@ impl Keeper {
         match item.map(|item| &item.stage) {
             Some(Stage::Settling { .. }) => self.look_again(&key, now),
             // It is looked at when its handler begins, and when it has ended.
-            Some(Stage::Ready | Stage::Running) => Ok(()),
-            None => self.look(&key, now),
+            Some(Stage::Ready | Stage::Running) => {
+                self.items.is_told(&key);
+                Ok(())
+            }
+            None => self.look(&key, hint.made && !hint.name && !hint.closed, now),
         }
     }
 
-    /// Looks at what may have come, gone or changed.
-    pub(super) fn look(&mut self, key: &Key, now: Moment) -> Told<()> {
+    /// Looks at what may have come, gone or changed; `made`: it has just been made, and its writer's close is told.
+    pub(super) fn look(&mut self, key: &Key, made: bool, now: Moment) -> Told<()> {
         let root = &self.roots[key.0];
         let Some(there) = &root.there else { return Ok(()) };
         let at = there.real.join(path(&key.1));
@@ -96,7 +99,8 @@ impl Keeper {
                 self.table.begin()?;
                 let (folder, name) = split(&key.1);
                 let folder = self.table.folder_id(root.id, folder)?;
-                self.consider(key, folder, name, stat, now)
+                // What has got a further name was written before.
+                self.consider(key, (folder, name), stat, made && stat.links < 2, now)
             }
             Found::Folder(_) => {
                 if self.sets[root.set].spec.recursive && !self.sets[root.set].ignores(path(&key.1), true) {
@@ -113,11 +117,19 @@ impl Keeper {
         }
     }
 
-    /// A file that is there: what that means, and what follows.
-    pub(super) fn consider(&mut self, key: &Key, folder: i64, name: &[u8], stat: Stat, now: Moment) -> Told<()> {
+    /// A file that is there: what that means, and what follows. Where it is, is its folder's number and its name; `written`: somebody
+    /// is writing it.
+    pub(super) fn consider(
+        &mut self,
+        key: &Key,
+        (folder, name): (i64, &[u8]),
+        stat: Stat,
+        written: bool,
+        now: Moment,
+    ) -> Told<()> {
         let root = &self.roots[key.0];
         let (id, since, set) = (root.id, root.since, root.set);
-        if self.items.get(key).is_some() || self.table.is_under_way(id, &key.1)? {
+        if self.items.is_told(key) || self.table.is_under_way(id, &key.1)? {
             return Ok(());
         }
         let known = self.table.file(folder, name)?;
@@ -151,7 +163,7 @@ impl Keeper {
             }
             Verdict::Handle(_) if self.items.is_full() => self.roots[key.0].scan.once_more(),
             Verdict::Handle(event) => {
-                let seen = self.seen(key, stat);
+                let seen = if written { Seen { stat, is_open: true } } else { self.seen(key, stat) };
                 let settle = self.sets[set].spec.settle;
                 self.items.settle(key.clone(), set, event, seen, now.mono, settle);
             }

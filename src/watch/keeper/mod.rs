@@ -6,15 +6,16 @@
 
 mod handling;
 mod hints;
+mod inbox;
 mod roots;
 mod scanning;
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+pub(super) use inbox::{Inbox, Post, inbox};
 pub(super) use roots::Root;
 
 use super::canary::Canary;
@@ -37,6 +38,10 @@ const CHECK_EVERY: Duration = Duration::from_secs(300);
 /// A file that is not there may be found under another name for so long.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Who has just made a file is about to write and close it: so long the rest of what is told of it is waited for. A millisecond is
+/// the shortest time that poll(2) knows.
+const LULL: Duration = Duration::from_millis(1);
+
 /// After the table could not be written.
 const UNWELL_FOR: Duration = Duration::from_secs(5);
 
@@ -51,10 +56,8 @@ pub(super) type Answer = Result<Again, String>;
 
 /// What comes to the loop.
 pub(super) enum Input {
-    /// There are hints.
-    Hints,
-    /// A handler has ended.
-    Ended(i64, End),
+    /// There are hints; whether one of them is more than that a file has just been made.
+    Hints { urgent: bool },
     /// Somebody asks for something.
     Retry(RetryRequest, oneshot::Sender<Result<Again, String>>),
     /// Somebody asks for something.
@@ -93,7 +96,9 @@ pub(super) struct Keeper {
     next_scan: Mono,
     next_check: Mono,
     unwell: Option<(Mono, String)>,
-    /// Files whose handlers have ended, to be looked at.
+    /// Until when more hints are waited for.
+    lull: Option<Mono>,
+    /// Files whose handlers have ended and of which something was told meanwhile, to be looked at.
     recheck: Vec<Key>,
     /// What was in mind is not any more: it is due again.
     reload: bool,
@@ -123,9 +128,6 @@ impl Keeper {
         };
         let sets = parts.sets.len();
         let now = clock::now();
-        if let Some(eye) = &eye {
-            eye.want_content(parts.sets.iter().any(Set::wants_content));
-        }
         Self {
             items: Items::new(sets),
             sets: parts.sets,
@@ -147,6 +149,7 @@ impl Keeper {
             next_scan: now.mono.plus(SCAN_EVERY),
             next_check: now.mono,
             unwell: None,
+            lull: None,
             recheck: Vec::new(),
             reload: true,
             dead: 0,
@@ -155,15 +158,12 @@ impl Keeper {
     }
 
     /// Runs until it is told to stop, and then until the handlers have ended, for at most `patience`.
-    pub(super) fn run(mut self, inbox: &Receiver<Input>, patience: Duration) {
+    pub(super) fn run(mut self, inbox: &Inbox, patience: Duration) {
         let mut before = clock::now();
         loop {
             let due = self.next_due(before.mono);
             self.busy.rests(due);
-            let input = match due {
-                Some(due) => inbox.recv_timeout(due.since(clock::now().mono)),
-                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
+            inbox.wait(self.handlers.descriptors(), due.map(|due| due.since(clock::now().mono)));
             let now = clock::now();
             self.busy.works(now.mono);
             if let Some(gap) = gap(before, due, now) {
@@ -175,22 +175,22 @@ impl Keeper {
                 self.next_check = now.mono;
             }
             before = now;
-            let mut requests = Vec::new();
-            let mut next = match input {
-                Ok(input) => Some(input),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
+            let (mut requests, mut is_lull) = (Vec::new(), false);
             // All that has come is one turn's.
-            while let Some(input) = next {
+            for input in inbox.take() {
                 match input {
-                    Input::Hints => {}
-                    Input::Ended(id, end) => self.ends.push((id, end)),
+                    Input::Hints { urgent } => is_lull = !urgent,
                     Input::Stop => self.closing = self.closing.or(Some(now.mono.plus(patience))),
                     request @ (Input::Retry(..) | Input::Replay(..)) => requests.push(request),
                 }
-                next = inbox.try_recv().ok();
             }
+            self.ends.extend(self.handlers.ended(now.mono));
+            let is_quiet = requests.is_empty() && self.ends.is_empty() && self.closing.is_none();
+            if is_lull && is_quiet && due.is_none_or(|due| due > now.mono) {
+                self.lull = Some(now.mono.plus(LULL));
+                continue;
+            }
+            self.lull = None;
             self.turn(now, requests);
             if self.closing.is_some_and(|until| self.items.all_running() == 0 || now.mono >= until) {
                 // What has not ended by now ends with us, and is done again.
@@ -224,7 +224,7 @@ impl Keeper {
             match request {
                 Input::Retry(wanted, answer) => answers.push((answer, self.retry(&wanted, now)?)),
                 Input::Replay(wanted, answer) => answers.push((answer, self.replay(&wanted, now)?)),
-                Input::Hints | Input::Ended(..) | Input::Stop => {}
+                Input::Hints { .. } | Input::Stop => {}
             }
         }
         if self.next_check <= now.mono {
@@ -248,10 +248,11 @@ impl Keeper {
             self.scan_all(false);
         }
         self.poll_roots(now.mono);
+        // Before the scan: what was begun before a kill comes first.
+        self.load_due(now)?;
         self.scan(now)?;
         self.look_at_settling(now)?;
         self.finish_gone(now)?;
-        self.load_due(now)?;
         if self.closing.is_none() {
             self.dispatch(now)?;
         }
@@ -303,7 +304,7 @@ impl Keeper {
         let work = work.filter(|_| !self.items.is_full());
         // While a scan stands still nothing is known to be gone.
         let gone = self.gone_due.filter(|_| !self.is_scanning());
-        [self.items.next_due(), gone, work, self.canary.due(), self.closing]
+        [self.items.next_due(), self.handlers.next_due(now), self.lull, gone, work, self.canary.due(), self.closing]
             .into_iter()
             .flatten()
             .chain([self.next_scan, self.next_check])
@@ -378,14 +379,5 @@ impl Keeper {
             ));
         }
         Ok(found)
-    }
-}
-
-/// Has the loop woken.
-pub(super) fn waker(inbox: &Sender<Input>) -> impl Fn() + Send + 'static {
-    let inbox = inbox.clone();
-    move || {
-        // A loop that has ended needs no hints.
-        let _ = inbox.send(Input::Hints);
     }
 }

@@ -283,7 +283,7 @@ impl Keeper {
         if self.table.file(listing.id, name.as_bytes())?.is_some_and(|(_, gone)| !gone) {
             listing.met += 1;
         }
-        self.consider(&key, listing.id, name.as_bytes(), stat, now)
+        self.consider(&key, (listing.id, name.as_bytes()), stat, false, now)
     }
 
     /// A folder has been listed to its end.

@@ -55,19 +55,20 @@ impl Table {
 
     /// Files of one root that have this number.
     pub(in crate::watch) fn by_number(&self, root: i64, now: &Stat) -> Told<Vec<Elsewhere>> {
+        // In two steps: SQLite plans a join of these anew for each number.
         let mut ask = self.conn.prepare_cached(
-            "SELECT f.folder, f.name, f.dev, f.ino, f.born, f.size, f.modified, d.path FROM file f \
-             JOIN folder d ON d.id = f.folder WHERE f.ino = ?1 AND f.dev = ?2 AND d.root = ?3 LIMIT 16",
+            "SELECT folder, name, dev, ino, born, size, modified FROM file WHERE ino = ?1 AND dev = ?2 LIMIT 16",
         )?;
-        let rows = ask.query_map(params![signed(now.ino), signed(now.dev), root], |row| {
-            Ok(Elsewhere {
-                folder: row.get("folder")?,
-                path: row.get("path")?,
-                name: row.get("name")?,
-                stat: stat(row)?,
-            })
-        })?;
-        rows.collect()
+        let mut of = self.conn.prepare_cached("SELECT path FROM folder WHERE id = ?1 AND root = ?2")?;
+        let mut found = Vec::new();
+        let mut rows = ask.query(params![signed(now.ino), signed(now.dev)])?;
+        while let Some(row) = rows.next()? {
+            let folder: i64 = row.get("folder")?;
+            if let Some(path) = of.query_row([folder, root], |row| row.get(0)).optional()? {
+                found.push(Elsewhere { folder, path, name: row.get("name")?, stat: stat(row)? });
+            }
+        }
+        Ok(found)
     }
 
     /// The file is dealt with as it is now.

@@ -43,11 +43,11 @@ CREATE TABLE IF NOT EXISTS file (
 CREATE INDEX IF NOT EXISTS file_by_number ON file (ino, dev);
 CREATE INDEX IF NOT EXISTS file_gone ON file (gone_ms) WHERE gone_ms IS NOT NULL;
 CREATE TABLE IF NOT EXISTS work (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, root INTEGER NOT NULL, path BLOB NOT NULL, event TEXT NOT NULL, origin BLOB,
+  id INTEGER PRIMARY KEY, root INTEGER NOT NULL, path BLOB NOT NULL, event TEXT NOT NULL, origin BLOB,
   state INTEGER NOT NULL, attempts INTEGER NOT NULL, failures INTEGER NOT NULL, due_ms INTEGER NOT NULL,
   at_ms INTEGER NOT NULL, why TEXT, UNIQUE (root, path)
 );
-CREATE INDEX IF NOT EXISTS work_due ON work (state, due_ms);
+CREATE INDEX IF NOT EXISTS work_due ON work (due_ms) WHERE state = 0;
 ";
 
 /// Most of the log that is kept when all of it is in the tables, bytes.
@@ -103,12 +103,17 @@ impl Table {
 
     /// Begins a transaction, unless one has begun.
     pub(super) fn begin(&self) -> Told<()> {
-        if self.conn.is_autocommit() { self.conn.execute_batch("BEGIN IMMEDIATE") } else { Ok(()) }
+        // Nobody else writes: what begins as a reader is not refused when it comes to write.
+        if self.conn.is_autocommit() { self.now("BEGIN") } else { Ok(()) }
     }
 
     /// Ends it: all of it is kept.
     pub(super) fn commit(&self) -> Told<()> {
-        if self.conn.is_autocommit() { Ok(()) } else { self.conn.execute_batch("COMMIT") }
+        if self.conn.is_autocommit() { Ok(()) } else { self.now("COMMIT") }
+    }
+
+    fn now(&self, word: &str) -> Told<()> {
+        self.conn.prepare_cached(word)?.raw_execute().map(|_| ())
     }
 
     /// Ends it: nothing of it is.

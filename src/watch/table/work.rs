@@ -5,7 +5,7 @@ use rusqlite::{Row, params};
 use super::{Table, Told, unsigned};
 use crate::model::{DeadLetter, WatchOn};
 
-/// Nobody is at it.
+/// Nobody is at it. The index `work_due` has these.
 const WAITING: i64 = 0;
 /// Its handler runs.
 const RUNNING: i64 = 1;
@@ -132,11 +132,12 @@ impl Table {
     /// What waits and is due by `now_ms`, of one root.
     pub(in crate::watch) fn due(&self, root: i64, now_ms: i64, most: usize) -> Told<Vec<Work>> {
         let mut ask = self.conn.prepare_cached(
+            // The number stands there for the index.
             "SELECT id, root, path, event, origin, attempts, failures FROM work \
-             WHERE state = ?1 AND due_ms <= ?2 AND root = ?3 ORDER BY due_ms, id LIMIT ?4",
+             WHERE state = 0 AND due_ms <= ?1 AND root = ?2 ORDER BY due_ms, id LIMIT ?3",
         )?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        ask.query_map(params![WAITING, now_ms, root, most], work)?.collect()
+        ask.query_map(params![now_ms, root, most], work)?.collect()
     }
 
     /// It is in mind from now on, and not due again until it has been begun or the watcher starts anew.
@@ -147,8 +148,8 @@ impl Table {
 
     /// When the next one is due, milliseconds since 1970.
     pub(in crate::watch) fn next_due(&self) -> Told<Option<i64>> {
-        let mut ask = self.conn.prepare_cached("SELECT min(due_ms) FROM work WHERE state = ?1")?;
-        ask.query_row([WAITING], |row| row.get(0))
+        let mut ask = self.conn.prepare_cached("SELECT min(due_ms) FROM work WHERE state = 0")?;
+        ask.query_row([], |row| row.get(0))
     }
 
     /// Those that were given up are tried again: these, or all, of these roots.
