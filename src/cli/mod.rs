@@ -52,8 +52,8 @@ use crate::error::{Error, ErrorKind};
 
 /// Does what was asked, on the process's own stdout and stderr; gives the exit code.
 pub fn execute(ask: &Ask, context: &Context<'_>) -> Result<u8, Error> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut notes = io::stderr().lock();
+    let mut out = io::BufWriter::new(io::stdout());
+    let mut notes = io::stderr();
     let code = execute_to(ask, context, &mut Output { out: &mut out, notes: &mut notes })?;
     Ok(if flush(&mut out)? { code } else { 0 })
 }

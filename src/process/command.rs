@@ -294,7 +294,10 @@ impl<'a> Asked<'a> {
         let stdin = child.stdin.take().map(|pipe| nonblocking(OwnedFd::from(pipe)));
         // One that has ended by now need not tell.
         let exit = ExitWatch::open(pid).ok();
-        Ok(Self { pid, exit, is_told: false, stdin, words, written: 0, out, err, reaped: false })
+        let mut asked = Self { pid, exit, is_told: false, stdin, words, written: 0, out, err, reaped: false };
+        // All of it, most of the time: so nobody has to wait for that.
+        asked.write();
+        Ok(asked)
     }
 
     /// Writes what its stdin takes.

@@ -34,8 +34,6 @@ pub(super) struct Hints {
     pub(super) paths: HashMap<PathBuf, Hint>,
     /// Something was lost: everything has to be looked at.
     pub(super) lost: bool,
-    /// There is more than that files were made.
-    urgent: bool,
 }
 
 impl Hints {
@@ -43,16 +41,11 @@ impl Hints {
         self.paths.is_empty() && !self.lost
     }
 
-    fn is_lost(&mut self) {
-        (self.lost, self.urgent) = (true, true);
-    }
-
     fn take_in(&mut self, path: PathBuf, hint: Hint) {
-        self.urgent |= !hint.made;
         let known = self.paths.len();
         if known >= MOST && !self.paths.contains_key(&path) {
             self.paths = HashMap::new();
-            self.is_lost();
+            self.lost = true;
             return;
         }
         let all = self.paths.entry(path).or_default();
@@ -97,12 +90,12 @@ pub(super) fn kind() -> &'static str {
 }
 
 impl Eye {
-    /// Begins; `content`: changes of content are of interest to somebody. `wake` is called whenever there are hints where there were none, and whenever there are urgent ones where there were
-    /// none; with whether they are.
+    /// Begins; `content`: changes of content are of interest to somebody. `wake` is called whenever there are hints where there were
+    /// none.
     ///
     /// # Errors
     /// When the system gives no more of what it takes (inotify instances).
-    pub(super) fn open(content: bool, wake: impl Fn(bool) + Send + 'static) -> notify::Result<Self> {
+    pub(super) fn open(content: bool, wake: impl Fn() + Send + 'static) -> notify::Result<Self> {
         let hints = Arc::<Mutex<Hints>>::default();
         let into = Arc::clone(&hints);
         // Who reads a file is no matter of ours, and where thousands are read would drown the rest.
@@ -114,12 +107,12 @@ impl Eye {
         let watcher = RecommendedWatcher::new(
             move |event: notify::Result<Event>| {
                 let mut hints = lock(&into);
-                let before = (!hints.is_empty(), hints.urgent);
+                let was_empty = hints.is_empty();
                 take_in(&mut hints, event, content);
-                let after = (!hints.is_empty(), hints.urgent);
+                let is_news = was_empty && !hints.is_empty();
                 drop(hints);
-                if after != before {
-                    wake(after.1);
+                if is_news {
+                    wake();
                 }
             },
             Config::default().with_follow_symlinks(false).with_event_kinds(kinds),
@@ -150,7 +143,7 @@ impl Eye {
             self.watched.insert(folder.to_owned());
             if sees_below() {
                 // A stream of events ends and another one begins: what came in between is told by nobody.
-                lock(&self.hints).is_lost();
+                lock(&self.hints).lost = true;
             }
         }
         Ok(())
@@ -187,11 +180,11 @@ fn lock(hints: &Mutex<Hints>) -> MutexGuard<'_, Hints> {
 fn take_in(hints: &mut Hints, event: notify::Result<Event>, content: bool) {
     let Ok(event) = event else {
         // Whatever it is that could not be told.
-        hints.is_lost();
+        hints.lost = true;
         return;
     };
     if event.need_rescan() {
-        hints.is_lost();
+        hints.lost = true;
     }
     let hint = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Hint { closed: true, ..Hint::default() },

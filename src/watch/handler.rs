@@ -1,10 +1,11 @@
 //! Runs handlers: each in a process group of its own, with the event on its stdin, its output in the service's log, and a time limit.
 //! Nothing in here waits: the loop does, for their descriptors too.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::poll::PollFd;
@@ -73,8 +74,14 @@ impl Handlers {
     /// Why it could not be started.
     pub(super) fn begin(&mut self, job: &Job, now: Mono) -> Result<(), String> {
         let (program, arguments) = job.argv.split_first().ok_or("nothing to run")?;
-        let program = command::find(&program.to_string_lossy())
-            .map_err(|why| why.replace("the daemon's PATH", "the service's PATH"))?;
+        let program = Path::new(program);
+        let program = match program.is_absolute() {
+            true => Cow::Borrowed(program),
+            false => Cow::Owned(
+                command::find(&program.to_string_lossy())
+                    .map_err(|why| why.replace("the daemon's PATH", "the service's PATH"))?,
+            ),
+        };
         let given = Given {
             without: &OURS,
             stdin: &job.stdin,
@@ -122,9 +129,7 @@ impl UnderWay {
         match self.until {
             _ if exit == Exit::Code(0) => End::Well,
             Some(_) => End::Failed(format!("it ended with {exit}")),
-            None => {
-                End::Failed(format!("it did not end within {} s, and was ended", self.timeout.as_secs_f64()))
-            }
+            None => End::Failed(format!("it did not end within {} s, and was ended", self.timeout.as_secs_f64())),
         }
     }
 }

@@ -69,8 +69,8 @@ pub fn serve(spec: &ServiceSpec, paths: &Paths) -> Result<(), Error> {
     let (post, inbox) = keeper::inbox().map_err(|e| cannot("open a pair of sockets", e))?;
     let hints = post.clone();
     // A loop that has ended needs no hints.
-    let mut eye = eye::Eye::open(sets.iter().any(Set::wants_content), move |urgent| {
-        hints.send(keeper::Input::Hints { urgent });
+    let mut eye = eye::Eye::open(sets.iter().any(Set::wants_content), move || {
+        hints.send(keeper::Input::Hints);
     });
     let canary = canary::Canary::new(canary);
     if let Ok(watching) = &mut eye

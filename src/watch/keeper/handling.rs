@@ -134,7 +134,6 @@ impl Keeper {
             if let Err(why) = self.handlers.begin(&job, now.mono) {
                 // Seen to in the next turn, which is at once.
                 self.ends.push((job.id, End::NotStarted(why)));
-                self.lull = Some(now.mono);
             }
         }
     }

@@ -38,10 +38,6 @@ const CHECK_EVERY: Duration = Duration::from_secs(300);
 /// A file that is not there may be found under another name for so long.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Who has just made a file is about to write and close it: so long the rest of what is told of it is waited for. A millisecond is
-/// the shortest time that poll(2) knows.
-const LULL: Duration = Duration::from_millis(1);
-
 /// After the table could not be written.
 const UNWELL_FOR: Duration = Duration::from_secs(5);
 
@@ -56,8 +52,8 @@ pub(super) type Answer = Result<Again, String>;
 
 /// What comes to the loop.
 pub(super) enum Input {
-    /// There are hints; whether one of them is more than that a file has just been made.
-    Hints { urgent: bool },
+    /// There are hints.
+    Hints,
     /// Somebody asks for something.
     Retry(RetryRequest, oneshot::Sender<Result<Again, String>>),
     /// Somebody asks for something.
@@ -96,8 +92,6 @@ pub(super) struct Keeper {
     next_scan: Mono,
     next_check: Mono,
     unwell: Option<(Mono, String)>,
-    /// Until when more hints are waited for.
-    lull: Option<Mono>,
     /// Files whose handlers have ended and of which something was told meanwhile, to be looked at.
     recheck: Vec<Key>,
     /// What was in mind is not any more: it is due again.
@@ -149,7 +143,6 @@ impl Keeper {
             next_scan: now.mono.plus(SCAN_EVERY),
             next_check: now.mono,
             unwell: None,
-            lull: None,
             recheck: Vec::new(),
             reload: true,
             dead: 0,
@@ -175,22 +168,16 @@ impl Keeper {
                 self.next_check = now.mono;
             }
             before = now;
-            let (mut requests, mut is_lull) = (Vec::new(), false);
+            let mut requests = Vec::new();
             // All that has come is one turn's.
             for input in inbox.take() {
                 match input {
-                    Input::Hints { urgent } => is_lull = !urgent,
+                    Input::Hints => {}
                     Input::Stop => self.closing = self.closing.or(Some(now.mono.plus(patience))),
                     request @ (Input::Retry(..) | Input::Replay(..)) => requests.push(request),
                 }
             }
             self.ends.extend(self.handlers.ended(now.mono));
-            let is_quiet = requests.is_empty() && self.ends.is_empty() && self.closing.is_none();
-            if is_lull && is_quiet && due.is_none_or(|due| due > now.mono) {
-                self.lull = Some(now.mono.plus(LULL));
-                continue;
-            }
-            self.lull = None;
             self.turn(now, requests);
             if self.closing.is_some_and(|until| self.items.all_running() == 0 || now.mono >= until) {
                 // What has not ended by now ends with us, and is done again.
@@ -224,7 +211,7 @@ impl Keeper {
             match request {
                 Input::Retry(wanted, answer) => answers.push((answer, self.retry(&wanted, now)?)),
                 Input::Replay(wanted, answer) => answers.push((answer, self.replay(&wanted, now)?)),
-                Input::Hints { .. } | Input::Stop => {}
+                Input::Hints | Input::Stop => {}
             }
         }
         if self.next_check <= now.mono {
@@ -291,7 +278,8 @@ impl Keeper {
         if let Some((until, _)) = &self.unwell {
             return Some(*until);
         }
-        if self.has_to_scan() {
+        // A handler that could not be started has ended.
+        if self.has_to_scan() || !self.ends.is_empty() {
             return Some(now);
         }
         // Who ends starts no handler: there is nothing to wake up for.
@@ -304,7 +292,7 @@ impl Keeper {
         let work = work.filter(|_| !self.items.is_full());
         // While a scan stands still nothing is known to be gone.
         let gone = self.gone_due.filter(|_| !self.is_scanning());
-        [self.items.next_due(), self.handlers.next_due(now), self.lull, gone, work, self.canary.due(), self.closing]
+        [self.items.next_due(), self.handlers.next_due(now), gone, work, self.canary.due(), self.closing]
             .into_iter()
             .flatten()
             .chain([self.next_scan, self.next_check])

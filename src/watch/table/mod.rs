@@ -51,7 +51,10 @@ CREATE INDEX IF NOT EXISTS work_due ON work (due_ms) WHERE state = 0;
 ";
 
 /// Most of the log that is kept when all of it is in the tables, bytes.
-const LOG_LIMIT: i64 = 4 << 20;
+const LOG_LIMIT: i64 = 16 << 20;
+
+/// Pages of the log that are moved to the tables at a time: each waits for the disk, and most are written again and again until then.
+const LOG_PAGES: i64 = 4_000;
 
 /// The watcher's table.
 pub(super) struct Table {
@@ -74,6 +77,7 @@ impl Table {
             // A kill loses nothing; a loss of power loses what came last, which is looked at again.
             conn.pragma_update(None, "synchronous", "NORMAL")?;
             conn.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
+            conn.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
             let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
             if found <= SCHEMA {
                 conn.execute_batch(TABLES)?;
