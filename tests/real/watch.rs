@@ -110,7 +110,6 @@ fn a_hundred_thousand_files_and_ten_kills() {
     let made = std::sync::Mutex::new(Vec::with_capacity(FILES));
     let mut kills: Vec<Kill> = Vec::new();
     let (env, tree, records) = (&watched.env, &mut watched.tree, &mut watched.records);
-    let mut last_pid = None;
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut rng = Rng::new(seed, 1);
@@ -137,15 +136,19 @@ fn a_hundred_thousand_files_and_ten_kills() {
             moments
         };
         let (while_made, while_handled) = (of(KILLS / 2), of(KILLS - KILLS / 2));
+        let next = |last: i32| {
+            // By its own word: a handler has its command line too, until it has become what it is to be.
+            wait_within("the next watcher", PATIENCE, || {
+                let pid = i32::try_from(status(env)?.pid?).unwrap();
+                (pid != last).then_some(pid)
+            })
+        };
+        let mut pid = next(0);
         let mut kill = || {
-            let pid = wait_within("the next watcher", PATIENCE, || {
-                let all = env.processes();
-                let pid = all.iter().find(|p| p.args.iter().any(|arg| arg == "serve")).map(|p| p.pid)?;
-                (Some(pid) != last_pid).then_some(pid)
-            });
-            last_pid = Some(pid);
             let from = now();
             assert!(signal(pid, Signal::SIGKILL));
+            // What it had started may come to run, and so stamp its record, after its end: until there is another one.
+            pid = next(pid);
             kills.push(Kill { from, to: now() });
         };
         for moment in while_made {

@@ -6,7 +6,7 @@ use std::fmt;
 use super::watcher::Made;
 use super::watcher::record::Record;
 
-/// When a watcher was killed: it was after the one moment and before the other.
+/// When a watcher was killed: after the one moment; before the other there was another watcher.
 #[derive(Debug, Clone, Copy)]
 pub struct Kill {
     pub from: u64,
