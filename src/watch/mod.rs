@@ -28,6 +28,7 @@ mod items;
 mod judge;
 mod keeper;
 mod look;
+mod own;
 mod set;
 mod standing;
 mod table;
@@ -92,7 +93,8 @@ pub fn serve(spec: &ServiceSpec, paths: &Paths) -> Result<(), Error> {
         // A loop that has ended need not be told.
         post.send(keeper::Input::Stop);
     })?;
-    let keeper = keeper::Keeper::new(keeper::Parts { sets, roots, table, eye, handlers, canary, standing, busy });
+    let own = own::Own::new(paths);
+    let keeper = keeper::Keeper::new(keeper::Parts { sets, roots, table, eye, handlers, canary, own, standing, busy });
     notify::tell("READY=1");
     keeper.run(&inbox, spec.stop_timeout.saturating_sub(RESERVE));
     notify::tell("STOPPING=1");

@@ -75,7 +75,7 @@ impl Keeper {
         if !hint.name && !hint.made && !set.wants_content() && !settles {
             return Ok(());
         }
-        if set.ignores_all_of(path(&key.1)) {
+        if set.ignores_all_of(path(&key.1)) || self.roots[root].is_own(&key.1) {
             return Ok(());
         }
         match item.map(|item| &item.stage) {

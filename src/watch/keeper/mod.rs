@@ -22,6 +22,7 @@ use super::canary::Canary;
 use super::eye::Eye;
 use super::handler::{End, Handlers};
 use super::items::{Items, Key};
+use super::own::Own;
 use super::set::Set;
 use super::standing::{self, Live, Standing};
 use super::table::{Table, Told, Work};
@@ -80,6 +81,7 @@ pub(super) struct Keeper {
     pub(super) items: Items,
     pub(super) running: std::collections::HashMap<i64, Running>,
     pub(super) canary: Canary,
+    pub(super) own: Own,
     pub(super) standing: Arc<Mutex<Standing>>,
     pub(super) busy: Arc<standing::Busy>,
     ends: Vec<(i64, End)>,
@@ -110,6 +112,7 @@ pub(super) struct Parts {
     pub(super) eye: notify::Result<Eye>,
     pub(super) handlers: Handlers,
     pub(super) canary: Canary,
+    pub(super) own: Own,
     pub(super) standing: Arc<Mutex<Standing>>,
     pub(super) busy: Arc<standing::Busy>,
 }
@@ -132,6 +135,7 @@ impl Keeper {
             handlers: parts.handlers,
             running: std::collections::HashMap::new(),
             canary: parts.canary,
+            own: parts.own,
             standing: parts.standing,
             busy: parts.busy,
             ends: Vec::new(),

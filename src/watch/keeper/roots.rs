@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::look::{self, Place};
+use super::super::own;
 use super::super::table::Told;
 use super::Keeper;
 use super::hints::bytes;
@@ -48,6 +49,8 @@ pub(in crate::watch) struct There {
     pub(in crate::watch) real: PathBuf,
     identity: (u64, u64),
     poll: Option<Duration>,
+    /// What is the supervisor's own below it.
+    own: Vec<Vec<u8>>,
 }
 
 impl Root {
@@ -72,6 +75,11 @@ impl Root {
     pub(super) fn below(&self, path: &Path) -> Option<Vec<u8>> {
         let there = self.there.as_ref()?;
         path.strip_prefix(&there.real).ok().map(|below| bytes(below).to_vec())
+    }
+
+    /// Whether a path below it is the supervisor's own.
+    pub(super) fn is_own(&self, below: &[u8]) -> bool {
+        self.there.as_ref().is_some_and(|there| own::holds(&there.own, below))
     }
 
     /// A part of it cannot be read.
@@ -138,7 +146,8 @@ impl Keeper {
                 }
                 let written = self.sets[root.set].spec.poll;
                 let poll = written.or_else(|| (!volume::tells_of_changes(&real)).then_some(POLL_EVERY));
-                let before = root.there.replace(There { real, identity, poll });
+                let own = self.own.below(&real);
+                let before = root.there.replace(There { real, identity, poll, own });
                 root.next_poll = poll.map(|every| now.mono.plus(every));
                 root.unwatched = None;
                 root.troubles.clear();

@@ -270,7 +270,7 @@ impl Keeper {
         let key = (root, joined(&listing.below, name.as_bytes()));
         let set = &self.sets[self.roots[root].set];
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if set.ignores(path(&key.1), is_folder) {
+        if set.ignores(path(&key.1), is_folder) || self.roots[root].is_own(&key.1) {
             return Ok(());
         }
         if is_folder {
