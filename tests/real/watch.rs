@@ -16,8 +16,10 @@ use nix::sys::signal::Signal;
 
 use super::support::{Env, Guard, signal, try_wait, wait_within};
 use super::wait;
+use super::week::{TEN_MINUTES_EACH, week};
 use judge::{Judged, Kill, judge};
 use rng::Rng;
+use supervisor::model::WatchSetStatus;
 use watcher::{Made, Records, Tree, declared, now, status, wait_until_it_watches};
 
 #[path = "../sim/rng.rs"]
@@ -96,10 +98,10 @@ fn handler() -> PathBuf {
 
 #[test]
 #[ignore = "takes minutes; .ci/run runs it"]
-fn a_hundred_thousand_files_and_ten_kills() {
-    const FILES: usize = 100_000;
-    const FOLDERS: usize = 1000;
+fn many_files_and_ten_kills() {
     const KILLS: u64 = 10;
+    let files: usize = std::env::var("SUPERVISOR_WATCH_FILES").map_or(100_000, |files| files.parse().unwrap());
+    let folders = files / 100;
     let seed = u64::from(std::process::id());
     eprintln!("  for information: seed {seed}");
     let mut watched = Watched::new();
@@ -107,31 +109,31 @@ fn a_hundred_thousand_files_and_ten_kills() {
     watched.wait_until_it_watches();
 
     let began = now();
-    let made = std::sync::Mutex::new(Vec::with_capacity(FILES));
+    let made = std::sync::Mutex::new(Vec::with_capacity(files));
     let mut kills: Vec<Kill> = Vec::new();
     let (env, tree, records) = (&watched.env, &mut watched.tree, &mut watched.records);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut rng = Rng::new(seed, 1);
-            for number in 0..FILES {
+            for number in 0..files {
                 // A folder for each hundred files, and files in it at once.
-                if number % (FILES / FOLDERS) == 0 {
+                if number % 100 == 0 {
                     tree.grow(rng.next()).unwrap();
                 }
-                let folder = match number % (FILES / FOLDERS) {
+                let folder = match number % 100 {
                     0..3 => tree.folders() - 1,
                     _ => usize::try_from(rng.below(tree.folders() as u64)).unwrap(),
                 };
                 let file = tree.put(folder, &format!("f{number}")).unwrap();
                 made.lock().unwrap().push(file);
             }
-            eprintln!("  for information: {FILES} files made in {:.1} s", (now() - began) as f64 / 1e9);
+            eprintln!("  for information: {files} files made in {:.1} s", (now() - began) as f64 / 1e9);
         });
         // Some at random moments while files are made, the others at random moments while what is left is handled.
         let mut rng = Rng::new(seed, 2);
         let mut of = |count: u64| {
             let mut moments: Vec<usize> =
-                (0..count).map(|_| usize::try_from(rng.below(FILES as u64)).unwrap()).collect();
+                (0..count).map(|_| usize::try_from(rng.below(files as u64)).unwrap()).collect();
             moments.sort_unstable();
             moments
         };
@@ -175,7 +177,7 @@ fn a_hundred_thousand_files_and_ten_kills() {
     let most = judged.for_a_kill.iter().max().copied().unwrap_or(0);
     assert!(most <= CONCURRENCY, "{most} files handled again after one kill, with {CONCURRENCY} handlers at once");
     assert_eq!(kills.len() as u64, KILLS);
-    assert_eq!((watched.tree.folders(), watched.known()), (FOLDERS, FILES as u64));
+    assert_eq!((watched.tree.folders(), watched.known()), (folders, files as u64));
 }
 
 #[test]
@@ -213,4 +215,77 @@ fn an_overflow_of_the_queue_loses_nothing() {
         records.all.iter().any(|record| record.path == one.path).then_some(())
     });
     assert!(found.is_some(), "after the overflow nothing new is handled");
+}
+
+/// Files in ten minutes of the week, beside what else happens.
+const IN_TEN_MINUTES: usize = 6;
+
+#[test]
+#[ignore = "takes minutes; .ci/run runs it"]
+fn a_week_of_files_that_come_and_go_leaves_it_as_it_was() {
+    let mut watched = Watched::new();
+    let refused = watched.env.dir().join("refused");
+    std::fs::create_dir(&refused).unwrap();
+    let (handler, file) = (handler().display().to_string(), watched.env.dir().join("records").display().to_string());
+    let root = watched.tree.all().next().unwrap().to_owned();
+    let more = format!(
+        "on = [\"created\", \"modified\", \"renamed\"]\n\
+         [[service.watcher.watch]]\nname = \"refused\"\npaths = [{refused:?}]\nsettle = \"0s\"\nrun = [\"/bin/false\"]\n\
+         retries = 1\nretry_delay = \"0s\"\n"
+    );
+    watched.env.configure(&(declared(&root, &[&handler, &file, "{path}", "{attempt}"], CONCURRENCY) + &more));
+    let watcher = watcher::start(&watched.env);
+    watched.wait_until_it_watches();
+    // The week begins when it has warmed up: what SQLite keeps in memory has its size.
+    for number in 0..100 {
+        ten_minutes(&mut watched, &root, &refused, number);
+    }
+    let seen = week(watcher::pid(&watcher), TEN_MINUTES_EACH, |number| {
+        ten_minutes(&mut watched, &root, &refused, number + 100);
+    });
+    seen.was_flat("the file-watcher", 2);
+    let end = status(&watched.env).expect("it answers");
+    assert_eq!(end.sets[1].dead, 100 + TEN_MINUTES_EACH as u64);
+    // What is gone is forgotten two seconds later.
+    wait("the last files to be forgotten", Duration::from_secs(30), || {
+        (status(&watched.env)?.sets[0].known == 0).then_some(())
+    });
+}
+
+/// What comes, changes and goes in that time.
+fn ten_minutes(watched: &mut Watched, root: &Path, refused: &Path, number: usize) {
+    let before = watched.records.all.len();
+    let folder = root.join(format!("folder{number}"));
+    std::fs::create_dir_all(folder.join("below")).unwrap();
+    let file = |name: usize| folder.join(if name.is_multiple_of(2) { "" } else { "below" }).join(format!("f{name}"));
+    for name in 0..IN_TEN_MINUTES {
+        std::fs::write(file(name), "one line\n").unwrap();
+    }
+    // A download that has another name until it is whole, one that was whole elsewhere, one more name; and what is not wanted.
+    std::fs::write(folder.join("a.part"), "half\n").unwrap();
+    std::fs::rename(folder.join("a.part"), folder.join("a")).unwrap();
+    let beside = watched.env.dir().join("whole");
+    std::fs::write(&beside, "whole\n").unwrap();
+    std::fs::rename(&beside, folder.join("b")).unwrap();
+    std::fs::hard_link(file(0), folder.join("c")).unwrap();
+    std::fs::write(refused.join(format!("no{number}")), "").unwrap();
+    let records = &mut watched.records;
+    let mut handled = |count: usize| {
+        wait("all handled", PATIENCE, || {
+            records.poll().unwrap();
+            (records.all.len() >= before + count).then_some(())
+        });
+    };
+    handled(IN_TEN_MINUTES + 3);
+    std::fs::write(file(1), "another line, which is longer\n").unwrap();
+    std::fs::rename(file(2), folder.join("below/renamed")).unwrap();
+    handled(IN_TEN_MINUTES + 5);
+    std::fs::remove_file(refused.join(format!("no{number}"))).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    wait("what is refused to be given up", PATIENCE, || {
+        let status = status(&watched.env)?;
+        let [all, refused] = [&status.sets[0], &status.sets[1]];
+        let is_quiet = |set: &WatchSetStatus| set.waiting + u64::from(set.running) + set.retrying == 0;
+        (is_quiet(all) && is_quiet(refused) && refused.dead > number as u64).then_some(())
+    });
 }
