@@ -17,12 +17,12 @@ pub fn measure(plan: &Plan) -> Vec<Row> {
     watcher::wait_until_it_watches(&ours.env, Duration::from_secs(60));
     let proved = || watcher::status(&ours.env).expect("an answer").canary.and_then(|canary| canary.proved_ms);
     crate::support::wait_for("the first canary", proved);
-    // What follows a start, and the answer to what was just asked.
-    host::sleep(Duration::from_secs(3));
+    // What follows a start, and the answer to what was just asked: the thread that gave it ends ten seconds later.
+    host::sleep(Duration::from_secs(12));
     let pid = watcher::pid(&process);
     let (before, cpu) = (host::wakeups(pid), host::cpu(pid));
     host::sleep(Duration::from_secs(seconds));
-    let during = host::wakeups(pid).zip(before).map(|(after, before)| (after - before) as f64);
+    let during = host::wakeups(pid).zip(before).map(|(after, before)| after as f64 - before as f64);
     let cpu = host::cpu(pid).zip(cpu).map(|(after, before)| (after - before) / 1000.0);
     let memory = host::memory(pid);
     vec![
