@@ -4,7 +4,6 @@ mod files;
 mod folders;
 mod handlers;
 #[path = "../../real/watch/watcher.rs"]
-#[allow(dead_code, reason = "made for more than this")]
 mod watcher;
 
 use std::path::{Path, PathBuf};
