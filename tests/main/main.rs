@@ -40,5 +40,4 @@ mod told;
 mod tools;
 mod upgrade;
 mod verdicts;
-mod watch;
 mod witness;

@@ -59,14 +59,12 @@ fn work(row: &Row<'_>) -> Told<Work> {
 }
 
 impl Table {
-    /// What was in mind, or ran when the watcher was killed, is due again; but for these, which run. And so is what could not be
-    /// started: it may be that now.
+    /// What was in mind, or ran when the watcher was killed, is due again; but for these, which run.
     pub(in crate::watch) fn resume(&self, running: &[i64]) -> Told<()> {
         let ids = running.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         let sql =
             format!("UPDATE work SET state = {WAITING}, due_ms = 0 WHERE state = {RUNNING} AND id NOT IN ({ids})");
-        self.conn.execute(&sql, [])?;
-        self.conn.execute("UPDATE work SET due_ms = 0 WHERE state = 0 AND failures = 0", []).map(|_| ())
+        self.conn.execute(&sql, []).map(|_| ())
     }
 
     /// Whether something is under way with a file, or waits to be tried again.
