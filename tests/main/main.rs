@@ -40,4 +40,5 @@ mod told;
 mod tools;
 mod upgrade;
 mod verdicts;
+mod watch;
 mod witness;
