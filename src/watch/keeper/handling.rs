@@ -165,7 +165,8 @@ impl Keeper {
         let is_there = || work.event == WatchOn::Removed || matches!(look::at(&self.real_path(key)), Found::File(_));
         let outcome = match end {
             End::Well => Outcome::Done,
-            End::NotStarted(why) => Outcome::NotBegun { due_ms: later(BLOCKED_FOR), why: why.clone() },
+            // It waits with the others of its set: when its handler is to be started again, that says.
+            End::NotStarted(why) => Outcome::NotBegun { due_ms: now.wall_ms, why: why.clone() },
             // There is nothing to try again with.
             End::Failed(_) if !is_there() => Outcome::Done,
             End::Failed(why) if work.failures >= spec.retries => Outcome::Dead { why: why.clone() },

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use supervisor::process::identity::{State, state};
 
 use super::super::support::wait_for;
-use super::{Watched, set, text};
+use super::{TELLS, Watched, set, text};
 
 #[test]
 fn who_hangs_is_ended_tried_again_given_up_and_taken_up_again_when_a_person_says_so() {
@@ -124,4 +124,28 @@ fn resident_kib(pid: i32) -> u64 {
     #[expect(clippy::disallowed_methods, reason = "the system's own process table")]
     let output = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().unwrap();
     text(&output.stdout).trim().parse().unwrap()
+}
+
+#[test]
+fn files_wait_for_a_handler_that_is_not_there_and_are_all_handled_when_it_is() {
+    let run = "run = [\"{dir}/bin/sh\", \"{dir}/handler\", \"{event}\", \"{attempt}\", \"{path}\"]\nretries = 0";
+    let watched = Watched::started(&[set("set", run)], TELLS);
+    for name in ["in/a", "in/b", "in/c"] {
+        watched.put(name);
+    }
+    let missing = watched.path("bin/sh").display().to_string();
+    let why = wait_for("its parts say so", || {
+        let why = watched.parts()["handler of set"].as_str().unwrap().to_owned();
+        (why != "ok").then_some(why)
+    });
+    assert!(why.contains(&missing), "{why}");
+    wait_for("all wait", || (watched.set().waiting == 3).then_some(()));
+    assert_eq!(watched.handled().len(), 0);
+    // It looks again after half a minute, or when it is started anew.
+    std::os::unix::fs::symlink("/bin", watched.path("bin")).unwrap();
+    watched.end(Signal::SIGTERM);
+    watched.start();
+    // What was never begun is no attempt.
+    watched.assert_handled(&["created 1 in/a", "created 1 in/b", "created 1 in/c"]);
+    assert_eq!((&watched.parts()["handler of set"], watched.set().dead), (&"ok".into(), 0));
 }
