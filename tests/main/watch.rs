@@ -1,6 +1,7 @@
 //! The built-in file-watcher from outside: folders in which things happen, and what its handler was run for.
 
 mod files;
+mod folders;
 mod handlers;
 mod restarts;
 #[path = "../real/watch/watcher.rs"]
