@@ -163,10 +163,7 @@ impl Keeper {
                     self.table.taken(root.id)?;
                 }
                 self.leave(index);
-                if self.keep_vigil(index) {
-                    // What has come before that was watched is told by nobody.
-                    return self.check_root(index, now);
-                }
+                self.keep_vigil(index);
             }
             Place::Denied(why, remedy) => {
                 root.denied = Some((why, remedy));
@@ -211,11 +208,11 @@ impl Keeper {
         }
     }
 
-    /// Watches the nearest folder above a root that there is; gives whether that is another one than before.
-    fn keep_vigil(&mut self, index: usize) -> bool {
+    /// Watches the nearest folder above a root that there is.
+    fn keep_vigil(&mut self, index: usize) {
         let above = self.roots[index].declared.ancestors().skip(1).find_map(|above| above.canonicalize().ok());
         if above == self.roots[index].vigil {
-            return false;
+            return;
         }
         let old = self.roots[index].vigil.take();
         self.forget_watches(None, old);
@@ -224,7 +221,6 @@ impl Keeper {
         {
             self.roots[index].vigil = Some(above);
         }
-        self.roots[index].vigil.is_some()
     }
 
     /// Gives up watches of a root that is elsewhere now, and of a folder above one; what another root needs is watched again by its scan.
