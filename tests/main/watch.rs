@@ -130,13 +130,28 @@ impl Watched {
 
     /// What its probe is told of its parts.
     fn parts(&self) -> Value {
+        serde_json::from_str(&self.ask("GET /parts", "")).unwrap()
+    }
+
+    /// The body of its answer.
+    fn ask(&self, what: &str, body: &str) -> String {
         let socket = self.env.state_dir().join("supervisor/services/watcher/watch.sock");
         let mut stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.write_all(b"GET /parts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let head = "Host: localhost\r\nConnection: close\r\nContent-Type: application/json";
+        let length = body.len();
+        write!(stream, "{what} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// Waits until its status says all that it knows now. The loop answers this, and tells how it stands after each turn.
+    fn wait_told(&self) {
+        for _ in 0..2 {
+            let answer = self.ask("POST /retry", "{\"set\":\"no such\"}");
+            assert!(answer.contains("there is no watch set"), "{answer}");
+        }
     }
 
     /// `supervisor watch ...`.
@@ -168,6 +183,7 @@ impl Watched {
         let is_idle = |set: &WatchSetStatus| {
             set.waiting + u64::from(set.running) + set.retrying == 0 && !set.scanning && !set.behind
         };
+        self.wait_told();
         wait_for("nothing is left to be done", || self.status().sets.iter().all(is_idle).then_some(()));
     }
 
