@@ -17,6 +17,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use supervisor::model::{WatchSetStatus, WatchState, WatcherStatus};
+use supervisor::process::clock;
 
 use super::support::{Env, Guard, signal, try_wait, wait_for, wait_within};
 
@@ -63,6 +64,13 @@ impl Watched {
         Self { env, watcher: RefCell::default(), lasts: Cell::default() }
     }
 
+    /// Waits until what is there is older than a watcher that is started now: what is made within some hundredths of a second before
+    /// its first start may be taken as new.
+    fn grow_old(&self) {
+        let made = clock::now().wall_ms;
+        wait_for("some time", || (clock::now().wall_ms > made + 50).then_some(()));
+    }
+
     /// The same, and it watches.
     fn started(sets: &[String], script: &str) -> Self {
         let watched = Self::new(sets, script);
@@ -91,6 +99,7 @@ impl Watched {
     fn start_as(&self, mut command: std::process::Command) -> WatcherStatus {
         // As a runner would; and what handlers leave behind is found by it.
         command.env("SUPERVISOR_STATE_DIR", self.env.state_dir());
+        self.grow_old();
         *self.watcher.borrow_mut() = Some(Guard(command.spawn().unwrap()));
         wait_for("the watcher watches", || {
             let status = watcher::status(&self.env)?;
@@ -233,7 +242,7 @@ fn make_folders(path: &Path) {
 #[test]
 fn it_proves_itself_on_a_file_of_its_own() {
     let watched = Watched::new(&[set("set", "")], TELLS);
-    let before = supervisor::process::clock::now().wall_ms;
+    let before = clock::now().wall_ms;
     watched.start();
     let canary = wait_within("the proof", Duration::from_secs(10), || {
         watched.status().canary.filter(|canary| canary.proved_ms.is_some())

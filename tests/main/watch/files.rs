@@ -191,7 +191,9 @@ fn new_content_is_told_to_who_asks_for_it() {
         let mut file = File::options().append(true).open(watched.path(name)).unwrap();
         file.write_all(b" and more").unwrap();
     };
-    watched.put("in/new");
+    // A new file is none with new content.
+    watched.put("out/new");
+    watched.rename("out/new", "in/new");
     append("in/a");
     watched.wait_handled("modified 1 in/a");
     watched.put("out/b");
