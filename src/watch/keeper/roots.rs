@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::eye::Unwatched;
 use super::super::look::{self, Place};
 use super::super::own;
 use super::super::table::Told;
@@ -163,7 +164,9 @@ impl Keeper {
                     self.table.taken(root.id)?;
                 }
                 self.leave(index);
-                self.keep_vigil(index);
+                if !self.keep_vigil(index) {
+                    self.next_check = now.mono;
+                }
             }
             Place::Denied(why, remedy) => {
                 root.denied = Some((why, remedy));
@@ -208,18 +211,24 @@ impl Keeper {
         }
     }
 
-    /// Watches the nearest folder above a root that there is.
-    fn keep_vigil(&mut self, index: usize) {
-        let above = self.roots[index].declared.ancestors().skip(1).find_map(|above| above.canonicalize().ok());
-        if above == self.roots[index].vigil {
-            return;
+    /// Watches the nearest folder above a root that there is. `false`: something has come or gone before it was watched, which nobody
+    /// tells of.
+    fn keep_vigil(&mut self, index: usize) -> bool {
+        let declared = self.roots[index].declared.clone();
+        let nearest = || declared.ancestors().skip(1).find_map(|above| above.canonicalize().ok());
+        let above = nearest();
+        if above != self.roots[index].vigil {
+            let old = self.roots[index].vigil.take();
+            self.forget_watches(None, old);
         }
-        let old = self.roots[index].vigil.take();
-        self.forget_watches(None, old);
-        if let (Some(above), Some(eye)) = (above, &mut self.eye)
-            && eye.watch(&above, false).is_ok()
-        {
-            self.roots[index].vigil = Some(above);
+        let (Some(above), Some(eye)) = (above, &mut self.eye) else { return true };
+        // One that is watched already may be another one under the same name.
+        match eye.watch(&above, false) {
+            Ok(()) => {
+                self.roots[index].vigil = Some(above);
+                nearest() == self.roots[index].vigil && matches!(look::place(&declared), Place::Absent)
+            }
+            Err(why) => why != Unwatched::Absent,
         }
     }
 
