@@ -1,6 +1,7 @@
 //! `check`: is services.toml fine, and would its programs be found?
 
 mod jobs;
+mod watch;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -95,11 +96,13 @@ fn text(loaded: &Loaded, jobs: &str, notes: &[String], warnings: &[String]) -> S
 fn notes(fleet: &Fleet, callers: Option<&OsStr>) -> Vec<String> {
     let mut notes = Vec::new();
     for service in fleet.services.iter().filter(|service| service.enabled) {
-        if let Program::Command(argv) = &service.program {
+        let own = if let Program::Command(argv) = &service.program { Some(argv) } else { None };
+        for argv in own.into_iter().chain(service.watch.iter().map(|set| &set.run)) {
             let path = service.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
             notes.extend(note(service.name.as_str(), argv, &service.cwd, path, callers));
         }
         notes.extend(tolerated(service));
+        notes.extend(watch::notes(service));
     }
     for task in fleet.tasks.iter().filter(|task| task.enabled) {
         for step in &task.steps {

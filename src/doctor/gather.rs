@@ -189,11 +189,17 @@ fn services(asked: &Asked<'_>, facts: &mut Facts) {
     for spec in asked.fleet.services.iter().filter(|spec| spec.enabled) {
         let unit = spec.name.to_string();
         let file = env_file(&unit, spec.env_file.as_deref(), facts);
-        let mut program = None;
-        if let Program::Command(argv) = &spec.program {
+        let program = if let Program::Command(argv) = &spec.program {
             let found = self::program(&unit, argv, environment::search_path(&spec.env, &file), &spec.cwd);
-            program = found.found.as_ref().ok().cloned();
+            let its = found.found.as_ref().ok().cloned();
             facts.programs.push(found);
+            its
+        } else {
+            // What is built in reads with this program's rights.
+            Some(facts.own_program.clone())
+        };
+        for set in &spec.watch {
+            facts.programs.push(self::program(&unit, &set.run, environment::search_path(&spec.env, &file), &spec.cwd));
         }
         let mut place = |what, path: &Path, needed| {
             facts.places.push(Place {

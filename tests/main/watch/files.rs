@@ -242,3 +242,22 @@ fn what_is_gone_is_told_to_who_asks_for_it() {
     watched.assert_handled_so_far(&wanted);
     assert_eq!(watched.set().known, 0);
 }
+
+#[test]
+fn what_the_supervisor_writes_itself_is_no_file_of_a_set_that_holds_it() {
+    let watched = Watched::new(&[], "echo handled");
+    let state = watched.env.state_dir();
+    std::fs::create_dir_all(state.join("inbox")).unwrap();
+    let handler = watched.path("handler");
+    watched.env.configure(&format!(
+        "[service.watcher]\nbuiltin = \"file-watcher\"\n[[service.watcher.watch]]\nname = \"all\"\npaths = [{state:?}]\n\
+         recursive = true\nsettle = \"0s\"\non = [\"created\", \"modified\"]\n\
+         run = [\"/bin/sh\", {handler:?}, \"{{event}}\", \"{{attempt}}\", \"{{path}}\"]\n"
+    ));
+    watched.start();
+    std::fs::write(state.join("inbox/a"), "").unwrap();
+    wait_for("its handler", || (watched.set().handled == 1).then_some(()));
+    // Its table, its log and its socket have changed by that, and are known as little as before.
+    watched.wait_idle();
+    assert_eq!((watched.set().handled, watched.set().known), (1, 1));
+}
