@@ -53,6 +53,10 @@ impl Keeper {
                 is_covered = true;
                 if below.is_empty() {
                     self.check_root(root, now)?;
+                    // Word of one that was there before may have ended the watch of the one that is there now, and those below it.
+                    if hint.name && self.roots[root].there.is_some() {
+                        self.roots[root].scan.push(Vec::new());
+                    }
                 } else {
                     self.take_hint(root, below, hint, now)?;
                 }

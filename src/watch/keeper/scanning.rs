@@ -180,14 +180,22 @@ impl Keeper {
         let key = (root, below);
         let real = self.real_path(&key);
         let Found::Folder(stat) = look::at(&real) else {
-            if !key.1.is_empty() {
-                self.is_gone(&key, &real, now)?;
+            if key.1.is_empty() {
+                self.has_left(root, now);
+                return Ok(());
             }
-            return Ok(());
+            return self.is_gone(&key, &real, now);
         };
-        self.watch(root, &real);
+        if !self.watch(root, &real) && key.1.is_empty() {
+            self.has_left(root, now);
+            return Ok(());
+        }
         let entries = match fs::read_dir(&real) {
             Ok(entries) => entries,
+            Err(_) if key.1.is_empty() => {
+                self.has_left(root, now);
+                return Ok(());
+            }
             Err(e) => {
                 self.cannot_read(root, &real, &e);
                 return Ok(());
@@ -201,17 +209,24 @@ impl Keeper {
         Ok(())
     }
 
-    fn watch(&mut self, root: usize, real: &Path) {
+    /// A root that was there is not, or not any more as it was: nobody tells when it comes back, until that is seen to.
+    fn has_left(&mut self, root: usize, now: Moment) {
+        self.next_check = now.mono;
+        self.roots[root].scan.once_more();
+    }
+
+    /// Watches a folder. `false`: it is not there any more.
+    fn watch(&mut self, root: usize, real: &Path) -> bool {
         let below = self.sets[self.roots[root].set].spec.recursive;
         let root = &mut self.roots[root];
         // One watch has seen to all of it.
         if sees_below() && root.there.as_ref().is_some_and(|there| there.real != real) {
-            return;
+            return true;
         }
         match self.eye.as_mut().map(|eye| eye.watch(real, below)) {
             Some(Ok(())) => root.unwatched = root.unwatched.take().filter(|(path, _)| path != real),
             // Its parent's listing sees that.
-            Some(Err(Unwatched::Absent)) => {}
+            Some(Err(Unwatched::Absent)) => return false,
             Some(Err(Unwatched::Most)) => root.is_unwatched(real, "the system watches no more folders for this user"),
             Some(Err(Unwatched::Other(why))) => root.is_unwatched(real, &why),
             None => {
@@ -219,6 +234,7 @@ impl Keeper {
                 root.is_unwatched(real, &format!("the system tells of no changes: {why}"));
             }
         }
+        true
     }
 
     fn cannot_read(&mut self, root: usize, real: &Path, error: &std::io::Error) {

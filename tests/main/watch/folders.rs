@@ -52,6 +52,30 @@ fn a_folder_that_goes_and_comes_again_is_watched_again() {
 }
 
 #[test]
+fn a_folder_that_comes_and_goes_faster_than_anybody_looks_is_watched_in_the_end() {
+    const TIMES: usize = 300;
+    let watched = Watched::started(&[set("set", "paths = [\"{dir}/above/flaps\", \"{dir}/in\"]")], TELLS);
+    let mut wanted = Vec::new();
+    for round in 0..2 {
+        for time in 0..TIMES {
+            make_folders(&watched.path("above/flaps/sub"));
+            // Sometimes it has time to be listed.
+            if time % 10 == 0 {
+                wait_for("an answer", || super::watcher::status(&watched.env));
+            }
+            std::fs::remove_dir_all(watched.path(if time % 3 == 0 { "above" } else { "above/flaps" })).unwrap();
+        }
+        let name = format!("above/flaps/sub/file{round}");
+        make_folders(&watched.path("above/flaps/sub"));
+        watched.put(&name);
+        wanted.push(format!("created 1 {name}"));
+        watched.assert_handled(&wanted.iter().map(String::as_str).collect::<Vec<_>>());
+        wait_for("it is watched", || (watched.set().folders[0].state == WatchState::Watched).then_some(()));
+        std::fs::remove_dir_all(watched.path("above")).unwrap();
+    }
+}
+
+#[test]
 fn a_folder_that_is_moved_away_and_back_has_its_files_as_they_were() {
     let watched = Watched::started(&[set("set", "paths = [\"{dir}/volume\", \"{dir}/in\"]")], TELLS);
     make_folders(&watched.path("volume/sub"));
