@@ -61,7 +61,8 @@ impl Keeper {
                     self.take_hint(root, below, hint, now)?;
                 }
             }
-            if !is_covered {
+            // The folder above one that is not there may be another root's.
+            if !is_covered || (hint.name && self.roots.iter().any(|root| root.waits_for(&told))) {
                 self.check_absent_roots(now)?;
             }
         }
@@ -207,6 +208,7 @@ impl Keeper {
 
     /// Nothing that counts is at a path: what was known of it may be found under another name.
     pub(super) fn is_gone(&mut self, key: &Key, at: &Path, now: Moment) -> Told<()> {
+        self.roots[key.0].has_lost(at);
         let root = self.roots[key.0].id;
         let (folder, name) = split(&key.1);
         self.table.begin()?;

@@ -95,12 +95,41 @@ impl Root {
         self.troubles.remove(path);
     }
 
+    /// Nothing is there any more, nor below.
+    pub(super) fn has_lost(&mut self, path: &Path) {
+        self.troubles.retain(|of, _| !of.starts_with(path));
+        self.has_one_less(|of| of.starts_with(path));
+    }
+
+    /// It has been scanned: what could not be read and is gone is no trouble.
+    pub(super) fn forget_troubles_gone(&mut self) {
+        let is_gone = |of: &Path| matches!(look::at(of), look::Found::Absent);
+        self.troubles.retain(|of, _| !is_gone(of));
+        self.has_one_less(is_gone);
+    }
+
+    /// Whether it is not there, and something that has come or gone at this path may change that.
+    pub(super) fn waits_for(&self, told: &Path) -> bool {
+        let is_near = |vigil: &PathBuf| told == vigil || told.parent() == Some(vigil);
+        self.there.is_none() && self.vigil.as_ref().is_some_and(is_near)
+    }
+
     /// Nobody tells of changes there: it is polled.
     pub(super) fn is_unwatched(&mut self, path: &Path, why: &str) {
         self.unwatched.get_or_insert_with(|| (path.to_owned(), why.to_owned()));
-        if let Some(there) = &mut self.there {
-            there.poll.get_or_insert(POLL_EVERY);
+    }
+
+    /// A part of it that nobody told of is watched, or gone. It was the first of such parts: a scan tells whether there are more.
+    pub(super) fn has_one_less(&mut self, is_meant: impl FnOnce(&Path) -> bool) {
+        if self.unwatched.take_if(|(path, _)| is_meant(path)).is_some() {
+            self.scan.once_more();
         }
+    }
+
+    /// How often it is scanned because nobody tells of changes.
+    fn poll(&self) -> Option<Duration> {
+        let there = self.there.as_ref()?;
+        there.poll.or(self.unwatched.as_ref().map(|_| POLL_EVERY))
     }
 
     /// As a person is told.
@@ -201,7 +230,10 @@ impl Keeper {
     /// Roots that nobody tells of are scanned when it is time.
     pub(super) fn poll_roots(&mut self, now: Mono) {
         for root in &mut self.roots {
-            let Some(every) = root.there.as_ref().and_then(|there| there.poll) else { continue };
+            let Some(every) = root.poll() else {
+                root.next_poll = None;
+                continue;
+            };
             if root.next_poll.is_none_or(|due| due <= now) {
                 root.next_poll = Some(now.plus(every));
                 if !root.scan.is_under_way() {

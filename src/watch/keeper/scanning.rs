@@ -142,6 +142,7 @@ impl Keeper {
     fn whole_is_done(&mut self, root: usize, now: Moment) -> Told<()> {
         let root = &mut self.roots[root];
         root.scan.is_whole = false;
+        root.forget_troubles_gone();
         self.table.scanned(root.id, now.wall_ms)?;
         if root.since.take().is_some() {
             self.table.taken(root.id)?;
@@ -159,6 +160,7 @@ impl Keeper {
         *left = left.saturating_sub(found.len().max(1));
         self.roots[root].scan.quick_after = found.last().map(|folder| folder.id);
         if found.is_empty() {
+            self.roots[root].forget_troubles_gone();
             self.table.scanned(self.roots[root].id, now.wall_ms)?;
         }
         for folder in found {
@@ -224,7 +226,7 @@ impl Keeper {
             return true;
         }
         match self.eye.as_mut().map(|eye| eye.watch(real, below)) {
-            Some(Ok(())) => root.unwatched = root.unwatched.take().filter(|(path, _)| path != real),
+            Some(Ok(())) => root.has_one_less(|path| path == real),
             // Its parent's listing sees that.
             Some(Err(Unwatched::Absent)) => return false,
             Some(Err(Unwatched::Most)) => root.is_unwatched(real, "the system watches no more folders for this user"),

@@ -154,6 +154,40 @@ fn a_folder_that_may_not_be_read_is_told_with_what_to_do_and_handled_when_it_may
     watched.assert_handled(&["created 1 in/open/a", "created 1 closed/b", "created 1 in/secret/c"]);
 }
 
+#[test]
+fn what_may_not_be_read_is_no_trouble_when_it_is_gone() {
+    let watched = Watched::new(&[set("set", "")], TELLS);
+    make_folders(&watched.path("in/sub/secret"));
+    let none = std::fs::Permissions::from_mode(0o000);
+    std::fs::set_permissions(watched.path("in/sub/secret"), none).unwrap();
+    let Some(command) = without_privileges(&watched) else { return };
+    assert_eq!(watched.start_as(command).sets[0].folders[0].state, WatchState::Partly);
+    std::fs::remove_dir(watched.path("in/sub/secret")).unwrap();
+    std::fs::remove_dir(watched.path("in/sub")).unwrap();
+    wait_for("it is well", || (watched.set().folders[0].state == WatchState::Watched).then_some(()));
+    assert_eq!(watched.parts()[watched.path("in").to_str().unwrap()], "ok");
+}
+
+#[test]
+fn a_folder_that_comes_within_one_that_another_set_watches_is_seen_by_both() {
+    let sets = [set("outer", ""), set("inner", "paths = [\"{dir}/in/sub/later\"]\non = [\"created\"]")];
+    let watched = Watched::started(&sets, TELLS);
+    assert_eq!(watched.status().sets[1].folders[0].state, WatchState::Absent);
+    for _ in 0..2 {
+        make_folders(&watched.path("in/sub/later"));
+        wait_for("the inner one is there", || {
+            (watched.status().sets[1].folders[0].state == WatchState::Watched).then_some(())
+        });
+        std::fs::remove_dir_all(watched.path("in/sub")).unwrap();
+        wait_for("the inner one is gone", || {
+            (watched.status().sets[1].folders[0].state == WatchState::Absent).then_some(())
+        });
+    }
+    make_folders(&watched.path("in/sub/later"));
+    watched.put("in/sub/later/file");
+    watched.assert_handled(&["created 1 in/sub/later/file", "created 1 in/sub/later/file"]);
+}
+
 /// The watcher as somebody to whom modes are a bar: root is not, unless it leaves that behind. `None`: it cannot here.
 fn without_privileges(watched: &Watched) -> Option<Command> {
     let plain = watched.env.command(&["serve", "watcher"]);
