@@ -63,6 +63,8 @@ pub(super) enum Unwatched {
     Most,
     /// It is not there (any more).
     Absent,
+    /// It may not be read, so not listed either.
+    Denied,
     /// Something else.
     Other(String),
 }
@@ -137,6 +139,7 @@ impl Eye {
             ErrorKind::MaxFilesWatch => Unwatched::Most,
             ErrorKind::PathNotFound => Unwatched::Absent,
             ErrorKind::Io(e) if e.kind() == std::io::ErrorKind::NotFound => Unwatched::Absent,
+            ErrorKind::Io(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Unwatched::Denied,
             _ => Unwatched::Other(e.to_string()),
         })?;
         if is_new {

@@ -226,6 +226,7 @@ impl Keeper {
             self.canary.begin(now);
             for root in 0..self.roots.len() {
                 self.check_root(root, now)?;
+                self.roots[root].scan_troubles();
             }
         }
         self.look_after_ends(now)?;
@@ -288,7 +289,7 @@ impl Keeper {
         }
         // Who ends starts no handler: there is nothing to wake up for.
         let blocked = self.blocked.iter().flatten().map(|(until, _)| *until).filter(|_| self.closing.is_none());
-        let polls = self.roots.iter().filter_map(|root| root.next_poll);
+        let polls = self.roots.iter().filter_map(|root| root.next_poll.or_else(|| Some(now.plus(root.poll()?))));
         let work = self.work_due.map(|due_ms| {
             let left = u64::try_from(due_ms.saturating_sub(clock::now().wall_ms)).unwrap_or(0);
             now.plus(Duration::from_millis(left))

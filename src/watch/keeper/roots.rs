@@ -108,6 +108,12 @@ impl Root {
         self.has_one_less(is_gone);
     }
 
+    /// What could not be read is looked at again: nobody tells that it can be.
+    pub(super) fn scan_troubles(&mut self) {
+        let again: Vec<Vec<u8>> = self.troubles.keys().filter_map(|path| self.below(path)).collect();
+        again.into_iter().for_each(|below| self.scan.push(below));
+    }
+
     /// Whether it is not there, and something that has come or gone at this path may change that.
     pub(super) fn waits_for(&self, told: &Path) -> bool {
         let is_near = |vigil: &PathBuf| told == vigil || told.parent() == Some(vigil);
@@ -127,7 +133,7 @@ impl Root {
     }
 
     /// How often it is scanned because nobody tells of changes.
-    fn poll(&self) -> Option<Duration> {
+    pub(super) fn poll(&self) -> Option<Duration> {
         let there = self.there.as_ref()?;
         there.poll.or(self.unwatched.as_ref().map(|_| POLL_EVERY))
     }

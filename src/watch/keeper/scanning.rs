@@ -229,6 +229,8 @@ impl Keeper {
             Some(Ok(())) => root.has_one_less(|path| path == real),
             // Its parent's listing sees that.
             Some(Err(Unwatched::Absent)) => return false,
+            // Its own listing says so, and what to do; it is tried again with that.
+            Some(Err(Unwatched::Denied)) => root.has_one_less(|path| path == real),
             Some(Err(Unwatched::Most)) => root.is_unwatched(real, "the system watches no more folders for this user"),
             Some(Err(Unwatched::Other(why))) => root.is_unwatched(real, &why),
             None => {
