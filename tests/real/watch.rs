@@ -26,6 +26,8 @@ use watcher::{Made, Records, Tree, declared, now, status, wait_until_it_watches}
 #[allow(dead_code, reason = "made for the simulator")]
 mod rng;
 
+/// Samples of the week, each of which stands for twenty minutes and takes a fifth of a second.
+const SAMPLES: usize = TEN_MINUTES_EACH / 2;
 /// Handlers at once.
 const CONCURRENCY: usize = 4;
 /// The longest that files may wait, on a loaded machine.
@@ -217,8 +219,8 @@ fn an_overflow_of_the_queue_loses_nothing() {
     assert!(found.is_some(), "after the overflow nothing new is handled");
 }
 
-/// Files in ten minutes of the week, beside what else happens.
-const IN_TEN_MINUTES: usize = 6;
+/// Files between two samples, beside what else happens.
+const IN_BETWEEN: usize = 6;
 
 #[test]
 #[ignore = "takes minutes; .ci/run runs it"]
@@ -238,14 +240,14 @@ fn a_week_of_files_that_come_and_go_leaves_it_as_it_was() {
     watched.wait_until_it_watches();
     // The week begins when it has warmed up: what SQLite keeps in memory has its size.
     for number in 0..100 {
-        ten_minutes(&mut watched, &root, &refused, number);
+        twenty_minutes(&mut watched, &root, &refused, number);
     }
-    let seen = week(watcher::pid(&watcher), TEN_MINUTES_EACH, |number| {
-        ten_minutes(&mut watched, &root, &refused, number + 100);
+    let seen = week(watcher::pid(&watcher), SAMPLES, |number| {
+        twenty_minutes(&mut watched, &root, &refused, number + 100);
     });
     seen.was_flat("the file-watcher", 2);
     let end = status(&watched.env).expect("it answers");
-    assert_eq!(end.sets[1].dead, 100 + TEN_MINUTES_EACH as u64);
+    assert_eq!(end.sets[1].dead, 100 + SAMPLES as u64);
     // What is gone is forgotten two seconds later.
     wait("the last files to be forgotten", Duration::from_secs(30), || {
         (status(&watched.env)?.sets[0].known == 0).then_some(())
@@ -253,12 +255,12 @@ fn a_week_of_files_that_come_and_go_leaves_it_as_it_was() {
 }
 
 /// What comes, changes and goes in that time.
-fn ten_minutes(watched: &mut Watched, root: &Path, refused: &Path, number: usize) {
+fn twenty_minutes(watched: &mut Watched, root: &Path, refused: &Path, number: usize) {
     let before = watched.records.all.len();
     let folder = root.join(format!("folder{number}"));
     std::fs::create_dir_all(folder.join("below")).unwrap();
     let file = |name: usize| folder.join(if name.is_multiple_of(2) { "" } else { "below" }).join(format!("f{name}"));
-    for name in 0..IN_TEN_MINUTES {
+    for name in 0..IN_BETWEEN {
         std::fs::write(file(name), "one line\n").unwrap();
     }
     // A download that has another name until it is whole, one that was whole elsewhere, one more name; and what is not wanted.
@@ -276,10 +278,10 @@ fn ten_minutes(watched: &mut Watched, root: &Path, refused: &Path, number: usize
             (records.all.len() >= before + count).then_some(())
         });
     };
-    handled(IN_TEN_MINUTES + 3);
+    handled(IN_BETWEEN + 3);
     std::fs::write(file(1), "another line, which is longer\n").unwrap();
     std::fs::rename(file(2), folder.join("below/renamed")).unwrap();
-    handled(IN_TEN_MINUTES + 5);
+    handled(IN_BETWEEN + 5);
     std::fs::remove_file(refused.join(format!("no{number}"))).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
     wait("what is refused to be given up", PATIENCE, || {

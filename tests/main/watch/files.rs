@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use supervisor::process::clock;
 
 use super::super::support::{pass, wait_for, wait_within};
-use super::{GATED, TELLS, Watched, make_folders, set, text};
+use super::{GATED, TELLS, Watched, make_folders, set};
 
 #[test]
 fn what_comes_into_the_tree_is_handled_once_whichever_way_it_comes() {
@@ -137,7 +137,7 @@ fn names_that_are_no_text_are_told_byte_for_byte() {
     assert_eq!(std::fs::read(watched.path("argv")).unwrap(), bytes);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(event["path_hex"], hex);
-    assert_eq!(event["path"], text(bytes));
+    assert_eq!(event["path"], super::text(bytes));
     assert_eq!((event["name"].as_str().unwrap(), event["size"].as_u64()), (&*text(name), Some(4)));
     // Known by it, too.
     watched.wait_dealt_with();
@@ -146,7 +146,7 @@ fn names_that_are_no_text_are_told_byte_for_byte() {
     watched.start();
     watched.wait_dealt_with();
     let now = std::fs::read(watched.path("handled")).unwrap();
-    assert_eq!(now[handled.len()..].split(|byte| *byte == b'\n').count(), 2, "{}", text(&now));
+    assert_eq!(now[handled.len()..].split(|byte| *byte == b'\n').count(), 2, "{}", super::text(&now));
 }
 
 #[test]
