@@ -138,7 +138,7 @@ fn names_that_are_no_text_are_told_byte_for_byte() {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(event["path_hex"], hex);
     assert_eq!(event["path"], super::text(bytes));
-    assert_eq!((event["name"].as_str().unwrap(), event["size"].as_u64()), (&*text(name), Some(4)));
+    assert_eq!((event["name"].as_str().unwrap(), event["size"].as_u64()), (&*super::text(name), Some(4)));
     // Known by it, too.
     watched.wait_dealt_with();
     let handled = std::fs::read(watched.path("handled")).unwrap();
