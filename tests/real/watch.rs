@@ -26,8 +26,8 @@ use watcher::{Made, Records, Tree, declared, now, status, wait_until_it_watches}
 #[allow(dead_code, reason = "made for the simulator")]
 mod rng;
 
-/// Samples of the week, each of which stands for twenty minutes and takes a fifth of a second.
-const SAMPLES: usize = TEN_MINUTES_EACH / 2;
+/// Samples of the week, each of which stands for forty minutes and takes a fifth of a second.
+const SAMPLES: usize = TEN_MINUTES_EACH / 4;
 /// Handlers at once.
 const CONCURRENCY: usize = 4;
 /// The longest that files may wait, on a loaded machine.
@@ -240,10 +240,10 @@ fn a_week_of_files_that_come_and_go_leaves_it_as_it_was() {
     watched.wait_until_it_watches();
     // The week begins when it has warmed up: what SQLite keeps in memory has its size.
     for number in 0..100 {
-        twenty_minutes(&mut watched, &root, &refused, number);
+        forty_minutes(&mut watched, &root, &refused, number);
     }
     let seen = week(watcher::pid(&watcher), SAMPLES, |number| {
-        twenty_minutes(&mut watched, &root, &refused, number + 100);
+        forty_minutes(&mut watched, &root, &refused, number + 100);
     });
     seen.was_flat("the file-watcher", 2);
     let end = status(&watched.env).expect("it answers");
@@ -255,7 +255,7 @@ fn a_week_of_files_that_come_and_go_leaves_it_as_it_was() {
 }
 
 /// What comes, changes and goes in that time.
-fn twenty_minutes(watched: &mut Watched, root: &Path, refused: &Path, number: usize) {
+fn forty_minutes(watched: &mut Watched, root: &Path, refused: &Path, number: usize) {
     let before = watched.records.all.len();
     let folder = root.join(format!("folder{number}"));
     std::fs::create_dir_all(folder.join("below")).unwrap();
