@@ -21,7 +21,7 @@ const OURS: [&str; 3] = [notify::SOCKET, "WATCHDOG_USEC", "WATCHDOG_PID"];
 #[derive(Debug)]
 pub(super) struct Job {
     /// Comes back with its end.
-    pub(super) id: i64,
+    pub(super) id: u64,
     pub(super) argv: Vec<OsString>,
     pub(super) stdin: Vec<u8>,
     pub(super) timeout: Duration,
@@ -48,7 +48,7 @@ pub(super) struct Handlers {
 
 #[derive(Debug)]
 struct UnderWay {
-    id: i64,
+    id: u64,
     command: Begun,
     /// When its time is over; `None`: it was, and it has been killed.
     until: Option<Mono>,
@@ -96,7 +96,7 @@ impl Handlers {
     }
 
     /// Those that have ended since this was asked last. Whose time is over is killed, and has ended when it is gone.
-    pub(super) fn ended(&mut self, now: Mono) -> Vec<(i64, End)> {
+    pub(super) fn ended(&mut self, now: Mono) -> Vec<(u64, End)> {
         let mut ends = Vec::new();
         self.under_way.retain_mut(|one| {
             if let Some(exit) = one.command.try_end() {
@@ -141,11 +141,11 @@ mod tests {
     use super::*;
     use crate::process::clock;
 
-    fn job(id: i64, script: &str, timeout: Duration) -> Job {
+    fn job(id: u64, script: &str, timeout: Duration) -> Job {
         Job { id, argv: ["/bin/sh", "-c", script].map(Into::into).to_vec(), stdin: b"word\n".to_vec(), timeout }
     }
 
-    fn all_ends(handlers: &mut Handlers) -> Vec<(i64, End)> {
+    fn all_ends(handlers: &mut Handlers) -> Vec<(u64, End)> {
         let mut all = Vec::new();
         while !handlers.under_way.is_empty() {
             let now = clock::now().mono;

@@ -31,7 +31,10 @@ pub(super) enum Stage {
         due: Mono,
     },
     /// It waits for its turn.
-    Ready,
+    Ready {
+        /// As it was seen last, and when; `None`: it was not looked at.
+        seen: Option<(Stat, Mono)>,
+    },
     /// Its handler runs.
     Running,
 }
@@ -99,6 +102,11 @@ impl Items {
         self.count[set].saturating_sub(u64::from(self.running[set]))
     }
 
+    /// Whether its handler runs.
+    pub(super) fn is_running(&self, key: &Key) -> bool {
+        self.all.get(key).is_some_and(|item| item.stage == Stage::Running)
+    }
+
     /// How many handlers of a set run.
     pub(super) fn running(&self, set: usize) -> u32 {
         self.running[set]
@@ -132,7 +140,7 @@ impl Items {
             *due = again;
             self.due.push(Reverse((again, key.clone())));
         } else {
-            item.stage = Stage::Ready;
+            item.stage = Stage::Ready { seen: Some((seen.stat, now)) };
             self.ready[set].push_back(key.clone());
         }
     }
@@ -140,7 +148,8 @@ impl Items {
     /// What is down already waits for its turn.
     pub(super) fn ready(&mut self, key: Key, set: usize, work: Work, now: Mono) {
         self.ready[set].push_back(key.clone());
-        let item = Item { event: work.event, stage: Stage::Ready, since: now, work: Some(work), told: false };
+        let item =
+            Item { event: work.event, stage: Stage::Ready { seen: None }, since: now, work: Some(work), told: false };
         self.insert(key, set, item);
     }
 
@@ -178,7 +187,7 @@ impl Items {
             return None;
         }
         while let Some(key) = self.ready[set].pop_front() {
-            if self.all.get(&key).is_some_and(|item| item.stage == Stage::Ready) {
+            if self.all.get(&key).is_some_and(|item| matches!(item.stage, Stage::Ready { .. })) {
                 return Some(key);
             }
         }

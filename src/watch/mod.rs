@@ -49,7 +49,7 @@ use crate::model::{Initial, ServiceSpec, WatchSetStatus, WatchState, WatchedFold
 use crate::process::{clock, files, notify, socket};
 use set::Set;
 use standing::Standing;
-use table::Table;
+use table::{Reader, Table};
 
 /// Dead letters in a status.
 const LETTERS: usize = 100;
@@ -64,9 +64,10 @@ const RESERVE: Duration = Duration::from_secs(2);
 pub fn serve(spec: &ServiceSpec, paths: &Paths) -> Result<(), Error> {
     let canary = paths.service(&spec.name).join("canary");
     files::ensure_dir(&canary).map_err(|e| Error::io("cannot make the folder", &canary, &e))?;
-    let table = Table::open(&paths.watched(&spec.name))?;
+    let mut table = Table::open(&paths.watched(&spec.name))?;
     let sets = spec.watch.iter().map(Set::new).collect::<Result<Vec<Set>, Error>>()?;
     let roots = roots(&table, &sets, &paths.watched(&spec.name))?;
+    table.take_over().map_err(|e| unwritten(&paths.watched(&spec.name), &e))?;
     let (post, inbox) = keeper::inbox().map_err(|e| cannot("open a pair of sockets", e))?;
     let hints = post.clone();
     // A loop that has ended needs no hints.
@@ -122,7 +123,11 @@ fn roots(table: &Table, sets: &[Set], path: &Path) -> Result<Vec<keeper::Root>, 
         table.keep_roots(&roots.iter().map(|root| root.id).collect::<Vec<_>>())?;
         Ok(roots)
     };
-    read().map_err(|e| Error::new(ErrorKind::Internal, format!("cannot write the table {}: {e}", path.display())))
+    read().map_err(|e| unwritten(path, &e))
+}
+
+fn unwritten(path: &Path, error: &rusqlite::Error) -> Error {
+    Error::new(ErrorKind::Internal, format!("cannot write the table {}: {error}", path.display()))
 }
 
 /// A thread that answers on the Unix socket.
@@ -182,7 +187,7 @@ pub fn offline(spec: &ServiceSpec, paths: &Paths) -> Result<Option<WatcherStatus
 fn status_of(spec: &ServiceSpec, path: &Path, standing: Option<&Standing>) -> Result<WatcherStatus, Error> {
     let mut status = WatcherStatus { schema: 1, service: spec.name.to_string(), ..WatcherStatus::default() };
     status.canary = standing.map(|standing| standing.canary.clone());
-    let Some(table) = Table::read(path)? else { return Ok(status) };
+    let Some(table) = Reader::open(path)? else { return Ok(status) };
     let mut ask = || -> table::Told<()> {
         for set in &spec.watch {
             let live = standing.and_then(|standing| standing.sets.iter().find(|live| live.name == set.name)).cloned();

@@ -1,11 +1,12 @@
 //! A watch set of services.toml, made ready.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::judge::{On, Stat};
 use crate::error::{Error, ErrorKind};
@@ -29,6 +30,24 @@ pub(super) struct Told {
     /// `None`: it is gone.
     pub(super) stat: Option<Stat>,
     pub(super) attempt: u32,
+}
+
+/// The same on its stdin.
+#[derive(Debug, Serialize)]
+struct Event<'a> {
+    schema: u32,
+    event: &'a str,
+    path: Cow<'a, str>,
+    name: Option<Cow<'a, str>>,
+    dir: Option<Cow<'a, str>>,
+    set: &'a str,
+    attempt: u32,
+    from: Option<Cow<'a, str>>,
+    size: Option<u64>,
+    mtime_ms: Option<i64>,
+    /// Of a name that is no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
 }
 
 impl Set {
@@ -72,23 +91,20 @@ impl Set {
 
     /// What the handler finds on its stdin.
     pub(super) fn stdin(&self, told: &Told) -> Vec<u8> {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let mut event = json!({
-            "schema": 1,
-            "event": told.event.as_str(),
-            "path": text(&told.path),
-            "name": told.path.file_name().map(|name| name.to_string_lossy()),
-            "dir": told.path.parent().map(text),
-            "set": self.spec.name,
-            "attempt": told.attempt,
-            "from": told.from.as_deref().map(text),
-            "size": told.stat.map(|stat| stat.size),
-            "mtime_ms": told.stat.map(|stat| stat.modified / 1_000_000),
-        });
-        if told.path.to_str().is_none() {
-            let hex: String = told.path.as_os_str().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-            event["path_hex"] = Value::String(hex);
-        }
+        let hex = || told.path.as_os_str().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let event = Event {
+            schema: 1,
+            event: told.event.as_str(),
+            path: told.path.to_string_lossy(),
+            name: told.path.file_name().map(OsStr::to_string_lossy),
+            dir: told.path.parent().map(Path::to_string_lossy),
+            set: &self.spec.name,
+            attempt: told.attempt,
+            from: told.from.as_deref().map(Path::to_string_lossy),
+            size: told.stat.map(|stat| stat.size),
+            mtime_ms: told.stat.map(|stat| stat.modified / 1_000_000),
+            path_hex: told.path.to_str().is_none().then(hex),
+        };
         let mut bytes = serde_json::to_vec(&event).unwrap_or_default();
         bytes.push(b'\n');
         bytes
@@ -139,6 +155,8 @@ fn value(name: &str, told: &Told) -> Option<OsString> {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::model::Initial;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::super::handler::{End, Job};
-use super::super::items::Key;
+use super::super::items::{Key, Stage};
 use super::super::look::{self, Found};
 use super::super::set;
-use super::super::table::{Outcome, Told};
-use super::hints::{path, split};
+use super::super::table::{Beginning, Outcome, Told, Work, split};
+use super::hints::path;
 use super::{BLOCKED_FOR, Keeper, Running};
 use crate::model::{Moment, WatchOn};
 use crate::policy::backed_off;
@@ -48,7 +48,7 @@ impl Keeper {
     /// What is down and due comes to mind.
     pub(super) fn load_due(&mut self, now: Moment) -> Told<()> {
         if std::mem::take(&mut self.reload) {
-            let running: Vec<i64> = self.running.keys().copied().collect();
+            let running: Vec<i64> = self.running.values().filter_map(|running| running.work.row).collect();
             self.table.begin()?;
             self.table.resume(&running)?;
             self.work_due = Some(0);
@@ -63,12 +63,18 @@ impl Keeper {
             }
             for work in self.table.due(self.roots[root].id, now.wall_ms, LOADED)? {
                 let key = (root, work.path.clone());
+                // What has happened to a file whose handler runs has its turn when that has ended.
+                let Some(row) = work.row.filter(|_| !self.items.is_running(&key)) else {
+                    self.put_off = true;
+                    continue;
+                };
                 self.table.begin()?;
-                self.table.in_mind(work.id)?;
+                self.table.in_mind(row)?;
                 self.items.ready(key, self.roots[root].set, work, now.mono);
             }
         }
-        // Of roots that are not there some may be due all the time: they are asked for when their roots come.
+        // Of roots that are not there some may be due all the time: they are asked for when their roots come. So are those whose
+        // files are being handled, when that has ended.
         self.work_due = self.table.next_due()?.filter(|due| *due > now.wall_ms || self.items.is_full());
         Ok(())
     }
@@ -92,13 +98,17 @@ impl Keeper {
     fn begin_handler(&mut self, set: usize, key: Key, now: Moment) -> Told<()> {
         let Some(item) = self.items.get(&key).cloned() else { return Ok(()) };
         let at = self.real_path(&key);
-        let stat = match look::at(&at) {
-            Found::File(stat) => Some(stat),
-            _ => None,
+        let stat = match item.stage {
+            // In this turn.
+            Stage::Ready { seen: Some((stat, at)) } if at == now.mono => Some(stat),
+            _ => match look::at(&at) {
+                Found::File(stat) => Some(stat),
+                _ => None,
+            },
         };
-        self.table.begin()?;
         if stat.is_none() && item.event != WatchOn::Removed {
             // It has gone before its turn came.
+            self.table.begin()?;
             self.items.remove(&key, set);
             if let Some(work) = &item.work {
                 self.table.ended(work, &Outcome::Done, now.wall_ms)?;
@@ -108,10 +118,24 @@ impl Keeper {
         let root = &self.roots[key.0];
         let work = match item.work {
             Some(mut work) => {
+                self.table.begin()?;
                 self.table.begin_again(&mut work, now.wall_ms)?;
                 work
             }
-            None => self.table.begin_new(root.id, &key.1, item.event, now.wall_ms)?,
+            None => {
+                let (root, path) = (root.id, key.1.clone());
+                Work { row: None, root, path, event: item.event, origin: None, attempts: 1, failures: 0 }
+            }
+        };
+        let begun = match (work.row, stat) {
+            (None, Some(stat)) => Some(self.table.begins(&Beginning {
+                root: work.root,
+                path: work.path.clone(),
+                event: work.event,
+                attempts: work.attempts,
+                stat,
+            })?),
+            _ => None,
         };
         let told = set::Told {
             event: work.event,
@@ -121,10 +145,11 @@ impl Keeper {
             attempt: work.attempts,
         };
         let of = &self.sets[set];
-        let job = Job { id: work.id, argv: of.argv(&told), stdin: of.stdin(&told), timeout: of.spec.timeout };
+        self.jobs += 1;
+        let job = Job { id: self.jobs, argv: of.argv(&told), stdin: of.stdin(&told), timeout: of.spec.timeout };
         self.items.runs(&key, set);
         self.launches.push((job, key.clone()));
-        self.running.insert(work.id, Running { key, work, stat });
+        self.running.insert(self.jobs, Running { key, work, stat, begun });
         Ok(())
     }
 
@@ -145,20 +170,26 @@ impl Keeper {
         }
         self.table.begin()?;
         let mut recorded = Vec::with_capacity(self.ends.len());
-        for (id, end) in &self.ends {
-            let Some(running) = self.running.get(id) else { continue };
-            recorded.push((*id, self.record(running, end, now)?, *end == End::Well));
+        for (job, end) in &self.ends {
+            let Some(running) = self.running.get(job) else { continue };
+            let (outcome, row) = self.record(running, end, now)?;
+            recorded.push((*job, outcome, row, *end == End::Well));
         }
         self.table.commit()?;
         self.ends.clear();
-        for (id, outcome, is_well) in recorded {
-            self.settle_end(id, outcome, is_well, now);
+        let mut erased = Ok(());
+        for (job, outcome, row, is_well) in recorded {
+            let Some(running) = self.running.remove(&job) else { continue };
+            // A successor knows by the table that it has ended, as long as nothing happens to the file.
+            erased = erased.and(running.begun.map_or(Ok(()), |place| self.table.is_over(place)));
+            self.settle_end(running, outcome, row, is_well, now);
         }
-        Ok(())
+        erased
     }
 
-    fn record(&self, running: &Running, end: &End, now: Moment) -> Told<Outcome> {
-        let Running { key, work, stat } = running;
+    /// Gives the row that is left of it, too.
+    fn record(&self, running: &Running, end: &End, now: Moment) -> Told<(Outcome, Option<i64>)> {
+        let Running { key, work, stat, .. } = running;
         let root = &self.roots[key.0];
         let spec = &self.sets[root.set].spec;
         let later = |after: Duration| now.wall_ms.saturating_add(i64::try_from(after.as_millis()).unwrap_or(i64::MAX));
@@ -175,7 +206,7 @@ impl Keeper {
                 Outcome::Again { due_ms: later(delay), why: why.clone() }
             }
         };
-        self.table.ended(work, &outcome, now.wall_ms)?;
+        let row = self.table.ended(work, &outcome, now.wall_ms)?;
         let is_over = matches!(outcome, Outcome::Done | Outcome::Dead { .. });
         if let Some(stat) = stat.filter(|_| is_over && work.event != WatchOn::Removed) {
             let (folder, name) = split(&key.1);
@@ -183,14 +214,17 @@ impl Keeper {
             // As it was when the handler began: what was changed since is seen.
             self.table.know(folder, name, &stat, Some(now.wall_ms))?;
         }
-        Ok(outcome)
+        Ok((outcome, row))
     }
 
     /// What follows from an end that is down.
-    fn settle_end(&mut self, id: i64, outcome: Outcome, is_well: bool, now: Moment) {
-        let Some(Running { key, work, .. }) = self.running.remove(&id) else { return };
+    fn settle_end(&mut self, running: Running, outcome: Outcome, row: Option<i64>, is_well: bool, now: Moment) {
+        let Running { key, work, .. } = running;
         let set = self.roots[key.0].set;
         let was_told = self.items.remove(&key, set);
+        if std::mem::take(&mut self.put_off) {
+            self.work_due = Some(0);
+        }
         let shown = || self.roots[key.0].declared.join(path(&key.1)).display().to_string();
         match outcome {
             Outcome::Done if is_well => self.handled[set] = (self.handled[set].0 + 1, Some(now.wall_ms)),
@@ -210,9 +244,10 @@ impl Keeper {
             Outcome::Dead { why } => {
                 self.dead += 1;
                 anstream::eprintln!(
-                    "{}: {why}; it was given up after {} attempts (`supervisor watch retry {id}`)",
+                    "{}: {why}; it was given up after {} attempts (`supervisor watch retry {}`)",
                     shown(),
-                    work.attempts
+                    work.attempts,
+                    row.unwrap_or_default()
                 );
             }
         }

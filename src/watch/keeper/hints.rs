@@ -8,7 +8,7 @@ use super::super::eye::Hint;
 use super::super::items::{Key, Seen, Stage};
 use super::super::judge::{Stat, Verdict, judge, was_there};
 use super::super::look::{self, Found};
-use super::super::table::{Elsewhere, Gone, Told};
+use super::super::table::{Elsewhere, Gone, Told, split};
 use super::{GRACE, Keeper};
 use crate::model::{Moment, WatchOn};
 
@@ -20,14 +20,6 @@ pub(super) fn bytes(path: &Path) -> &[u8] {
 /// A path of bytes.
 pub(super) fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
-}
-
-/// Folder and name of a path below a root.
-pub(super) fn split(below: &[u8]) -> (&[u8], &[u8]) {
-    match below.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => (&below[..at], &below[at + 1..]),
-        None => (b"", below),
-    }
 }
 
 /// Both together.
@@ -86,7 +78,7 @@ impl Keeper {
         match item.map(|item| &item.stage) {
             Some(Stage::Settling { .. }) => self.look_again(&key, now),
             // It is looked at when its handler begins, and when it has ended.
-            Some(Stage::Ready | Stage::Running) => {
+            Some(Stage::Ready { .. } | Stage::Running) => {
                 self.items.is_told(&key);
                 Ok(())
             }

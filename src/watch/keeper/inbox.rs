@@ -1,12 +1,12 @@
 //! What other threads send to the loop, and the bell that wakes it: it waits for descriptors, those of its handlers among them.
 
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Input;
@@ -15,13 +15,13 @@ use super::Input;
 #[derive(Clone)]
 pub(in crate::watch) struct Post {
     sender: Sender<Input>,
-    bell: Arc<UnixStream>,
+    bell: Arc<PipeWriter>,
 }
 
 /// Where it comes in.
 pub(in crate::watch) struct Inbox {
     receiver: Receiver<Input>,
-    bell: UnixStream,
+    bell: PipeReader,
 }
 
 /// Both ends.
@@ -29,9 +29,10 @@ pub(in crate::watch) struct Inbox {
 /// # Errors
 /// When there are no more descriptors.
 pub(in crate::watch) fn inbox() -> io::Result<(Post, Inbox)> {
-    let (ours, theirs) = UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    theirs.set_nonblocking(true)?;
+    let (ours, theirs) = io::pipe()?;
+    for end in [ours.as_fd(), theirs.as_fd()] {
+        fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    }
     let (sender, receiver) = channel();
     Ok((Post { sender, bell: Arc::new(theirs) }, Inbox { receiver, bell: ours }))
 }

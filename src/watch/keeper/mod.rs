@@ -10,6 +10,7 @@ mod inbox;
 mod roots;
 mod scanning;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use super::items::{Items, Key};
 use super::own::Own;
 use super::set::Set;
 use super::standing::{self, Live, Standing};
-use super::table::{Table, Told, Work};
+use super::table::{Place, Table, Told, Work};
 use crate::model::{Again, Moment, Mono, ReplayRequest, RetryRequest};
 use crate::policy::gap::gap;
 use crate::process::clock;
@@ -68,6 +69,8 @@ pub(super) struct Running {
     key: Key,
     work: Work,
     stat: Option<super::judge::Stat>,
+    /// Where its beginning stands, when it has no row.
+    begun: Option<Place>,
 }
 
 /// The loop and all it has.
@@ -79,12 +82,14 @@ pub(super) struct Keeper {
     pub(super) no_eye: Option<String>,
     pub(super) handlers: Handlers,
     pub(super) items: Items,
-    pub(super) running: std::collections::HashMap<i64, Running>,
+    /// By the numbers of their jobs.
+    running: HashMap<u64, Running>,
+    jobs: u64,
     pub(super) canary: Canary,
     pub(super) own: Own,
     pub(super) standing: Arc<Mutex<Standing>>,
     pub(super) busy: Arc<standing::Busy>,
-    ends: Vec<(i64, End)>,
+    ends: Vec<(u64, End)>,
     launches: Vec<(super::handler::Job, Key)>,
     /// A set whose handler cannot be started: until when, and why.
     blocked: Vec<Option<(Mono, String)>>,
@@ -98,6 +103,8 @@ pub(super) struct Keeper {
     recheck: Vec<Key>,
     /// What was in mind is not any more: it is due again.
     reload: bool,
+    /// Something is due with a file whose handler runs.
+    put_off: bool,
     /// How many were given up.
     dead: u64,
     /// No handler begins any more.
@@ -133,7 +140,8 @@ impl Keeper {
             eye,
             no_eye,
             handlers: parts.handlers,
-            running: std::collections::HashMap::new(),
+            running: HashMap::new(),
+            jobs: 0,
             canary: parts.canary,
             own: parts.own,
             standing: parts.standing,
@@ -149,6 +157,7 @@ impl Keeper {
             unwell: None,
             recheck: Vec::new(),
             reload: true,
+            put_off: false,
             dead: 0,
             closing: None,
         }
@@ -267,7 +276,9 @@ impl Keeper {
         self.unwell = Some((now.mono.plus(UNWELL_FOR), error.to_string()));
         let launches = std::mem::take(&mut self.launches);
         for (job, key) in launches {
-            self.running.remove(&job.id);
+            let begun = self.running.remove(&job.id).and_then(|running| running.begun);
+            // Where that cannot be written either, it was one try more when we are killed now.
+            let _ = begun.map(|place| self.table.is_over(place));
             self.items.remove(&key, self.roots[key.0].set);
         }
         let roots = &self.roots;

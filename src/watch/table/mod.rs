@@ -2,19 +2,25 @@
 //! moment; after a loss of power it may be a little older, and some files are handled a second time.
 //!
 //! `files` are those that are dealt with: a file that is there and is not in it, or is in it otherwise, is to be handled. `work` has
-//! what cannot be seen by looking: handlers that have begun, that failed and are tried again, and those that were given up.
+//! what cannot be seen by looking: files that are gone or have another name, handlers that failed and are tried again, and those that
+//! were given up. `begun` has the other handlers that run.
 
+mod begun;
 mod files;
 mod folders;
+mod reader;
 mod work;
 
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
+use begun::Beginnings;
+pub(super) use begun::{Beginning, Place};
 pub(super) use files::{Elsewhere, Gone};
 pub(super) use folders::{Folder, Root};
+pub(super) use reader::Reader;
 pub(super) use work::{Outcome, Work};
 
 use crate::error::{Error, ErrorKind};
@@ -59,6 +65,9 @@ const LOG_PAGES: i64 = 4_000;
 /// The watcher's table.
 pub(super) struct Table {
     conn: Connection,
+    begun: Beginnings,
+    /// What our predecessor left in there.
+    left: Vec<Beginning>,
 }
 
 /// What SQLite says when it does not take or give something.
@@ -91,18 +100,9 @@ impl Table {
             return Err(Error::new(ErrorKind::Refused, message).hint("install that version again"));
         }
         conn.set_prepared_statement_cache_capacity(64);
-        Ok(Self { conn })
-    }
-
-    /// Opens it for reading, if it is there.
-    pub(super) fn read(path: &Path) -> Result<Option<Self>, Error> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .and_then(|conn| conn.busy_timeout(LOCKED_FOR).map(|()| conn))
-            .map_err(|e| cannot("open", path, &e))?;
-        Ok(Some(Self { conn }))
+        let begun = path.with_extension("begun");
+        let (begun, left) = Beginnings::open(&begun).map_err(|e| Error::io("cannot open", &begun, &e))?;
+        Ok(Self { conn, begun, left })
     }
 
     /// Begins a transaction, unless one has begun.
@@ -140,6 +140,14 @@ fn cannot(what: &str, path: &Path, error: &rusqlite::Error) -> Error {
         return Error::new(ErrorKind::Refused, message).hint(hint);
     }
     Error::new(ErrorKind::Internal, message)
+}
+
+/// Folder and name of a path below a root.
+pub(super) fn split(below: &[u8]) -> (&[u8], &[u8]) {
+    match below.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&below[..at], &below[at + 1..]),
+        None => (b"", below),
+    }
 }
 
 /// SQLite's numbers have a sign; nothing but equality is asked of these.

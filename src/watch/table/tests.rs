@@ -69,26 +69,108 @@ fn a_folder_that_is_gone_takes_what_is_below_it_along_and_nothing_beside_it() {
 
 #[test]
 fn work_is_counted_resumed_and_given_up() {
-    let (_folder, table, root) = table();
-    table.begin_new(root.id, b"x", WatchOn::Created, 1).unwrap();
+    let (folder, table, root) = table();
+    let reader = Reader::open(&folder.path().join("watched.sqlite")).unwrap().unwrap();
+    table.put(root.id, b"x", WatchOn::Renamed, Some(b"y"), 1).unwrap();
+    let next = |now_ms| table.due(root.id, now_ms, 9).unwrap().remove(0);
+    let mut work = next(1);
+    table.begin_again(&mut work, 1).unwrap();
     assert!(table.is_under_way(root.id, b"x").unwrap() && table.due(root.id, i64::MAX, 9).unwrap().is_empty());
     // Killed: its beginning counts.
     table.resume(&[]).unwrap();
-    let mut work = table.due(root.id, 1, 9).unwrap().remove(0);
+    let mut work = next(1);
     assert_eq!((work.attempts, work.failures), (1, 0));
     table.begin_again(&mut work, 2).unwrap();
-    table.ended(&work, &Outcome::NotBegun { due_ms: 5, why: "no program".into() }, 3).unwrap();
-    assert_eq!(table.work_of(root.id, b"x").unwrap(), Some((0, 1, 0)), "who never ran has not tried");
+    let row = table.ended(&work, &Outcome::NotBegun { due_ms: 5, why: "no program".into() }, 3).unwrap();
+    assert_eq!(
+        (row, table.work_of(root.id, b"x").unwrap()),
+        (work.row, Some((0, 1, 0))),
+        "who never ran has not tried"
+    );
+    let mut work = next(5);
     table.begin_again(&mut work, 6).unwrap();
     table.ended(&work, &Outcome::Again { due_ms: 9, why: "exit code 1".into() }, 7).unwrap();
-    assert_eq!((table.next_due().unwrap(), table.counts("set").unwrap()), (Some(9), (0, 1, 0)));
-    table.ended(&work, &Outcome::Dead { why: "exit code 1".into() }, 8).unwrap();
+    assert_eq!((table.next_due().unwrap(), reader.counts("set").unwrap()), (Some(9), (0, 1, 0)));
+    let again = next(9);
+    assert_eq!((again.failures, again.origin.as_deref()), (1, Some(b"y".as_slice())));
+    table.ended(&again, &Outcome::Dead { why: "exit code 1".into() }, 8).unwrap();
     assert!(!table.is_under_way(root.id, b"x").unwrap());
-    let letter = table.dead(9).unwrap().remove(0);
+    let letter = reader.dead(9).unwrap().remove(0);
     assert_eq!((letter.path.as_str(), letter.why.as_str(), letter.at_ms), ("/folder/x", "exit code 1", 8));
     let retry = |ids: &[i64]| table.retry(ids, &[root.id], 9).unwrap();
     assert_eq!((retry(&[letter.id + 1]), retry(&[])), (0, 1));
     assert_eq!(table.due(root.id, 9, 9).unwrap().len(), 1);
+}
+
+#[test]
+fn what_has_no_row_has_one_when_it_is_not_done() {
+    let (_folder, table, root) = table();
+    let work = |attempts| Work {
+        row: None,
+        root: root.id,
+        path: b"x".to_vec(),
+        event: WatchOn::Created,
+        origin: None,
+        attempts,
+        failures: 0,
+    };
+    assert_eq!(table.ended(&work(1), &Outcome::Done, 1).unwrap(), None);
+    assert_eq!(table.work_of(root.id, b"x").unwrap(), None);
+    let row = table.ended(&work(1), &Outcome::Again { due_ms: 5, why: "exit code 1".into() }, 1).unwrap();
+    let due = table.due(root.id, 5, 9).unwrap().remove(0);
+    assert_eq!((due.row, due.attempts, due.failures), (row, 1, 1));
+    // What happens meanwhile stays.
+    table.ended(&work(1), &Outcome::Done, 6).unwrap();
+    assert_eq!(table.work_of(root.id, b"x").unwrap(), Some((0, 1, 1)));
+    // A letter goes when the file, changed since, has been handled.
+    table.ended(&work(2), &Outcome::Dead { why: "exit code 1".into() }, 7).unwrap();
+    table.ended(&work(1), &Outcome::Done, 8).unwrap();
+    assert_eq!(table.work_of(root.id, b"x").unwrap(), None);
+}
+
+#[test]
+fn what_ran_when_the_watcher_was_killed_is_due_again_unless_its_end_is_down() {
+    let (folder, mut table, root) = table();
+    let top = table.folder_id(root.id, b"").unwrap();
+    let mut begins = |path: &[u8], root: i64| {
+        let beginning =
+            Beginning { root, path: path.to_vec(), event: WatchOn::Created, attempts: 1, stat: stat(path[0].into()) };
+        table.begins(&beginning).unwrap()
+    };
+    let [over, _killed, _known, _failed, _letter] = [b"a", b"b", b"c", b"d", b"e"].map(|path| begins(path, root.id));
+    begins(b"f", root.id + 1);
+    table.is_over(over).unwrap();
+    table.know(top, b"c", &stat(b'c'.into()), Some(1)).unwrap();
+    // Another file than that which was handled.
+    table.know(top, b"b", &stat(b'c'.into()), Some(1)).unwrap();
+    for (path, outcome) in [
+        (b"d", Outcome::Again { due_ms: 70, why: "exit code 1".into() }),
+        (b"e", Outcome::Dead { why: "exit code 1".into() }),
+    ] {
+        let (path, event) = (path.to_vec(), WatchOn::Created);
+        let work = Work { row: None, root: root.id, path, event, origin: None, attempts: 5, failures: 1 };
+        table.ended(&work, &outcome, 2).unwrap();
+    }
+    drop(table);
+    let open = || Table::open(&folder.path().join("watched.sqlite")).unwrap();
+    let begun = folder.path().join("watched.begun");
+    let before = std::fs::read(&begun).unwrap();
+    // The second one finds what it would if the first one had been killed in between.
+    for _ in 0..2 {
+        std::fs::write(&begun, &before).unwrap();
+        let mut table = open();
+        assert_eq!(table.left.len(), 5);
+        table.take_over().unwrap();
+        let work = |path: &[u8]| table.work_of(root.id, path).unwrap();
+        assert_eq!([work(b"a"), work(b"b"), work(b"c")], [None, Some((0, 1, 0)), None]);
+        assert_eq!(
+            [work(b"d"), work(b"e")],
+            [Some((0, 5, 2)), Some((0, 1, 0))],
+            "what failed, and what was given up before"
+        );
+        assert_eq!(table.due(root.id + 1, i64::MAX, 9).unwrap(), [], "nobody watches that any more");
+    }
+    assert_eq!(open().left, []);
 }
 
 #[test]

@@ -1,21 +1,22 @@
-//! What cannot be seen by looking at the files: handlers that have begun, that are tried again, that were given up.
+//! What cannot be seen by looking at the files: what has gone or has another name, handlers that are tried again, that were given up.
 
 use rusqlite::{Row, params};
 
 use super::{Table, Told, unsigned};
-use crate::model::{DeadLetter, WatchOn};
+use crate::model::WatchOn;
 
 /// Nobody is at it. The index `work_due` has these.
-const WAITING: i64 = 0;
-/// Its handler runs.
+pub(super) const WAITING: i64 = 0;
+/// It is in mind, or its handler runs.
 const RUNNING: i64 = 1;
 /// It was given up.
-const DEAD: i64 = 2;
+pub(super) const DEAD: i64 = 2;
 
 /// A file that is to be handled, or is being handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::watch) struct Work {
-    pub(in crate::watch) id: i64,
+    /// Its row; `None`: there is none.
+    pub(in crate::watch) row: Option<i64>,
     pub(in crate::watch) root: i64,
     /// The file, below the root.
     pub(in crate::watch) path: Vec<u8>,
@@ -41,14 +42,14 @@ pub(in crate::watch) enum Outcome {
     Dead { why: String },
 }
 
-fn event(word: &str) -> WatchOn {
+pub(super) fn event(word: &str) -> WatchOn {
     let all = [WatchOn::Created, WatchOn::Modified, WatchOn::Removed, WatchOn::Renamed];
     all.into_iter().find(|event| event.as_str() == word).unwrap_or(WatchOn::Created)
 }
 
 fn work(row: &Row<'_>) -> Told<Work> {
     Ok(Work {
-        id: row.get("id")?,
+        row: row.get("id")?,
         root: row.get("root")?,
         path: row.get("path")?,
         event: event(&row.get::<_, String>("event")?),
@@ -90,43 +91,49 @@ impl Table {
         Ok(())
     }
 
-    /// A handler begins with a file of which nothing is down yet.
-    pub(in crate::watch) fn begin_new(&self, root: i64, path: &[u8], event: WatchOn, now_ms: i64) -> Told<Work> {
-        let mut put = self.conn.prepare_cached(
-            "INSERT OR REPLACE INTO work (root, path, event, state, attempts, failures, due_ms, at_ms) \
-             VALUES (?1, ?2, ?3, ?4, 1, 0, 0, ?5)",
-        )?;
-        let id = put.insert(params![root, path, event.as_str(), RUNNING, now_ms])?;
-        Ok(Work { id, root, path: path.to_vec(), event, origin: None, attempts: 1, failures: 0 })
-    }
-
     /// A handler begins with what is down already.
     pub(in crate::watch) fn begin_again(&self, work: &mut Work, now_ms: i64) -> Told<()> {
         work.attempts = work.attempts.saturating_add(1);
         let mut set =
             self.conn.prepare_cached("UPDATE work SET state = ?2, attempts = ?3, at_ms = ?4 WHERE id = ?1")?;
-        set.execute(params![work.id, RUNNING, work.attempts, now_ms])?;
+        set.execute(params![work.row, RUNNING, work.attempts, now_ms])?;
         Ok(())
     }
 
-    /// What became of it.
-    pub(in crate::watch) fn ended(&self, work: &Work, outcome: &Outcome, now_ms: i64) -> Told<()> {
+    /// What became of it. Gives the row that is left of it.
+    pub(in crate::watch) fn ended(&self, work: &Work, outcome: &Outcome, now_ms: i64) -> Told<Option<i64>> {
         let (state, failed, due_ms, why) = match outcome {
             Outcome::Done => {
-                self.conn.prepare_cached("DELETE FROM work WHERE id = ?1")?.execute([work.id])?;
-                return Ok(());
+                // That of a file that was given up before, and has changed since; none of what has happened meanwhile.
+                let mut done =
+                    self.conn.prepare_cached("DELETE FROM work WHERE root = ?1 AND path = ?2 AND state <> ?3")?;
+                done.execute(params![work.root, work.path, WAITING])?;
+                return Ok(None);
             }
             Outcome::Again { due_ms, why } => (WAITING, 1, *due_ms, why),
             Outcome::NotBegun { due_ms, why } => (WAITING, 0, *due_ms, why),
             Outcome::Dead { why } => (DEAD, 1, now_ms, why),
         };
-        let begun = i64::from(!matches!(outcome, Outcome::NotBegun { .. }));
-        let mut set = self.conn.prepare_cached(
-            "UPDATE work SET state = ?2, failures = failures + ?3, attempts = attempts - 1 + ?4, due_ms = ?5, at_ms = ?6, \
-             why = ?7 WHERE id = ?1",
+        let attempts = work.attempts.saturating_sub(matches!(outcome, Outcome::NotBegun { .. }).into());
+        let mut put = self.conn.prepare_cached(
+            "INSERT OR REPLACE INTO work (id, root, path, event, origin, state, attempts, failures, due_ms, at_ms, why) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?;
-        set.execute(params![work.id, state, failed, begun, due_ms, now_ms, why])?;
-        Ok(())
+        let (path, event, failures) = (&work.path, work.event.as_str(), work.failures + failed);
+        put.insert(params![
+            work.row,
+            work.root,
+            path,
+            event,
+            work.origin,
+            state,
+            attempts,
+            failures,
+            due_ms,
+            now_ms,
+            why
+        ])
+        .map(Some)
     }
 
     /// What waits and is due by `now_ms`, of one root.
@@ -179,48 +186,10 @@ impl Table {
         Ok((given_up + handled) as u64)
     }
 
-    /// Counts of one root: known files, those that are tried again, those that were given up.
-    pub(in crate::watch) fn counts(&self, set: &str) -> Told<(u64, u64, u64)> {
-        let count = |sql: &str| -> Told<u64> { self.conn.query_row(sql, [set], |row| row.get(0)).map(unsigned) };
-        let known = count(
-            "SELECT count(*) FROM file WHERE folder IN \
-             (SELECT id FROM folder WHERE root IN (SELECT id FROM root WHERE watch_set = ?1))",
-        )?;
-        let of = "FROM work WHERE root IN (SELECT id FROM root WHERE watch_set = ?1)";
-        let retrying = count(&format!("SELECT count(*) {of} AND state = {WAITING} AND failures > 0"))?;
-        Ok((known, retrying, count(&format!("SELECT count(*) {of} AND state = {DEAD}"))?))
-    }
-
-    /// When all folders of a set had been scanned last, milliseconds since 1970.
-    pub(in crate::watch) fn last_scan(&self, set: &str) -> Told<Option<i64>> {
-        self.conn.query_row("SELECT min(scanned_ms) FROM root WHERE watch_set = ?1", [set], |row| row.get(0))
-    }
-
     /// How many were given up.
     pub(in crate::watch) fn dead_count(&self) -> Told<u64> {
         let mut ask = self.conn.prepare_cached("SELECT count(*) FROM work WHERE state = ?1")?;
         ask.query_row([DEAD], |row| row.get(0)).map(unsigned)
-    }
-
-    /// Those that were given up, the newest first.
-    pub(in crate::watch) fn dead(&self, most: usize) -> Told<Vec<DeadLetter>> {
-        let mut ask = self.conn.prepare(
-            "SELECT w.id, r.watch_set, r.path AS root, w.path, w.event, w.attempts, w.at_ms, w.why FROM work w \
-             JOIN root r ON r.id = w.root WHERE w.state = ?1 ORDER BY w.at_ms DESC, w.id DESC LIMIT ?2",
-        )?;
-        let rows = ask.query_map(params![DEAD, i64::try_from(most).unwrap_or(i64::MAX)], |row| {
-            let (root, path): (Vec<u8>, Vec<u8>) = (row.get("root")?, row.get("path")?);
-            Ok(DeadLetter {
-                id: row.get("id")?,
-                set: row.get("watch_set")?,
-                path: format!("{}/{}", String::from_utf8_lossy(&root), String::from_utf8_lossy(&path)),
-                event: event(&row.get::<_, String>("event")?),
-                attempts: row.get("attempts")?,
-                at_ms: row.get("at_ms")?,
-                why: row.get::<_, Option<String>>("why")?.unwrap_or_default(),
-            })
-        })?;
-        rows.collect()
     }
 
     /// What is down of a file, for tests.

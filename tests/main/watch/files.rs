@@ -119,6 +119,36 @@ fn what_is_gone_before_its_turn_is_not_handled() {
     assert_eq!((watched.set().known, watched.status().dead.len()), (3, 0));
 }
 
+#[test]
+fn what_is_gone_while_its_handler_runs_is_told_when_that_has_ended() {
+    let more = "on = [\"created\", \"modified\", \"removed\"]\nconcurrency = 3";
+    let watched = Watched::new(&[set("set", more)], GATED);
+    make_folders(&watched.path("in/sub"));
+    watched.start();
+    watched.open_gate();
+    for name in ["in/sub/a", "in/sub/b"] {
+        watched.put(name);
+        watched.wait_handled(&format!("created 1 {name}"));
+    }
+    watched.wait_idle();
+    std::fs::remove_file(watched.path("gate")).unwrap();
+    std::fs::write(watched.path("in/sub/a"), "something else").unwrap();
+    watched.wait_handled("modified 1 in/sub/a");
+    std::fs::remove_dir_all(watched.path("in/sub")).unwrap();
+    watched.wait_handled("removed 1 in/sub/b");
+    watched.wait_told();
+    assert!(!watched.is_handled("removed 1 in/sub/a"), "its other handler runs");
+    watched.open_gate();
+    watched.assert_handled(&[
+        "created 1 in/sub/a",
+        "created 1 in/sub/b",
+        "modified 1 in/sub/a",
+        "removed 1 in/sub/a",
+        "removed 1 in/sub/b",
+    ]);
+    assert_eq!((watched.set().running, watched.set().waiting), (0, 0));
+}
+
 /// macOS has no file system that takes such names.
 #[cfg(target_os = "linux")]
 #[test]
