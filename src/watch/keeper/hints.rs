@@ -27,15 +27,22 @@ pub(super) fn joined(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
 }
 
+/// Hints that are looked at in one turn.
+const LOOKS: usize = 32;
+
 impl Keeper {
-    /// Looks at all that was told.
+    /// Looks at what was told; at the rest of it in the next turn, so that handlers begin meanwhile.
     pub(super) fn take_hints(&mut self, now: Moment) -> Told<()> {
         let Some(eye) = &self.eye else { return Ok(()) };
-        let hints = eye.take();
-        if hints.lost {
-            self.scan_all(true);
+        if self.hints.is_empty() {
+            let hints = eye.take();
+            if hints.lost {
+                self.scan_all(true);
+            }
+            self.hints = hints.paths.into_iter().collect();
         }
-        for (told, hint) in hints.paths {
+        let left = self.hints.len().saturating_sub(LOOKS);
+        for (told, hint) in self.hints.split_off(left) {
             if self.canary.sees(&told, now) {
                 continue;
             }

@@ -11,6 +11,7 @@ mod roots;
 mod scanning;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(super) use inbox::{Inbox, Post, inbox};
 pub(super) use roots::Root;
 
 use super::canary::Canary;
-use super::eye::Eye;
+use super::eye::{Eye, Hint};
 use super::handler::{End, Handlers};
 use super::items::{Items, Key};
 use super::own::Own;
@@ -89,6 +90,8 @@ pub(super) struct Keeper {
     pub(super) own: Own,
     pub(super) standing: Arc<Mutex<Standing>>,
     pub(super) busy: Arc<standing::Busy>,
+    /// What was told and is not looked at yet.
+    hints: Vec<(PathBuf, Hint)>,
     ends: Vec<(u64, End)>,
     launches: Vec<(super::handler::Job, Key)>,
     /// A set whose handler cannot be started: until when, and why.
@@ -146,6 +149,7 @@ impl Keeper {
             own: parts.own,
             standing: parts.standing,
             busy: parts.busy,
+            hints: Vec::new(),
             ends: Vec::new(),
             launches: Vec::new(),
             blocked: vec![None; sets],
@@ -283,6 +287,7 @@ impl Keeper {
         }
         let roots = &self.roots;
         self.items.forget(|_| true, |root| roots[root].set);
+        self.hints = Vec::new();
         self.scan_all(true);
         self.next_check = now.mono;
         self.reload = true;
@@ -295,7 +300,7 @@ impl Keeper {
             return Some(*until);
         }
         // A handler that could not be started has ended.
-        if self.has_to_scan() || !self.ends.is_empty() {
+        if self.has_to_scan() || !self.ends.is_empty() || !self.hints.is_empty() {
             return Some(now);
         }
         // Who ends starts no handler: there is nothing to wake up for.
