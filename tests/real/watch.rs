@@ -282,12 +282,13 @@ fn forty_minutes(watched: &mut Watched, root: &Path, refused: &Path, number: usi
     std::fs::write(file(1), "another line, which is longer\n").unwrap();
     std::fs::rename(file(2), folder.join("below/renamed")).unwrap();
     handled(IN_BETWEEN + 5);
-    std::fs::remove_file(refused.join(format!("no{number}"))).unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
+    // What is gone by the time it fails is not given up.
     wait("what is refused to be given up", PATIENCE, || {
         let status = status(&watched.env)?;
         let [all, refused] = [&status.sets[0], &status.sets[1]];
         let is_quiet = |set: &WatchSetStatus| set.waiting + u64::from(set.running) + set.retrying == 0;
         (is_quiet(all) && is_quiet(refused) && refused.dead > number as u64).then_some(())
     });
+    std::fs::remove_file(refused.join(format!("no{number}"))).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
 }
