@@ -26,6 +26,8 @@ struct Seen {
     /// Milliseconds, one by one and in the burst.
     apart: Vec<f64>,
     burst: Vec<f64>,
+    /// From the first close of a burst to the last of the first handlers.
+    whole_burst: Vec<f64>,
     missed_apart: usize,
     missed_burst: usize,
     twice: usize,
@@ -67,6 +69,7 @@ pub fn measure(plan: &Plan) -> Vec<Row> {
         rows.extend([
             row("from close to handler", theirs.apart.clone(), ours.apart.clone(), no_worse),
             row("its p99", last(&theirs.apart), last(&ours.apart), Mark::None),
+            row("a whole burst", theirs.whole_burst.clone(), ours.whole_burst.clone(), in_burst),
             row("the same in a burst", theirs.burst.clone(), ours.burst.clone(), in_burst),
             row("its p99", last(&theirs.burst), last(&ours.burst), Mark::None),
             count(&format!("missed of {}", apart * rounds), theirs.missed_apart, ours.missed_apart, Mark::Never),
@@ -134,6 +137,9 @@ fn one(plan: &Plan, who: Contestant, apart: usize, burst: usize, seen: &mut Seen
     for record in &records.all {
         begun.entry(record.path).or_default().push(record.began);
     }
+    let burst = &made[apart..];
+    let last = burst.iter().filter_map(|file| begun.get(&file.path)?.iter().min()).max();
+    seen.whole_burst.extend(last.map(|last| host::ms(burst[0].closed, *last)));
     let mut take = |made: &[Made], into: &mut Vec<f64>| {
         let before = into.len();
         for file in made {
@@ -146,7 +152,7 @@ fn one(plan: &Plan, who: Contestant, apart: usize, burst: usize, seen: &mut Seen
         made.len() - (into.len() - before)
     };
     seen.missed_apart += take(&made[..apart], &mut seen.apart);
-    seen.missed_burst += take(&made[apart..], &mut seen.burst);
+    seen.missed_burst += take(burst, &mut seen.burst);
 }
 
 /// Waits for so many records; not for ever.

@@ -15,6 +15,8 @@ pub enum Contestant {
     Ours,
     /// Its list of files, read by a loop in a shell. The shortest latency that it takes.
     FswatchLoop,
+    /// The same of inotifywait, which as ours waits until a file is closed.
+    InotifywaitLoop,
     /// The same of watchexec.
     WatchexecLoop,
     /// watchexec itself runs the handler, which is told on stdin what has changed; one run at a time, and once more for what came
@@ -22,13 +24,15 @@ pub enum Contestant {
     Watchexec,
 }
 
-pub const THEIRS: [Contestant; 3] = [Contestant::FswatchLoop, Contestant::WatchexecLoop, Contestant::Watchexec];
+pub const THEIRS: [Contestant; 4] =
+    [Contestant::FswatchLoop, Contestant::InotifywaitLoop, Contestant::WatchexecLoop, Contestant::Watchexec];
 
 impl Contestant {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::FswatchLoop => "fswatch and a loop",
+            Self::InotifywaitLoop => "inotifywait and a loop",
             Self::WatchexecLoop => "watchexec and a loop",
             Self::Watchexec => "watchexec",
         }
@@ -38,6 +42,7 @@ impl Contestant {
         let (variable, name) = match self {
             Self::Ours => return None,
             Self::FswatchLoop => ("REAL_FSWATCH", "fswatch"),
+            Self::InotifywaitLoop => ("REAL_INOTIFYWAIT", "inotifywait"),
             Self::WatchexecLoop | Self::Watchexec => ("REAL_WATCHEXEC", "watchexec"),
         };
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -62,6 +67,10 @@ impl Contestant {
             Self::Ours => unreachable!("it is no script"),
             Self::FswatchLoop => {
                 r#""$1" -r -l 0.1 --event Created "$2" | while IFS= read -r path; do "$3" "$4" "$path"; done"#
+                    .to_owned()
+            }
+            Self::InotifywaitLoop => {
+                r#""$1" -m -q -r -e close_write -e moved_to --format %w%f "$2" | while IFS= read -r path; do "$3" "$4" "$path"; done"#
                     .to_owned()
             }
             Self::WatchexecLoop => format!(
