@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::eye::Hint;
 use super::super::handler::{End, Job};
 use super::super::items::{Key, Stage};
 use super::super::look::{self, Found};
@@ -264,7 +265,7 @@ impl Keeper {
     /// Files of which something was told while their handlers ran are looked at.
     pub(super) fn look_after_ends(&mut self, now: Moment) -> Told<()> {
         for key in std::mem::take(&mut self.recheck) {
-            self.look(&key, false, now)?;
+            self.look(&key, Hint::default(), now)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::super::eye::Hint;
 use super::super::items::{Key, Seen, Stage};
 use super::super::judge::{Stat, Verdict, judge, was_there};
 use super::super::look::{self, Found};
-use super::super::table::{Elsewhere, Gone, Told, split};
+use super::super::table::{Elsewhere, Gone, Known, Told, split};
 use super::{GRACE, Keeper};
 use crate::model::{Moment, WatchOn};
 
@@ -40,6 +40,10 @@ impl Keeper {
                 self.scan_all(true);
             }
             self.hints = hints.paths.into_iter().collect();
+        }
+        if self.hints.len() > 1 {
+            // Many questions in one transaction cost less than each in its own; one alone costs less without.
+            self.table.begin()?;
         }
         let left = self.hints.len().saturating_sub(LOOKS);
         for (told, hint) in self.hints.split_off(left) {
@@ -89,22 +93,21 @@ impl Keeper {
                 self.items.is_told(&key);
                 Ok(())
             }
-            None => self.look(&key, hint.made && !hint.name && !hint.closed, now),
+            None => self.look(&key, hint, now),
         }
     }
 
-    /// Looks at what may have come, gone or changed; `made`: it has just been made, and its writer's close is told.
-    pub(super) fn look(&mut self, key: &Key, made: bool, now: Moment) -> Told<()> {
+    /// Looks at what may have come, gone or changed, of which that was told.
+    pub(super) fn look(&mut self, key: &Key, hint: Hint, now: Moment) -> Told<()> {
         let root = &self.roots[key.0];
         let Some(there) = &root.there else { return Ok(()) };
         let at = there.real.join(path(&key.1));
         match look::at(&at) {
             Found::File(stat) => {
-                self.table.begin()?;
-                let (folder, name) = split(&key.1);
-                let folder = self.table.folder_id(root.id, folder)?;
-                // What has got a further name was written before.
-                self.consider(key, (folder, name), stat, made && stat.links < 2, now)
+                let known = self.table.known(root.id, &key.1)?;
+                // What has got a further name was made before.
+                let made = Hint { made: hint.made && !hint.name && stat.links < 2, ..hint };
+                self.consider(key, &known, stat, made, now)
             }
             Found::Folder(_) => {
                 if self.sets[root.set].spec.recursive && !self.sets[root.set].ignores(path(&key.1), true) {
@@ -121,40 +124,36 @@ impl Keeper {
         }
     }
 
-    /// A file that is there: what that means, and what follows. Where it is, is its folder's number and its name; `written`: somebody
-    /// is writing it.
+    /// A file that is there: what that means, and what follows.
     pub(super) fn consider(
         &mut self,
         key: &Key,
-        (folder, name): (i64, &[u8]),
+        known: &Known,
         stat: Stat,
-        written: bool,
+        Hint { made, closed, .. }: Hint,
         now: Moment,
     ) -> Told<()> {
         let root = &self.roots[key.0];
         let (id, since, set) = (root.id, root.since, root.set);
-        if self.items.is_told(key) || self.table.is_under_way(id, &key.1)? {
+        if self.items.is_told(key) || known.is_under_way {
             return Ok(());
         }
-        let known = self.table.file(folder, name)?;
+        let Known { folder, file: known, .. } = *known;
         let is_known = known.is_some_and(|(known, _)| stat.is_file(&known));
-        let elsewhere = if is_known { None } else { self.elsewhere(key, &stat)? };
+        let elsewhere = if is_known || made { None } else { self.elsewhere(key, &stat)? };
         let on = self.sets[set].on;
         match judge(on, &stat, known.as_ref().map(|(known, _)| known), elsewhere.is_some()) {
             Verdict::Known => {
-                if known.is_some_and(|(_, gone)| gone) {
+                if let (Some(folder), Some((_, true))) = (folder, known) {
                     self.table.begin()?;
-                    self.table.back(folder, name)?;
+                    self.table.back(folder, split(&key.1).1)?;
                 }
             }
-            Verdict::Refresh => {
-                self.table.begin()?;
-                self.table.know(folder, name, &stat, None)?;
-            }
+            Verdict::Refresh => self.know(key, folder, &stat)?,
             Verdict::Moved => {
                 let Some(from) = elsewhere else { return Ok(()) };
-                self.table.begin()?;
-                self.table.move_file((from.folder, &from.name), (folder, name), &stat)?;
+                let to = self.folder_id(key, folder)?;
+                self.table.move_file((from.folder, &from.name), (to, split(&key.1).1), &stat)?;
                 if on.renamed {
                     let origin = joined(&from.path, &from.name);
                     self.table.put(id, &key.1, WatchOn::Renamed, Some(&origin), now.wall_ms)?;
@@ -162,17 +161,28 @@ impl Keeper {
                 }
             }
             Verdict::Handle(_) if known.is_none() && since.is_some_and(|since| was_there(&stat, since)) => {
-                self.table.begin()?;
-                self.table.know(folder, name, &stat, None)?;
+                self.know(key, folder, &stat)?;
             }
             Verdict::Handle(_) if self.items.is_full() => self.roots[key.0].scan.once_more(),
             Verdict::Handle(event) => {
-                let seen = if written { Seen { stat, is_open: true } } else { self.seen(key, stat) };
+                // That its writer closes it will be told.
+                let seen = if made && !closed { Seen { stat, is_open: true } } else { self.seen(key, stat) };
                 let settle = self.sets[set].spec.settle;
                 self.items.settle(key.clone(), set, event, seen, now.mono, settle);
             }
         }
         Ok(())
+    }
+
+    /// It is as it is, and that is nothing to be handled.
+    fn know(&self, key: &Key, folder: Option<i64>, stat: &Stat) -> Told<()> {
+        self.table.know(self.folder_id(key, folder)?, split(&key.1).1, stat, None)
+    }
+
+    /// The number of a file's folder, unless it is known, for writing.
+    fn folder_id(&self, key: &Key, known: Option<i64>) -> Told<i64> {
+        self.table.begin()?;
+        known.map_or_else(|| self.table.folder_id(self.roots[key.0].id, split(&key.1).0), Ok)
     }
 
     /// With whether somebody writes it.

@@ -7,7 +7,7 @@ use std::fs::{self, ReadDir};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::super::eye::{Unwatched, sees_below};
+use super::super::eye::{Hint, Unwatched, sees_below};
 use super::super::judge::Stat;
 use super::super::look::{self, Found};
 use super::super::table::{Folder, Told};
@@ -300,10 +300,11 @@ impl Keeper {
             return Ok(());
         }
         let Found::File(stat) = look::at(&listing.real.join(&name)) else { return Ok(()) };
-        if self.table.file(listing.id, name.as_bytes())?.is_some_and(|(_, gone)| !gone) {
+        let known = self.table.known(self.roots[root].id, &key.1)?;
+        if known.file.is_some_and(|(_, gone)| !gone) {
             listing.met += 1;
         }
-        self.consider(&key, (listing.id, name.as_bytes()), stat, false, now)
+        self.consider(&key, &known, stat, Hint::default(), now)
     }
 
     /// A folder has been listed to its end.

@@ -189,10 +189,8 @@ impl Table {
     }
 
     fn is_dealt_with(&self, beginning: &Beginning) -> Told<bool> {
-        let (folder, name) = super::split(&beginning.path);
-        let Some(folder) = self.folder(beginning.root, folder)? else { return Ok(false) };
-        let known = self.file(folder.id, name)?;
-        Ok(known.is_some_and(|(known, _)| known.is_file(&beginning.stat) && known.has_content_of(&beginning.stat)))
+        let known = self.known(beginning.root, &beginning.path)?;
+        Ok(known.file.is_some_and(|(known, _)| known.is_file(&beginning.stat) && known.has_content_of(&beginning.stat)))
     }
 
     fn is_due_again(&self, beginning: &Beginning) -> Told<()> {

@@ -2,7 +2,8 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Table, Told, signed, unsigned};
+use super::work::DEAD;
+use super::{Table, Told, signed, split, unsigned};
 use crate::watch::judge::Stat;
 
 /// A file that is known under another name.
@@ -18,6 +19,17 @@ pub(in crate::watch) struct Elsewhere {
     pub(in crate::watch) stat: Stat,
 }
 
+/// What is down of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::watch) struct Known {
+    /// Its folder's number, when that is known.
+    pub(in crate::watch) folder: Option<i64>,
+    /// The file as it was dealt with, and whether it is gone.
+    pub(in crate::watch) file: Option<(Stat, bool)>,
+    /// Something is to be done with it, or is being done.
+    pub(in crate::watch) is_under_way: bool,
+}
+
 /// A file that is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::watch) struct Gone {
@@ -31,26 +43,35 @@ pub(in crate::watch) struct Gone {
     pub(in crate::watch) path: Vec<u8>,
 }
 
-fn stat(row: &Row<'_>) -> Told<Stat> {
+/// From the columns dev, ino, born, size, modified, which begin at `first`.
+fn stat(row: &Row<'_>, first: usize) -> Told<Stat> {
     Ok(Stat {
-        dev: unsigned(row.get("dev")?),
-        ino: unsigned(row.get("ino")?),
-        born: row.get("born")?,
-        size: unsigned(row.get("size")?),
-        modified: row.get("modified")?,
+        dev: unsigned(row.get(first)?),
+        ino: unsigned(row.get(first + 1)?),
+        born: row.get(first + 2)?,
+        size: unsigned(row.get(first + 3)?),
+        modified: row.get(first + 4)?,
         changed: 0,
         links: 0,
     })
 }
 
 impl Table {
-    /// What is known of a file, and whether it was said to be gone.
-    pub(in crate::watch) fn file(&self, folder: i64, name: &[u8]) -> Told<Option<(Stat, bool)>> {
+    /// What is down of a file of a root, by its path below it.
+    pub(in crate::watch) fn known(&self, root: i64, path: &[u8]) -> Told<Known> {
+        // One question for what is asked of each file that is told of.
         let mut ask = self.conn.prepare_cached(
-            "SELECT dev, ino, born, size, modified, gone_ms FROM file WHERE folder = ?1 AND name = ?2",
+            "SELECT d.id, f.gone_ms, f.dev, f.ino, f.born, f.size, f.modified, \
+             EXISTS (SELECT 1 FROM work WHERE root = ?1 AND path = ?4 AND state <> ?5) \
+             FROM (SELECT 1) LEFT JOIN folder d ON d.root = ?1 AND d.path = ?2 \
+             LEFT JOIN file f ON f.folder = d.id AND f.name = ?3",
         )?;
-        ask.query_row(params![folder, name], |row| Ok((stat(row)?, row.get::<_, Option<i64>>("gone_ms")?.is_some())))
-            .optional()
+        let (folder, name) = split(path);
+        ask.query_row(params![root, folder, name, path, DEAD], |row| {
+            let is_known = row.get::<_, Option<i64>>(2)?.is_some();
+            let file = if is_known { Some((stat(row, 2)?, row.get::<_, Option<i64>>(1)?.is_some())) } else { None };
+            Ok(Known { folder: row.get(0)?, file, is_under_way: row.get(7)? })
+        })
     }
 
     /// Files of one root that have this number.
@@ -63,9 +84,9 @@ impl Table {
         let mut found = Vec::new();
         let mut rows = ask.query(params![signed(now.ino), signed(now.dev)])?;
         while let Some(row) = rows.next()? {
-            let folder: i64 = row.get("folder")?;
+            let folder: i64 = row.get(0)?;
             if let Some(path) = of.query_row([folder, root], |row| row.get(0)).optional()? {
-                found.push(Elsewhere { folder, path, name: row.get("name")?, stat: stat(row)? });
+                found.push(Elsewhere { folder, path, name: row.get(1)?, stat: stat(row, 2)? });
             }
         }
         Ok(found)

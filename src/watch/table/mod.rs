@@ -18,7 +18,7 @@ use rusqlite::Connection;
 
 use begun::Beginnings;
 pub(super) use begun::{Beginning, Place};
-pub(super) use files::{Elsewhere, Gone};
+pub(super) use files::{Elsewhere, Gone, Known};
 pub(super) use folders::{Folder, Root};
 pub(super) use reader::Reader;
 pub(super) use work::{Outcome, Work};

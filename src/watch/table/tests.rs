@@ -34,13 +34,18 @@ fn files_are_known_moved_gone_and_forgotten() {
     let sub = table.folder_id(root.id, b"a/b").unwrap();
     assert_eq!(table.folder(root.id, b"a").unwrap().unwrap().path, b"a", "what is above it is known too");
     table.know(sub, b"x", &stat(u64::MAX), Some(9)).unwrap();
-    assert_eq!(table.file(sub, b"x").unwrap(), Some((stat(u64::MAX), false)));
+    let known = |path: &[u8]| table.known(root.id, path).unwrap();
+    let file = Some((stat(u64::MAX), false));
+    assert_eq!(known(b"a/b/x"), Known { folder: Some(sub), file, is_under_way: false });
+    assert_eq!(known(b"c/x"), Known::default());
     assert_eq!(table.by_number(root.id, &stat(u64::MAX)).unwrap()[0].path, b"a/b");
     table.move_file((sub, b"x"), (top, b"y\xff"), &stat(u64::MAX)).unwrap();
-    assert_eq!((table.file(sub, b"x").unwrap(), table.count_in(top).unwrap()), (None, 1));
+    assert_eq!((known(b"a/b/x").file, table.count_in(top).unwrap()), (None, 1));
     assert_eq!(table.replay(root.id, 9, 10).unwrap(), 1, "when it was handled goes along");
     assert_eq!(table.due(root.id, 10, 9).unwrap()[0].path, b"y\xff");
+    assert!(known(b"y\xff").is_under_way);
     assert!(table.gone(top, b"y\xff", 50).unwrap() && !table.gone(top, b"y\xff", 60).unwrap());
+    assert!(known(b"y\xff").file.unwrap().1, "it is gone");
     assert_eq!((table.count_in(top).unwrap(), table.gone_files(9).unwrap().len()), (0, 1));
     table.back(top, b"y\xff").unwrap();
     assert_eq!(table.names_in(top, None, 9).unwrap(), [(b"y\xff".to_vec(), 1)]);
@@ -75,7 +80,8 @@ fn work_is_counted_resumed_and_given_up() {
     let next = |now_ms| table.due(root.id, now_ms, 9).unwrap().remove(0);
     let mut work = next(1);
     table.begin_again(&mut work, 1).unwrap();
-    assert!(table.is_under_way(root.id, b"x").unwrap() && table.due(root.id, i64::MAX, 9).unwrap().is_empty());
+    let is_under_way = || table.known(root.id, b"x").unwrap().is_under_way;
+    assert!(is_under_way() && table.due(root.id, i64::MAX, 9).unwrap().is_empty());
     // Killed: its beginning counts.
     table.resume(&[]).unwrap();
     let mut work = next(1);
@@ -94,7 +100,7 @@ fn work_is_counted_resumed_and_given_up() {
     let again = next(9);
     assert_eq!((again.failures, again.origin.as_deref()), (1, Some(b"y".as_slice())));
     table.ended(&again, &Outcome::Dead { why: "exit code 1".into() }, 8).unwrap();
-    assert!(!table.is_under_way(root.id, b"x").unwrap());
+    assert!(!is_under_way());
     let letter = reader.dead(9).unwrap().remove(0);
     assert_eq!((letter.path.as_str(), letter.why.as_str(), letter.at_ms), ("/folder/x", "exit code 1", 8));
     let retry = |ids: &[i64]| table.retry(ids, &[root.id], 9).unwrap();

@@ -68,12 +68,6 @@ impl Table {
         self.conn.execute(&sql, []).map(|_| ())
     }
 
-    /// Whether something is under way with a file, or waits to be tried again.
-    pub(in crate::watch) fn is_under_way(&self, root: i64, path: &[u8]) -> Told<bool> {
-        let mut ask = self.conn.prepare_cached("SELECT 1 FROM work WHERE root = ?1 AND path = ?2 AND state <> ?3")?;
-        ask.exists(params![root, path, DEAD])
-    }
-
     /// Something is to be done with a file, as soon as may be.
     pub(in crate::watch) fn put(
         &self,
