@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use begun::Beginnings;
 pub(super) use begun::{Beginning, Place};
@@ -100,6 +101,8 @@ impl Table {
             return Err(Error::new(ErrorKind::Refused, message).hint("install that version again"));
         }
         conn.set_prepared_statement_cache_capacity(64);
+        // Else SQLite plans many a statement anew for each value, in case another plan serves it better.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(|e| cannot("open", path, &e))?;
         let begun = path.with_extension("begun");
         let (begun, left) = Beginnings::open(&begun).map_err(|e| Error::io("cannot open", &begun, &e))?;
         Ok(Self { conn, begun, left })
