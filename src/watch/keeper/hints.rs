@@ -41,10 +41,6 @@ impl Keeper {
             }
             self.hints = hints.paths.into_iter().collect();
         }
-        if self.hints.len() > 1 {
-            // Many questions in one transaction cost less than each in its own; one alone costs less without.
-            self.table.begin()?;
-        }
         let left = self.hints.len().saturating_sub(LOOKS);
         for (told, hint) in self.hints.split_off(left) {
             if self.canary.sees(&told, now) {

@@ -198,7 +198,7 @@ impl Keeper {
             self.turn(now, requests);
             if self.closing.is_some_and(|until| self.items.all_running() == 0 || now.mono >= until) {
                 // What has not ended by now ends with us, and is done again.
-                let _ = self.table.is_alive(now.wall_ms);
+                let _ = self.table.is_alive(now.wall_ms).and_then(|()| self.table.commit());
                 return;
             }
         }

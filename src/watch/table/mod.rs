@@ -14,8 +14,8 @@ mod work;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, TransactionState};
 
 use begun::Beginnings;
 pub(super) use begun::{Beginning, Place};
@@ -110,13 +110,21 @@ impl Table {
 
     /// Begins a transaction, unless one has begun.
     pub(super) fn begin(&self) -> Told<()> {
-        // Nobody else writes: what begins as a reader is not refused when it comes to write.
+        // Nobody else writes: who has been reading for long sees the last state, and is not refused when it comes to write.
         if self.conn.is_autocommit() { self.now("BEGIN") } else { Ok(()) }
     }
 
-    /// Ends it: all of it is kept.
+    /// Ends it: all of it is kept. One in which nothing has been written goes on, and another one begins at once: to be let in as a
+    /// reader takes SQLite as long as a question, and somebody may be waiting for the answer to the next one.
     pub(super) fn commit(&self) -> Told<()> {
-        if self.conn.is_autocommit() { Ok(()) } else { self.now("COMMIT") }
+        if self.conn.transaction_state::<&str>(None)? == TransactionState::Write {
+            self.now("COMMIT")?;
+        }
+        if self.conn.is_autocommit() {
+            // All is well without it.
+            let _ = self.begin().and_then(|()| self.alive());
+        }
+        Ok(())
     }
 
     fn now(&self, word: &str) -> Told<()> {

@@ -180,6 +180,39 @@ fn what_ran_when_the_watcher_was_killed_is_due_again_unless_its_end_is_down() {
 }
 
 #[test]
+fn what_is_committed_is_seen_by_others_and_the_log_is_used_again() {
+    let (folder, table, root) = table();
+    let path = folder.path().join("watched.sqlite");
+    let top = table.folder_id(root.id, b"").unwrap();
+    table.commit().unwrap();
+    let known = || Reader::open(&path).unwrap().unwrap().counts("set").unwrap().0;
+    table.begin().unwrap();
+    table.know(top, b"x", &stat(1), None).unwrap();
+    assert_eq!(known(), 0);
+    table.commit().unwrap();
+    assert_eq!(known(), 1);
+    // Nobody has written in this one.
+    table.commit().unwrap();
+    table.begin().unwrap();
+    table.know(top, b"y", &stat(2), None).unwrap();
+    table.roll_back();
+    table.commit().unwrap();
+    assert_eq!(known(), 1);
+    let mut longest = 0;
+    for ino in 0..10_000 {
+        table.begin().unwrap();
+        table.know(top, format!("{ino}").as_bytes(), &stat(ino), None).unwrap();
+        table.commit().unwrap();
+        if ino % 1000 == 0 {
+            longest = longest.max(std::fs::metadata(path.with_extension("sqlite-wal")).unwrap().len());
+        }
+    }
+    // Some 30 MB have gone through it.
+    assert!(longest < 20 << 20, "{longest}");
+    assert_eq!(known(), 10_001);
+}
+
+#[test]
 fn a_table_of_a_newer_version_and_one_that_is_none_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("newer");
