@@ -41,10 +41,10 @@ struct Event<'a> {
     name: Option<Cow<'a, str>>,
     dir: Option<Cow<'a, str>>,
     set: &'a str,
-    attempt: u32,
-    from: Option<Cow<'a, str>>,
     size: Option<u64>,
     mtime_ms: Option<i64>,
+    attempt: u32,
+    from: Option<Cow<'a, str>>,
     /// Of a name that is no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_hex: Option<String>,
@@ -99,10 +99,10 @@ impl Set {
             name: told.path.file_name().map(OsStr::to_string_lossy),
             dir: told.path.parent().map(Path::to_string_lossy),
             set: &self.spec.name,
-            attempt: told.attempt,
-            from: told.from.as_deref().map(Path::to_string_lossy),
             size: told.stat.map(|stat| stat.size),
             mtime_ms: told.stat.map(|stat| stat.modified / 1_000_000),
+            attempt: told.attempt,
+            from: told.from.as_deref().map(Path::to_string_lossy),
             path_hex: told.path.to_str().is_none().then(hex),
         };
         let mut bytes = serde_json::to_vec(&event).unwrap_or_default();
