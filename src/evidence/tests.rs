@@ -92,7 +92,11 @@ fn all_of_it_is_in_the_file() {
     ));
     let child = &group.0;
     wait_for("its child", || (vitals::tree(child.pid(), 3).len() == 2).then_some(()));
-    let (text, taken) = place.take(&place.scene(child.pid()), &patient());
+    // Until both do nothing but wait, which is what a look at them is to find.
+    let (text, taken) = wait_for("both to sleep", || {
+        let seen = place.take(&place.scene(child.pid()), &patient());
+        ["sh: sleeping", "sleep: sleeping"].iter().all(|word| seen.0.contains(word)).then_some(seen)
+    });
     has(
         &text,
         &[

@@ -112,6 +112,8 @@ fn an_uninstall_undoes_what_was_made_to_hold_or_tells_how() {
     let ran = facts.run("uninstall");
     assert!(heard.all()[0].ends_with(r#"{"verb":"stop","names":["with"],"wait":true}"#), "{:?}", heard.all());
     assert!(ran.out.starts_with("with: undone\n") && !ran.notes.contains("with still"), "{ran:?}");
+    // This daemon writes nothing down: what stands there is what was put back.
+    assert!(facts.paths().intent(&name("with")).exists());
     assert!(intent::read(&facts.paths(), &name("with")).up, "whoever installs it again wants it");
     assert!(!place().run("uninstall --dry-run").notes.contains("holds"));
 }

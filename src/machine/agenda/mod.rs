@@ -404,7 +404,9 @@ impl Agenda {
     /// What is to be written down now.
     fn account(&mut self, told: bool, seen: SlotsSeen<'_>) -> Option<Accounted> {
         let blind = std::mem::take(&mut self.blind);
-        let open = seen.slots.iter().filter(|file| file.end.is_none()).map(|file| file.claim.slot.at_ms());
+        // Who died without a word has its end before this is written down.
+        let open =
+            seen.slots.iter().filter(|file| file.running && file.end.is_none()).map(|file| file.claim.slot.at_ms());
         // After the clock was set back, runs that go on may have been taken at times that were not looked at.
         let open_ms = if blind { Some(0) } else { open.min().filter(|ms| *ms <= self.settled_ms) };
         let new = self.accounted.through_ms.saturating_add(1)..=self.settled_ms;

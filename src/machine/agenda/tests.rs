@@ -248,6 +248,7 @@ fn who_died_without_a_word_is_told_once_and_not_run_again() {
     assert_eq!((*cut, end.state), (slot, SlotState::Failed));
     assert_eq!(end.why, "interrupted: its process was killed or has crashed");
     assert_eq!(end.ended_ms, DAY + HOUR + 5 * MINUTE, "when it was seen last");
+    assert!(world.agenda.is_settled(), "its end is written down before what is accounted for is");
     world.slots[0].claim.boot_id = "a".to_owned();
     let acts = world.look();
     assert!(matches!(acts.as_slice(), [AgendaAct::CutOff(_, end)] if end.why.contains("lost power")), "{acts:?}");
