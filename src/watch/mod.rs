@@ -8,6 +8,7 @@
 //! items     files that settle, wait, run (pure)        handler: runs them
 //! keeper    the loop that has all of it                scans, folders that come and go
 //! canary    the proof that changes are told of         standing, desk: how it is, for others
+//! before    the end of what one that was killed has left
 //! ```
 //!
 //! The truth is the difference between what is on disk and what the table has as dealt with. Events only say where to look; a scan looks
@@ -20,6 +21,7 @@
 //! It is a service as any other, with a process and a runner of its own (`supervisor serve NAME`), and works without a daemon. Nothing in
 //! here knows of services, exits or alerts.
 
+mod before;
 mod canary;
 mod desk;
 mod eye;
@@ -67,6 +69,9 @@ pub fn serve(spec: &ServiceSpec, paths: &Paths) -> Result<(), Error> {
     let mut table = Table::open(&paths.watched(&spec.name))?;
     let sets = spec.watch.iter().map(Set::new).collect::<Result<Vec<Set>, Error>>()?;
     let roots = roots(&table, &sets, &paths.watched(&spec.name))?;
+    if table.was_cut_off().map_err(|e| unwritten(&paths.watched(&spec.name), &e))? {
+        before::wait();
+    }
     table.take_over().map_err(|e| unwritten(&paths.watched(&spec.name), &e))?;
     let (post, inbox) = keeper::inbox().map_err(|e| cannot("open a pair of sockets", e))?;
     let hints = post.clone();

@@ -175,6 +175,11 @@ impl Table {
         self.begun.erase(place).map_err(told)
     }
 
+    /// Whether handlers ran when our predecessor ended. To be asked before that is taken over.
+    pub(in crate::watch) fn was_cut_off(&self) -> Told<bool> {
+        Ok(!self.left.is_empty() || self.any_runs()?)
+    }
+
     /// What ran when our predecessor was killed is due again, but for what it had written down the end of.
     pub(in crate::watch) fn take_over(&mut self) -> Told<()> {
         let left = std::mem::take(&mut self.left);

@@ -68,6 +68,12 @@ impl Table {
         self.conn.execute(&sql, []).map(|_| ())
     }
 
+    /// Whether anything is in mind, or runs.
+    pub(super) fn any_runs(&self) -> Told<bool> {
+        let mut ask = self.conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM work WHERE state = ?1)")?;
+        ask.query_row([RUNNING], |row| row.get(0))
+    }
+
     /// Something is to be done with a file, as soon as may be.
     pub(in crate::watch) fn put(
         &self,

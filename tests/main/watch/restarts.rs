@@ -69,6 +69,25 @@ fn a_handler_that_ran_when_it_was_killed_is_run_again_and_told_so() {
 }
 
 #[test]
+fn a_handler_is_not_run_again_beside_the_one_that_a_killed_watcher_has_left() {
+    // The first one does not heed SIGTERM: the runner kills it 2 s after that, when the next watcher has long been started.
+    let script = "case $2 in\n1) trap '' TERM; echo $$ > \"$HOME/first\"; while :; do sleep 0.05; done;;\n\
+                  *) sleep 0.5; kill -0 \"$(cat \"$HOME/first\")\" && echo beside > \"$HOME/beside\"; echo > \"$HOME/second\";;\nesac";
+    let watched = Watched::new(&[set("set", "")], script);
+    let config = std::fs::read_to_string(watched.env.config()).unwrap();
+    let at_once = "stop_timeout = \"20s\"\nthrottle = \"0s\"\nmin_uptime = \"0s\"";
+    std::fs::write(watched.env.config(), config.replacen("stop_timeout = \"20s\"", at_once, 1)).unwrap();
+    watched.start_as(watched.env.command(&["exec", "watcher"]));
+    watched.put("in/a");
+    wait_for("the first one", || watched.path("first").exists().then_some(()));
+    let pid = watched.status().pid.unwrap();
+    assert!(signal(i32::try_from(pid).unwrap(), Signal::SIGKILL));
+    wait_for("the second one", || watched.path("second").exists().then_some(()));
+    assert!(!watched.path("beside").exists());
+    assert_eq!(watched.handled(), ["created 1 in/a", "created 2 in/a"]);
+}
+
+#[test]
 fn who_is_to_end_waits_for_handlers_and_starts_none() {
     let watched = Watched::started(&[set("set", "")], &format!("{GATED}; echo \"$3\" >> \"$HOME/ended\""));
     watched.put("in/a");
