@@ -237,14 +237,11 @@ impl Daemon {
                 return;
             }
         };
-        let was_running = !job.running.is_empty();
         job.running = running;
         let wait = if job.running.is_empty() { wait } else { wait.min(WHILE_RUNNING) };
         job.due = if job.again { now } else { now.plus(wait) };
-        if was_running || !job.running.is_empty() {
-            // A run writes its own journal and has nobody to tell.
-            self.ledger.look();
-        }
+        // A run writes its own journal and has nobody to tell; a short one begins and ends between two looks.
+        self.ledger.look();
         let cut_off = acts.iter().any(|act| matches!(act, AgendaAct::CutOff(..)));
         if cut_off && !std::mem::take(&mut job.taken_in) {
             return self.take_in_before(name);

@@ -23,9 +23,6 @@ fn rows(env: &Env) -> Vec<(String, Option<String>, String)> {
 /// The rows, once each has its end and there are so many.
 fn ended(env: &Env, count: usize) -> Vec<(String, Option<String>, String)> {
     wait_for(&format!("{count} slots that have ended"), || {
-        // The ledger may not be there yet.
-        env.state_dir().join("observability.sqlite").exists().then_some(())?;
-        env.try_status()?;
         Some(rows(env)).filter(|rows| rows.len() >= count && rows.iter().all(|row| row.1.is_some()))
     })
 }
@@ -152,7 +149,7 @@ fn ten_minutes_unseen() -> Env {
 
 /// Its slots, once those that were missed are on record.
 fn nine_missed(env: &Env) {
-    let told = wait_for("nine slots", || Some(rows_if_any(env)).filter(|rows| rows.len() >= 9));
+    let told = wait_for("nine slots", || Some(rows(env)).filter(|rows| rows.len() >= 9));
     let missed = told.iter().filter(|row| row.1.as_deref() == Some("missed-off")).count();
     assert!((9..=10).contains(&missed), "{told:#?}");
 }
@@ -266,14 +263,6 @@ fn what_was_open_of_a_job_that_was_removed_while_nobody_looked_has_its_end() {
     let rows = ended(&env, 1);
     assert_eq!(rows[0].0, due().to_string(), "{rows:?}");
     assert_eq!(env.stop_daemon(), Some(0));
-}
-
-fn rows_if_any(env: &Env) -> Vec<(String, Option<String>, String)> {
-    if env.state_dir().join("observability.sqlite").exists() && env.try_status().is_some() {
-        rows(env)
-    } else {
-        Vec::new()
-    }
 }
 
 fn fleet(env: &Env) -> supervisor::model::Fleet {

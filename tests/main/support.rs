@@ -200,13 +200,16 @@ impl Env {
         found.unwrap_or_else(|| panic!("{name} is not {status} but {last:#}\n{}", self.terminal()))
     }
 
-    /// The ledger, read-only.
+    /// The ledger, read-only, once it is made: a daemon answers before that.
     pub fn db(&self) -> rusqlite::Connection {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let path = self.state_dir().join("observability.sqlite");
-        let db = rusqlite::Connection::open_with_flags(path, flags).unwrap();
-        db.busy_timeout(DEADLINE).unwrap();
-        db
+        wait_for("the tables of the ledger", || {
+            let db = rusqlite::Connection::open_with_flags(&path, flags).ok()?;
+            db.busy_timeout(DEADLINE).ok()?;
+            let made = db.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_master)", [], |row| row.get(0)).ok()?;
+            Some(db).filter(|_| made)
+        })
     }
 
     /// All rows of a query, as JSON values.
