@@ -438,6 +438,7 @@ fn a_slot_whose_file_is_spoiled_has_failed_once_and_is_run_by_nobody() {
     wait_for("the row of another run", || (rows().len() > 1).then_some(()));
     let spoiled = runs(&env).into_iter().find(|run| run.claim.slot == due()).unwrap();
     assert_eq!((rows().len(), spoiled.end), (2, Some(end)));
+    assert_eq!(std::fs::read_to_string(home(&env, "runs")).unwrap(), "run\n", "the one that was asked for");
 }
 
 #[test]
